@@ -1,0 +1,251 @@
+//! Limits and policies, chosen once and validated when the reactor is built.
+
+use std::io;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::outbox::{Marks, invalid};
+use crate::reactor::Reactor;
+
+/// What becomes of a panic in a callback.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PanicPolicy {
+    /// It closes the dispatcher that was called, is logged, and the loop goes on.
+    #[default]
+    Contain,
+    /// It closes the dispatcher that was called and then leaves `run` or `turn`, whose reactor can
+    /// still be used: the rest of the turn is made up for in the next.
+    Propagate,
+}
+
+/// Everything about a reactor that can be chosen, with its default.
+///
+/// ```
+/// use slabloop::Reactor;
+/// use std::time::Duration;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let reactor = Reactor::builder()
+///     .max_connections(1_000)
+///     .hard_cap(4 * 1024 * 1024)
+///     .slow_callback(Duration::from_millis(50))
+///     .build()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Builder {
+    low_mark: usize,
+    high_mark: usize,
+    hard_cap: usize,
+    accept_batch: usize,
+    accept_retry: Duration,
+    max_connections: Option<usize>,
+    connect_timeout: Option<Duration>,
+    close_timeout: Duration,
+    stall_timeout: Option<Duration>,
+    slow_callback: Option<Duration>,
+    panic_policy: PanicPolicy,
+    post_capacity: usize,
+    posts_per_turn: usize,
+    events_per_wait: usize,
+    #[cfg(feature = "testing")]
+    clock: Option<crate::testing::SimClock>,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        let marks = Marks::default();
+        Builder {
+            low_mark: marks.low as usize,
+            high_mark: marks.high as usize,
+            hard_cap: marks.cap as usize,
+            accept_batch: 64,
+            accept_retry: Duration::from_millis(100),
+            max_connections: None,
+            connect_timeout: Some(Duration::from_secs(30)),
+            close_timeout: Duration::from_secs(10),
+            stall_timeout: Some(Duration::from_secs(300)),
+            slow_callback: None,
+            panic_policy: PanicPolicy::Contain,
+            post_capacity: 65_536,
+            posts_per_turn: 1024,
+            events_per_wait: 1024,
+            #[cfg(feature = "testing")]
+            clock: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Above this many queued bytes, those who feed a connection are not read; default 64 KiB. A single
+    /// dispatcher's marks are set with [`Context::set_marks`](crate::Context::set_marks).
+    pub fn high_mark(&mut self, bytes: usize) -> &mut Self {
+        self.high_mark = bytes;
+        self
+    }
+
+    /// Below this many queued bytes they are read again, and `handle_write` is called; default 32 KiB.
+    /// Half of the high mark keeps a connection from stopping and starting at each byte.
+    pub fn low_mark(&mut self, bytes: usize) -> &mut Self {
+        self.low_mark = bytes;
+        self
+    }
+
+    /// Most bytes that may be queued for one connection; default 1 MiB. A `send` that would go over it
+    /// is refused whole and closes the connection.
+    pub fn hard_cap(&mut self, bytes: usize) -> &mut Self {
+        self.hard_cap = bytes;
+        self
+    }
+
+    /// Most connections that one listener accepts in a turn; default 64. Fewer strand clients in the
+    /// kernel's queue for a turn, more let a flood of newcomers delay those already served.
+    pub fn accept_batch(&mut self, connections: usize) -> &mut Self {
+        self.accept_batch = connections;
+        self
+    }
+
+    /// How long a listener waits after it ran out of descriptors or memory, unless a socket of this
+    /// reactor closes before; default 100 ms.
+    pub fn accept_retry(&mut self, after: Duration) -> &mut Self {
+        self.accept_retry = after;
+        self
+    }
+
+    /// Most streams open at once before listeners stop accepting; those waiting are accepted as others
+    /// leave. Default: no limit. Streams made by `connect` and `add` count too but are never refused.
+    /// Set it below the descriptor limit.
+    pub fn max_connections(&mut self, limit: usize) -> &mut Self {
+        self.max_connections = Some(limit);
+        self
+    }
+
+    /// How long a connection attempt may take before it ends in `TimedOut`; default 30 s, `None` leaves
+    /// it to the system, which takes minutes.
+    pub fn connect_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
+        self.connect_timeout = limit.into();
+        self
+    }
+
+    /// How long a closing connection may go without its peer taking any output, and then how long it
+    /// waits for the peer's end of stream; default 10 s. Every closing connection has an end.
+    pub fn close_timeout(&mut self, limit: Duration) -> &mut Self {
+        self.close_timeout = limit;
+        self
+    }
+
+    /// How long output may wait without the peer taking any of it, before the connection ends in
+    /// `TimedOut`; default 5 minutes, `None` for ever.
+    pub fn stall_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
+        self.stall_timeout = limit.into();
+        self
+    }
+
+    /// Warns, once a second at most, of a callback that took longer than this: dispatcher, callback and
+    /// duration. Default off; while it is off no clock is read per callback.
+    pub fn slow_callback(&mut self, threshold: impl Into<Option<Duration>>) -> &mut Self {
+        self.slow_callback = threshold.into();
+        self
+    }
+
+    /// Whether a panic in a callback is contained; default [`PanicPolicy::Contain`].
+    pub fn panic_policy(&mut self, policy: PanicPolicy) -> &mut Self {
+        self.panic_policy = policy;
+        self
+    }
+
+    /// Most posted closures that may wait to be run; default 65,536. A post beyond is refused.
+    pub fn post_capacity(&mut self, closures: usize) -> &mut Self {
+        self.post_capacity = closures;
+        self
+    }
+
+    /// Most posted closures that one turn runs; default 1,024, so that posting cannot starve sockets.
+    pub fn posts_per_turn(&mut self, closures: usize) -> &mut Self {
+        self.posts_per_turn = closures;
+        self
+    }
+
+    /// Most events that one wait takes from the kernel; default 1,024. More are taken in the next turn.
+    pub fn events_per_wait(&mut self, events: usize) -> &mut Self {
+        self.events_per_wait = events;
+        self
+    }
+
+    /// Runs the reactor on a clock that a test moves.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn clock(&mut self, clock: crate::testing::SimClock) -> &mut Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Builds the reactor.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput`, naming the setting, if one is out of range: marks must satisfy
+    /// 0 < low <= high <= cap <= 4 GiB, every count must be at least 1, and the accept retry at least a
+    /// millisecond. Otherwise what the system says when it makes a poller.
+    pub fn build(&self) -> io::Result<Reactor> {
+        for (name, value) in [
+            ("accept_batch", self.accept_batch),
+            ("max_connections", self.max_connections.unwrap_or(1)),
+            ("post_capacity", self.post_capacity),
+            ("posts_per_turn", self.posts_per_turn),
+            ("events_per_wait", self.events_per_wait),
+        ] {
+            if value == 0 {
+                return Err(invalid(format!("{name} is 0; it must be at least 1")));
+            }
+        }
+        if i32::try_from(self.events_per_wait).is_err() {
+            return Err(invalid(format!(
+                "events_per_wait of {} is too many",
+                self.events_per_wait
+            )));
+        }
+        if self.accept_retry < Duration::from_millis(1) {
+            return Err(invalid(format!(
+                "accept_retry of {:?} would spin",
+                self.accept_retry
+            )));
+        }
+        let config = Config {
+            marks: Marks::new(self.low_mark, self.high_mark, self.hard_cap)?,
+            accept_batch: self.accept_batch,
+            accept_retry: self.accept_retry,
+            max_connections: self.max_connections.unwrap_or(usize::MAX),
+            connect_timeout: self.connect_timeout,
+            close_timeout: self.close_timeout,
+            stall_timeout: self.stall_timeout,
+            slow_callback: self.slow_callback,
+            panic_policy: self.panic_policy,
+            posts_per_turn: self.posts_per_turn,
+        };
+        #[cfg(not(feature = "testing"))]
+        let clock = Clock::monotonic();
+        #[cfg(feature = "testing")]
+        let clock = self
+            .clock
+            .clone()
+            .map_or_else(Clock::monotonic, Clock::Simulated);
+        Reactor::assemble(config, clock, self.events_per_wait, self.post_capacity)
+    }
+}
+
+/// What the reactor keeps of the builder; validated.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) marks: Marks,
+    pub(crate) accept_batch: usize,
+    pub(crate) accept_retry: Duration,
+    pub(crate) max_connections: usize,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) close_timeout: Duration,
+    pub(crate) stall_timeout: Option<Duration>,
+    pub(crate) slow_callback: Option<Duration>,
+    pub(crate) panic_policy: PanicPolicy,
+    pub(crate) posts_per_turn: usize,
+}

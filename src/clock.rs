@@ -1,0 +1,100 @@
+//! Time as the reactor sees it: nanoseconds since it was built, monotonic, read at one place.
+//!
+//! A turn reads the clock once, after the wait, and everything in it happens at that instant; only
+//! arming a timer reads it anew, so that a timer armed late in a slow callback is still never early.
+//! Counting in `u64` nanoseconds keeps a time in one register, makes `Duration::MAX` saturate to
+//! [`Tick::NEVER`] in place of overflowing, and lasts 584 years.
+
+use std::time::{Duration, Instant};
+
+/// A point in time: nanoseconds since the reactor was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(u64);
+
+impl Tick {
+    /// Later than any time that the clock can show.
+    pub(crate) const NEVER: Tick = Tick(u64::MAX);
+
+    pub(crate) fn after(self, span: Duration) -> Tick {
+        Tick(self.0.saturating_add(nanos(span)))
+    }
+
+    /// How long it is from `earlier` to here; zero if `earlier` is later.
+    pub(crate) fn since(self, earlier: Tick) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The first point of the grid `self`, `self + period`, … that lies after `now`.
+    ///
+    /// A repeat that missed several of its times fires once and then is back on its old grid: counting
+    /// from `now` would make it drift, firing for each missed one would make a storm of it.
+    pub(crate) fn next_on_grid(self, period: Duration, now: Tick) -> Tick {
+        let period = nanos(period);
+        if period == 0 {
+            return now.max(self);
+        }
+        let missed = now.0.saturating_sub(self.0) / period;
+        Tick(self.0.saturating_add(period.saturating_mul(missed + 1)))
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Where time comes from.
+#[derive(Debug)]
+pub(crate) enum Clock {
+    /// The operating system's monotonic clock, counted from this instant.
+    Monotonic(Instant),
+    /// A clock that a test moves.
+    #[cfg(feature = "testing")]
+    Simulated(crate::testing::SimClock),
+}
+
+impl Clock {
+    pub(crate) fn monotonic() -> Clock {
+        Clock::Monotonic(Instant::now())
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        match self {
+            Clock::Monotonic(start) => Tick(nanos(start.elapsed())),
+            #[cfg(feature = "testing")]
+            Clock::Simulated(clock) => Tick(nanos(clock.now())),
+        }
+    }
+
+    /// Whether waiting makes time pass. On a simulated clock it does not: there timers do not bound
+    /// the wait, the test moves the clock.
+    pub(crate) fn runs(&self) -> bool {
+        match self {
+            Clock::Monotonic(_) => true,
+            #[cfg(feature = "testing")]
+            Clock::Simulated(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_duration_saturates_to_never() {
+        assert_eq!(Tick(5).after(Duration::MAX), Tick::NEVER);
+        assert_eq!(
+            Tick::NEVER.next_on_grid(Duration::from_secs(1), Tick(3)),
+            Tick::NEVER
+        );
+    }
+
+    #[test]
+    fn a_repeat_that_missed_periods_returns_to_its_grid() {
+        let period = Duration::from_nanos(10);
+        assert_eq!(Tick(100).next_on_grid(period, Tick(100)), Tick(110));
+        assert_eq!(Tick(100).next_on_grid(period, Tick(109)), Tick(110));
+        assert_eq!(Tick(100).next_on_grid(period, Tick(137)), Tick(140));
+        assert_eq!(Tick(100).next_on_grid(Duration::ZERO, Tick(137)), Tick(137));
+    }
+}

@@ -1,0 +1,190 @@
+//! The trait that users implement, and its contract.
+
+use std::any::Any;
+use std::io;
+
+use crate::accept::Accepted;
+use crate::context::Context;
+use crate::timers::TimerId;
+
+/// The object behind a socket: its callbacks.
+///
+/// Every method has a default body, so an implementation writes only those it needs. All run on the
+/// reactor's thread, one at a time; none runs inside another, nor inside any call on a [`Context`].
+///
+/// # The order of callbacks
+///
+/// Within one turn a dispatcher gets at most one of each, in this order (but `handle_accept` once for
+/// each connection, `handle_timer` once for each expired timer):
+///
+/// `handle_connect` → `handle_accept`… → `handle_read` → `handle_eof` → `handle_write` →
+/// `handle_priority`, then `handle_timer`…, and at the very end `handle_close`.
+///
+/// Before each of them the reactor looks whether the dispatcher is still there and not closing: a close
+/// counts at once, its own as well as a neighbour's.
+///
+/// # What a returned error does
+///
+/// | the error is | what follows |
+/// |---|---|
+/// | *not now*: `WouldBlock`, `Interrupted` | nothing; so `cx.recv(..)?` may simply be left |
+/// | *a disconnect*: `ConnectionReset`, `BrokenPipe`, `ConnectionAborted`, `NotConnected` | the connection ends; `handle_close` |
+/// | *a fault*: anything else | `handle_error` with it, whose default closes a connection |
+/// | about another dispatcher, reached through [`Context::at`] | nothing: its owner has been told |
+///
+/// If the socket itself broke, the connection ends whatever the callback returns. After `close()` or
+/// `abort()` what the callback returns changes nothing. No error of one dispatcher ends the turn or
+/// touches another.
+///
+/// # Panics in callbacks
+///
+/// A panic closes the dispatcher that was called, is logged with its name, and the turn goes on; no
+/// `handle_error`, but `handle_close` as ever. [`PanicPolicy`](crate::PanicPolicy) can let it through
+/// instead. With `panic = "abort"` there is nothing to contain.
+#[expect(unused_variables, reason = "the names are documentation")]
+pub trait Dispatcher: Any {
+    /// A listener has taken a connection.
+    ///
+    /// *When:* once for each connection, a bounded number a turn
+    /// ([`Builder::accept_batch`](crate::Builder::accept_batch)). *Inside:* keep it with
+    /// [`cx.add(accepted, dispatcher)`](Context::add); dropping `accepted` closes the connection.
+    /// *After:* the new dispatcher's first callback comes in a later turn. *Errors:* concern this one
+    /// connection: `handle_error` on the listener, which stays. *Panic:* closes the listener. *Default:*
+    /// closes the connection.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
+    fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+        log::debug!(
+            "{}: no handle_accept; closing the connection of {accepted}",
+            cx.label()
+        );
+        Ok(())
+    }
+
+    /// A connection made by `connect` stands.
+    ///
+    /// *When:* once, after success is proven, before any other callback of it. Not for sockets that
+    /// were given to `add`. *Inside:* anything; `send` goes out at the end of this turn. *After:* reading
+    /// begins. *Errors, panic:* as everywhere. *Default:* nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
+    fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        log::debug!("{}: connected", cx.label());
+        Ok(())
+    }
+
+    /// There may be input.
+    ///
+    /// *When:* once a turn, as long as input or its end may be waiting, reading is wanted (it is from
+    /// the start; see [`Context::pause_reading`]) and the connection that this one
+    /// [feeds](Context::feeds) is not over its high mark. It can come for nothing: then `recv` says
+    /// `WouldBlock`. *Inside:* take as much or as little as you like with [`Context::recv`]. *After:* if
+    /// input is left it is called again in the next turn, after everybody else who is ready. *Default:*
+    /// reads and throws away, so that a dispatcher that only writes still sees its peer leave.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let discarded = cx.discard()?;
+        log::debug!(
+            "{}: no handle_read; {discarded} bytes thrown away",
+            cx.label()
+        );
+        Ok(())
+    }
+
+    /// The socket takes more: a producer's turn.
+    ///
+    /// *When:* once a turn while writing is asked for ([`Context::start_writing`]), the socket can take
+    /// bytes, and the outbox is below its low mark. After `handle_read`. *Inside:* `send` the next
+    /// piece, or [`stop_writing`](Context::stop_writing). *After:* what was sent leaves at the end of
+    /// the turn. Replies need none of this: `send` from anywhere is enough. *Default:* stops writing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
+    fn handle_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        log::debug!("{}: no handle_write; not asking any more", cx.label());
+        cx.stop_writing();
+        Ok(())
+    }
+
+    /// The peer has finished sending; it may still be reading.
+    ///
+    /// *When:* once, straight after the callback whose `recv` said `Ok(0)`, in the same turn. Never
+    /// after a reset, which is not an end of stream. *Inside:* answer, or close. *After:* no
+    /// `handle_read` comes any more. An implementation that does not close keeps the connection for
+    /// writing, and has to close it some day. *Default:* [`close`](Context::close), which still sends
+    /// everything queued.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
+    fn handle_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        log::debug!("{}: end of stream", cx.label());
+        cx.close();
+        Ok(())
+    }
+
+    /// One of this dispatcher's timers is due.
+    ///
+    /// *When:* in the timers step, never early, in order of due time. *Inside:* anything; a timer set
+    /// here, even for zero, waits for the next turn. *After:* a one-shot timer is gone, a periodic one
+    /// is set for the next time on its grid. *Default:* nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
+    fn handle_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) -> io::Result<()> {
+        log::debug!("{}: no handle_timer for {timer:?}", cx.label());
+        Ok(())
+    }
+
+    /// Urgent (out-of-band) data has come.
+    ///
+    /// *When:* once an event, after `handle_write`, if [`Context::watch_priority`] asked for it. Linux
+    /// and Android, TCP. A `handle_read` with nothing to read may come with it. *Inside:* with
+    /// [`Context::urgent_inline`] the byte comes through `recv` like the others; otherwise it is lost.
+    /// *Default:* nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
+    fn handle_priority(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        log::debug!("{}: no handle_priority; urgent data ignored", cx.label());
+        Ok(())
+    }
+
+    /// Something failed that is neither "not now" nor "the peer is gone".
+    ///
+    /// *When:* straight after the callback that returned the fault; or when a connection could not be
+    /// made, a deadline passed, the outbox was full, or a write failed. One fault is one call. *Inside:*
+    /// anything. *After:* if the fault ended the connection, as in the cases that the reactor found
+    /// itself, it ends whatever this does. Otherwise an implementation that does not close keeps the
+    /// connection. *Panic:* contained; closes. *Default:* logs, and closes a connection; a listener or
+    /// a datagram socket stays.
+    fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
+        cx.log_fault(&error);
+        cx.close_after_fault();
+    }
+
+    /// It is over.
+    ///
+    /// *When:* exactly once, last, for every dispatcher that was ever added, whatever the reason, also
+    /// when the reactor is dropped. *Inside:* the own socket is gone (`recv` and `send` say
+    /// `NotConnected`, `at` with the own id `None`); everything else works, connecting anew included.
+    /// *After:* the dispatcher is dropped and its id names nobody for ever. *Panic:* contained.
+    /// *Default:* nothing.
+    fn handle_close(&mut self, cx: &mut Context<'_>) {}
+}
+
+impl std::fmt::Debug for dyn Dispatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dispatcher")
+    }
+}

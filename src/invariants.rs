@@ -1,0 +1,178 @@
+//! What must hold between any two turns, checked by tests after each.
+
+use crate::core::Core;
+use crate::reactor::Reactor;
+use crate::readiness::Flag;
+use crate::slots::{AnyId, Life};
+use crate::socket::{Io, Kind};
+use crate::timers::Action;
+
+impl Reactor {
+    /// Walks everything and panics with the first sentence that does not hold.
+    ///
+    /// # Panics
+    ///
+    /// That is what it is for.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        let core = self.core();
+        check_lists(core);
+        check_slots(core);
+        check_flow(core);
+        check_counts(core);
+        core.buffers
+            .check(&mut core.slots.iter().map(|(_, slot)| slot.outbox));
+        core.timers
+            .check(|owner| core.slots.get(owner).map(|slot| slot.timers));
+    }
+}
+
+fn check_lists(core: &Core) {
+    let lists: [(&str, &[AnyId], Flag); 3] = [
+        ("ready", &core.ready, Flag::Queued),
+        ("dirty", &core.dirty, Flag::Dirty),
+        ("paused", &core.paused_listeners, Flag::AcceptPaused),
+    ];
+    for (name, list, flag) in lists {
+        let mut seen = std::collections::HashSet::new();
+        for &id in list {
+            assert!(seen.insert(id), "{id} is on the {name} list once");
+            let slot = core
+                .slots
+                .get(id)
+                .unwrap_or_else(|| panic!("{id} on the {name} list is alive"));
+            assert!(
+                slot.readiness.has(flag),
+                "{id} is on the {name} list and its flag says so"
+            );
+        }
+        let flagged = core
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.readiness.has(flag))
+            .count();
+        assert_eq!(flagged, list.len(), "all who say so are on the {name} list");
+    }
+    assert!(
+        core.closed.is_empty(),
+        "whoever had handle_close has been freed"
+    );
+    assert!(
+        core.dispatching.is_empty() && core.flushing.is_empty(),
+        "the steps have finished"
+    );
+}
+
+fn check_slots(core: &Core) {
+    for (id, slot) in core.slots.iter() {
+        let readiness = slot.readiness;
+        assert!(
+            slot.dispatcher.is_some(),
+            "{id} holds its dispatcher between callbacks"
+        );
+        assert!(
+            !matches!(slot.socket.io, Io::Closed) || slot.life == Life::Ended,
+            "{id} has a socket until it has ended"
+        );
+        if slot.has_work() {
+            assert!(
+                readiness.has(Flag::Queued),
+                "{id} has work and is on the ready list: {slot:?}"
+            );
+        }
+        if slot.can_flush() {
+            assert!(
+                readiness.has(Flag::Dirty),
+                "{id} can be flushed and is dirty: {slot:?}"
+            );
+        }
+        if slot.life == Life::Ended {
+            assert!(
+                core.ending.contains(&id),
+                "{id} has ended and waits for its handle_close"
+            );
+            assert!(slot.outbox.is_empty(), "{id} has ended and keeps no output");
+        }
+        if slot.life == Life::Listening && readiness.has(Flag::AcceptPaused) {
+            let retries = core.timers.has(slot.timers, &Action::AcceptRetry);
+            let at_limit = core.connections >= core.config.max_connections;
+            assert!(
+                retries || at_limit,
+                "{id} is paused and something will resume it"
+            );
+        }
+        if slot.life == Life::Connecting && core.config.connect_timeout.is_some() {
+            let armed = core.timers.has(slot.timers, &Action::ConnectDeadline);
+            assert!(armed, "{id} is connecting and has a deadline");
+        }
+        if matches!(slot.life, Life::Flushing | Life::Draining) {
+            let armed = core.timers.has(slot.timers, &Action::CloseDeadline);
+            let working = readiness.has(Flag::Dirty) || readiness.has(Flag::Queued);
+            assert!(
+                armed || working,
+                "{id} is closing and has a deadline: {slot:?}"
+            );
+        }
+        if readiness.has(Flag::EofTold) {
+            assert!(
+                readiness.has(Flag::EofSeen),
+                "{id} was told of an end that was seen"
+            );
+        }
+    }
+}
+
+fn check_flow(core: &Core) {
+    for (id, slot) in core.slots.iter() {
+        let feeds = slot.feeds;
+        let sink = core.slots.get(feeds);
+        if slot.life != Life::Ended {
+            let congested = sink.is_some_and(|sink| sink.readiness.has(Flag::Congested));
+            assert_eq!(
+                slot.readiness.has(Flag::Held),
+                congested,
+                "{id} is held while {feeds} is congested"
+            );
+        }
+        if feeds != id && feeds != AnyId::NOBODY && slot.life != Life::Ended {
+            let known = sink.is_some_and(|sink| sink.feeders.contains(&id));
+            assert!(known, "{feeds} knows that {id} feeds it");
+        }
+        for feeder in &slot.feeders {
+            let source = core.slots.get(*feeder);
+            assert!(
+                source.is_some_and(|source| source.feeds == id),
+                "{feeder} feeds {id}"
+            );
+        }
+        if slot.readiness.has(Flag::Congested) {
+            assert!(
+                !slot.outbox.is_below_low(),
+                "{id} is congested and not below its low mark"
+            );
+        } else {
+            assert!(
+                !slot.outbox.is_over_high(),
+                "{id} is over its high mark and congested"
+            );
+        }
+    }
+}
+
+fn check_counts(core: &Core) {
+    let counted = core.counters.added - core.counters.closed;
+    assert_eq!(
+        counted,
+        core.slots.len() as u64,
+        "added less closed is occupied"
+    );
+    let streams = core
+        .slots
+        .iter()
+        .filter(|(_, slot)| slot.socket.kind() == Kind::Stream)
+        .count();
+    assert_eq!(
+        streams, core.connections,
+        "connections are the streams there are"
+    );
+}

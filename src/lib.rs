@@ -1,0 +1,122 @@
+//! A single-threaded callback reactor on [`mio`](https://docs.rs/mio), in the manner of Python's
+//! asyncore.
+//!
+//! A [`Reactor`] owns sockets. Each has a [`Dispatcher`], whose `handle_*` callbacks are called, one at
+//! a time and on one thread, when something happened to its socket. That is all of an echo server:
+//!
+//! ```no_run
+//! use slabloop::{Accepted, Context, Dispatcher, Reactor};
+//! use std::io;
+//!
+//! struct Listener;
+//! impl Dispatcher for Listener {
+//!     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+//!         cx.add(accepted, Echo)?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! struct Echo;
+//! impl Dispatcher for Echo {
+//!     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+//!         let mut chunk = [0; 4096];
+//!         let n = cx.recv(&mut chunk)?;
+//!         cx.send(&chunk[..n])
+//!     }
+//! }
+//!
+//! fn main() -> io::Result<()> {
+//!     let mut reactor = Reactor::new()?;
+//!     reactor.listen("127.0.0.1:7000", Listener)?;
+//!     reactor.run()
+//! }
+//! ```
+//!
+//! Without another line it serves thousands of connections, answers a peer that has shut its sending
+//! side in full, stops reading a client that does not read, survives running out of descriptors, and
+//! gives every ready connection its turn.
+//!
+//! # One turn
+//!
+//! The reactor's loop is eight steps, the same in [`Reactor::turn`]'s source:
+//!
+//! ```text
+//!  ┌──► 1 timeout   0 if work was carried over, else until the next timer (rounded up), else for ever
+//!  │    2 wait      the only place where the program sleeps
+//!  │    3 merge     event ─► slot (index, then generation) ─► readiness bits ─► ready list
+//!  │    4 dispatch  each ready slot once: accept batch, read or write; still ready ─► to the back
+//!  │    5 timers    all that have expired; what they arm waits for the next turn
+//!  │    6 posts     what other threads handed over by now, capped
+//!  │    7 flush     every dirty outbox, one write each
+//!  └─── 8 close     handle_close, deregister, drop; only now is the slot free again
+//! ```
+//!
+//! The kernel reports *changes*, the slot remembers *state*, the ready list makes the second out of the
+//! first. Everything between two waits happens one thing after another. Nothing is freed while an event
+//! might still name it.
+//!
+//! # What is bounded
+//!
+//! Each connection's queued output has a high mark (64 KiB), a low mark (32 KiB) and a hard cap
+//! (1 MiB); accepting, posting and draining have budgets per turn. [`Builder`] lists and sets them all.
+//!
+//! # Reading the source
+//!
+//! In this order, an evening's worth: `dispatcher.rs` (the contract), `reactor.rs` (the turn),
+//! `readiness.rs` (edges into levels), `slots.rs` (names that outlive what they name), `core.rs` and
+//! `dispatch.rs` (calling without `Rc<RefCell<_>>`), `context.rs` (what a callback may do), `outbox.rs`,
+//! `flush.rs` and `flow.rs` (writing, and back-pressure), `accept.rs`, `connect.rs`, `close.rs`,
+//! `timers.rs` and `deadlines.rs`, `handle.rs` (other threads). `poller.rs` and `clock.rs` are the two
+//! narrow places where the world comes in.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs, missing_debug_implementations)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod accept;
+mod builder;
+mod clock;
+mod close;
+mod connect;
+mod context;
+mod core;
+mod counters;
+mod deadlines;
+mod dispatch;
+mod dispatcher;
+mod errors;
+mod flow;
+mod flush;
+mod handle;
+#[cfg(feature = "testing")]
+mod invariants;
+mod log_limit;
+mod options;
+mod outbox;
+mod poller;
+mod reactor;
+mod readiness;
+mod slots;
+mod socket;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
+mod timers;
+
+pub use accept::Accepted;
+pub use builder::{Builder, PanicPolicy};
+pub use close::Aborted;
+pub use context::Context;
+pub use counters::Counters;
+pub use dispatcher::Dispatcher;
+pub use handle::{Handle, PostError};
+pub use options::SocketOptions;
+pub use reactor::Reactor;
+pub use slots::{AnyId, Id};
+pub use socket::Socket;
+pub use timers::TimerId;
+
+/// The README's programs, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

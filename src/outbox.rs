@@ -1,0 +1,459 @@
+//! Bytes accepted for sending and not yet written: the outboxes, and the chunks that they share.
+//!
+//! An outbox is a queue of chunks, linked by index through one arena that belongs to the reactor. An
+//! idle connection holds no chunk at all: its outbox is a few integers. A freed chunk keeps its
+//! memory for the next sender as long as the spare ones together stay below a bound.
+//!
+//! Invariants: `len` is the sum of the chunks' bytes less `sent`; `head` and `tail` are both `NONE` or
+//! both name chunks; no chunk in a queue is empty.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+
+/// How much one outbox may hold before somebody has to act.
+///
+/// Read: above `high` those who feed it are not read; below `low` they are again; over `cap` the
+/// connection is closed. Kept as `u32`: a cap of 4 GiB for one connection is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) low: u32,
+    pub(crate) high: u32,
+    pub(crate) cap: u32,
+}
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks {
+            low: 32 * 1024,
+            high: 64 * 1024,
+            cap: 1024 * 1024,
+        }
+    }
+}
+
+impl Marks {
+    pub(crate) fn new(low: usize, high: usize, cap: usize) -> io::Result<Marks> {
+        let fits = |name: &str, bytes: usize| {
+            u32::try_from(bytes)
+                .map_err(|_| invalid(format!("{name} of {bytes} bytes is over 4 GiB")))
+        };
+        let marks = Marks {
+            low: fits("low mark", low)?,
+            high: fits("high mark", high)?,
+            cap: fits("hard cap", cap)?,
+        };
+        if low == 0 || low > high || high > cap {
+            return Err(invalid(format!(
+                "marks must satisfy 0 < low <= high <= cap; got low {low}, high {high}, cap {cap}"
+            )));
+        }
+        Ok(marks)
+    }
+}
+
+pub(crate) fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+/// The end of a chain.
+const NONE: u32 = u32::MAX;
+
+/// A chunk that still has room is filled further, up to this size; past it a new one is begun. Small
+/// enough that growing one copies little, large enough that a full vectored write carries 1 MiB.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// What a new chunk starts with: a request or reply of the usual size without growing.
+const FIRST_BYTES: usize = 256;
+
+/// At most this many bytes of spare chunks are kept for reuse.
+pub(crate) const SPARE_BYTES: usize = 1024 * 1024;
+
+/// Most chunks that one vectored write carries. The kernel takes up to 1,024; past some tens the cost
+/// per byte no longer falls, and the array lives on the stack.
+pub(crate) const CHUNKS_PER_WRITE: usize = 64;
+
+/// One connection's queue. The bytes are in [`Buffers`].
+#[derive(Clone, Copy)]
+pub(crate) struct Outbox {
+    head: u32,
+    tail: u32,
+    /// Bytes of the first chunk that are written already.
+    sent: u32,
+    len: u32,
+    pub(crate) marks: Marks,
+}
+
+impl Outbox {
+    pub(crate) fn new(marks: Marks) -> Outbox {
+        Outbox {
+            head: NONE,
+            tail: NONE,
+            sent: 0,
+            len: 0,
+            marks,
+        }
+    }
+
+    /// Bytes that are queued.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline]
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
+        bytes <= (self.marks.cap - self.len.min(self.marks.cap)) as usize
+    }
+
+    #[inline]
+    pub(crate) fn is_over_high(&self) -> bool {
+        self.len > self.marks.high
+    }
+
+    #[inline]
+    pub(crate) fn is_below_low(&self) -> bool {
+        self.len < self.marks.low
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outbox({} of {} bytes queued)", self.len, self.marks.cap)
+    }
+}
+
+#[derive(Debug)]
+struct Chunk {
+    bytes: Vec<u8>,
+    next: u32,
+}
+
+/// The arena that all outboxes of a reactor share.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    chunks: Vec<Chunk>,
+    free: Vec<u32>,
+    /// Sum of the capacities of the free chunks; at most [`SPARE_BYTES`].
+    spare: usize,
+    /// Sum over all outboxes.
+    queued: usize,
+}
+
+impl Buffers {
+    /// Appends a copy of `bytes`, which the caller has found to fit.
+    #[inline]
+    pub(crate) fn append(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
+        debug_assert!(
+            outbox.has_room_for(bytes.len()),
+            "the caller has checked the cap"
+        );
+        if bytes.is_empty() {
+            return;
+        }
+        let tail = self.tail_for(outbox, bytes.len());
+        self.chunks[tail as usize].bytes.extend_from_slice(bytes);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "below the cap, which is a u32"
+        )]
+        {
+            outbox.len += bytes.len() as u32;
+        }
+        self.queued += bytes.len();
+    }
+
+    /// The chunk that the next `more` bytes go to: the last one if they fit, else a new one.
+    #[inline]
+    fn tail_for(&mut self, outbox: &mut Outbox, more: usize) -> u32 {
+        if outbox.tail != NONE
+            && self.chunks[outbox.tail as usize].bytes.len() + more <= CHUNK_BYTES
+        {
+            return outbox.tail;
+        }
+        let new = self.take(more);
+        if outbox.tail == NONE {
+            outbox.head = new;
+        } else {
+            self.chunks[outbox.tail as usize].next = new;
+        }
+        outbox.tail = new;
+        new
+    }
+
+    fn take(&mut self, bytes: usize) -> u32 {
+        if let Some(index) = self.free.pop() {
+            self.spare -= self.chunks[index as usize].bytes.capacity();
+            return index;
+        }
+        let index = u32::try_from(self.chunks.len()).expect("4 GiB chunks do not fit in memory");
+        self.chunks.push(Chunk {
+            bytes: Vec::with_capacity(bytes.max(FIRST_BYTES)),
+            next: NONE,
+        });
+        index
+    }
+
+    fn release(&mut self, index: u32) {
+        let chunk = &mut self.chunks[index as usize];
+        chunk.next = NONE;
+        chunk.bytes.clear();
+        // An oversized chunk carried one large payload; kept, it would crowd out the useful ones.
+        if chunk.bytes.capacity() > CHUNK_BYTES || self.spare + chunk.bytes.capacity() > SPARE_BYTES
+        {
+            chunk.bytes = Vec::new();
+        }
+        self.spare += chunk.bytes.capacity();
+        self.free.push(index);
+    }
+
+    /// What is queued, from the front, as the pieces of one vectored write; how many there are.
+    pub(crate) fn gather<'a>(
+        &'a self,
+        outbox: &Outbox,
+        pieces: &mut [IoSlice<'a>; CHUNKS_PER_WRITE],
+    ) -> usize {
+        let mut next = outbox.head;
+        let mut skip = outbox.sent as usize;
+        let mut count = 0;
+        while next != NONE && count < CHUNKS_PER_WRITE {
+            let chunk = &self.chunks[next as usize];
+            pieces[count] = IoSlice::new(&chunk.bytes[skip..]);
+            skip = 0;
+            count += 1;
+            next = chunk.next;
+        }
+        count
+    }
+
+    /// The front chunk's unsent bytes if it is the only one, which is the usual case.
+    #[inline]
+    pub(crate) fn only_piece(&self, outbox: &Outbox) -> Option<&[u8]> {
+        if outbox.head != outbox.tail || outbox.head == NONE {
+            return None;
+        }
+        Some(&self.chunks[outbox.head as usize].bytes[outbox.sent as usize..])
+    }
+
+    /// The kernel has taken `written` bytes from the front.
+    #[inline]
+    pub(crate) fn advance(&mut self, outbox: &mut Outbox, written: usize) {
+        debug_assert!(
+            written <= outbox.len(),
+            "no more can be taken than is queued"
+        );
+        self.queued -= written;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at most len, which is a u32"
+        )]
+        let mut left = written as u32;
+        outbox.len -= left;
+        while outbox.head != NONE {
+            let chunk = &self.chunks[outbox.head as usize];
+            #[expect(clippy::cast_possible_truncation, reason = "a chunk is below the cap")]
+            let rest = chunk.bytes.len() as u32 - outbox.sent;
+            if left < rest {
+                outbox.sent += left;
+                return;
+            }
+            left -= rest;
+            let next = chunk.next;
+            self.release(outbox.head);
+            outbox.head = next;
+            outbox.sent = 0;
+        }
+        outbox.tail = NONE;
+    }
+
+    /// Throws away what is queued; how much it was.
+    pub(crate) fn discard(&mut self, outbox: &mut Outbox) -> usize {
+        let len = outbox.len();
+        self.advance(outbox, len);
+        len
+    }
+
+    /// Bytes queued in all outboxes together.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn check(&self, outboxes: &mut dyn Iterator<Item = Outbox>) {
+        let mut in_use = 0;
+        let mut queued = 0;
+        for outbox in outboxes {
+            let mut bytes = 0;
+            let mut next = outbox.head;
+            while next != NONE {
+                let chunk = &self.chunks[next as usize];
+                assert!(!chunk.bytes.is_empty(), "no chunk in a queue is empty");
+                bytes += chunk.bytes.len();
+                in_use += 1;
+                if chunk.next == NONE {
+                    assert_eq!(next, outbox.tail, "the tail is the last of the chain");
+                }
+                next = chunk.next;
+            }
+            assert_eq!(
+                bytes - outbox.sent as usize,
+                outbox.len(),
+                "an outbox's length is the sum of its chunks less the part sent"
+            );
+            assert_eq!(
+                outbox.is_empty(),
+                outbox.head == NONE,
+                "an empty outbox holds no chunk"
+            );
+            assert!(
+                outbox.len <= outbox.marks.cap,
+                "an outbox is within its cap"
+            );
+            queued += outbox.len();
+        }
+        assert_eq!(
+            queued, self.queued,
+            "the total is the sum over the outboxes"
+        );
+        assert_eq!(
+            in_use + self.free.len(),
+            self.chunks.len(),
+            "every chunk is in one queue or free"
+        );
+        let spare: usize = self
+            .free
+            .iter()
+            .map(|&i| self.chunks[i as usize].bytes.capacity())
+            .sum();
+        assert_eq!(
+            spare, self.spare,
+            "spare is the sum of the free chunks' capacities"
+        );
+        assert!(
+            spare <= SPARE_BYTES,
+            "the spare chunks stay below their bound"
+        );
+    }
+}
+
+impl fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffers")
+            .field("queued_bytes", &self.queued)
+            .field("chunks", &self.chunks.len())
+            .field("free_chunks", &self.free.len())
+            .field("spare_bytes", &self.spare)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(buffers: &Buffers, outbox: &Outbox) -> Vec<u8> {
+        let mut pieces = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
+        let count = buffers.gather(outbox, &mut pieces);
+        pieces[..count]
+            .iter()
+            .flat_map(|piece| piece.to_vec())
+            .collect()
+    }
+
+    #[test]
+    fn many_small_sends_share_a_chunk_and_come_out_in_order() {
+        let mut buffers = Buffers::default();
+        let mut outbox = Outbox::new(Marks::default());
+        for byte in 0..200u8 {
+            buffers.append(&mut outbox, &[byte]);
+        }
+        assert_eq!(outbox.len(), 200);
+        assert_eq!(
+            buffers.only_piece(&outbox),
+            Some(&(0..200).collect::<Vec<u8>>()[..])
+        );
+        buffers.advance(&mut outbox, 150);
+        assert_eq!(contents(&buffers, &outbox), (150..200).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn writes_of_any_size_advance_byte_by_byte_through_many_chunks() {
+        let mut buffers = Buffers::default();
+        let mut outbox = Outbox::new(Marks {
+            cap: 4 << 20,
+            ..Marks::default()
+        });
+        let sent: Vec<u8> = (0..300_000u32)
+            .map(|i| i.to_le_bytes()[i as usize % 3])
+            .collect();
+        for piece in sent.chunks(9_973) {
+            buffers.append(&mut outbox, piece);
+        }
+        let mut received = Vec::new();
+        let mut take = 1;
+        while !outbox.is_empty() {
+            let available = contents(&buffers, &outbox);
+            let written = take.min(available.len());
+            received.extend_from_slice(&available[..written]);
+            buffers.advance(&mut outbox, written);
+            take = take * 7 % 40_009 + 1;
+        }
+        assert!(received == sent, "bytes must come out as they went in");
+        assert_eq!(buffers.queued(), 0);
+        assert_eq!(buffers.free.len(), buffers.chunks.len());
+    }
+
+    #[test]
+    fn spare_chunks_stay_below_their_bound_and_large_ones_are_not_kept() {
+        let mut buffers = Buffers::default();
+        let marks = Marks {
+            cap: 16 << 20,
+            ..Marks::default()
+        };
+        let mut outboxes: Vec<Outbox> = (0..300).map(|_| Outbox::new(marks)).collect();
+        for outbox in &mut outboxes {
+            buffers.append(outbox, &[7; CHUNK_BYTES]);
+        }
+        let mut large = Outbox::new(marks);
+        buffers.append(&mut large, &vec![7; 4 << 20]);
+        buffers.discard(&mut large);
+        assert_eq!(
+            buffers.spare, 0,
+            "a payload-sized chunk is given back to the allocator"
+        );
+        for outbox in &mut outboxes {
+            buffers.discard(outbox);
+        }
+        assert!(
+            buffers.spare <= SPARE_BYTES && buffers.spare > SPARE_BYTES / 2,
+            "{buffers:?}"
+        );
+    }
+
+    #[test]
+    fn marks_are_validated_with_a_sentence() {
+        assert!(Marks::new(1, 1, 1).is_ok());
+        for (low, high, cap) in [(0, 1, 1), (2, 1, 3), (1, 3, 2), (1, 1, 5 << 30)] {
+            let error = Marks::new(low, high, cap).expect_err("bad marks are refused");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        }
+    }
+
+    #[test]
+    fn cap_counts_what_is_queued() {
+        let mut buffers = Buffers::default();
+        let mut outbox = Outbox::new(Marks {
+            low: 1,
+            high: 2,
+            cap: 10,
+        });
+        assert!(outbox.has_room_for(10) && !outbox.has_room_for(11));
+        buffers.append(&mut outbox, b"1234");
+        assert!(outbox.has_room_for(6) && !outbox.has_room_for(7));
+        assert!(outbox.is_over_high() && !outbox.is_below_low());
+    }
+}

@@ -1,0 +1,664 @@
+//! The loop: one turn, step by step, and what can be done with a reactor from outside its callbacks.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::builder::{Builder, Config};
+use crate::clock::{Clock, Tick};
+use crate::close::Aborted;
+use crate::context::Context;
+use crate::core::{Callback, Core, Running};
+use crate::counters::Counters;
+use crate::dispatcher::Dispatcher;
+use crate::handle::{Handle, Job, Shared};
+use crate::options::SocketOptions;
+use crate::poller::Poller;
+use crate::slots::{AnyId, Id, Life};
+use crate::socket::{Kind, Socket};
+use crate::timers::{Action, Due, TimerId};
+
+/// A single-threaded event loop and everything in it: sockets, dispatchers, timers, posted closures.
+///
+/// A reactor stays on the thread that made it; other threads use a [`Handle`].
+///
+/// ```compile_fail
+/// let reactor = slabloop::Reactor::new().unwrap();
+/// std::thread::spawn(move || drop(reactor));
+/// ```
+///
+/// It is not to be used in a process forked from the one that made it: both would share one poller.
+///
+/// Dropping it closes every dispatcher, each with its `handle_close`; [`shutdown`](Reactor::shutdown)
+/// lets queued output leave first.
+pub struct Reactor {
+    core: Core,
+    jobs: VecDeque<Job>,
+    /// The last look at the queue of posts left some behind.
+    jobs_left_over: bool,
+    in_turn: bool,
+}
+
+impl Reactor {
+    /// A reactor with the default limits; see [`Builder`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it makes a poller: out of descriptors, mostly.
+    pub fn new() -> io::Result<Reactor> {
+        Builder::default().build()
+    }
+
+    /// Chooses limits and policies.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn assemble(
+        config: Config,
+        clock: Clock,
+        events_per_wait: usize,
+        post_capacity: usize,
+    ) -> io::Result<Reactor> {
+        let poller = Poller::new(events_per_wait)?;
+        let shared = Arc::new(Shared::new(poller.waker()?, post_capacity));
+        Ok(Reactor {
+            core: Core::new(config, clock, poller, shared),
+            jobs: VecDeque::new(),
+            jobs_left_over: false,
+            in_turn: false,
+        })
+    }
+
+    /// Runs turn after turn, until [`stop`](Reactor::stop) was called, or nothing is left that could
+    /// ever wake it: no dispatcher, no timer, no waiting post and no [`Handle`].
+    ///
+    /// # Errors
+    ///
+    /// What the wait reports, except that a signal came: retrying would spin. The reactor can still be
+    /// shut down. An error at once when called from inside a turn, as a posted closure might.
+    pub fn run(&mut self) -> io::Result<()> {
+        self.refuse_inside_a_turn("run")?;
+        while !self.take_stop() && self.could_be_woken() {
+            self.pass(None)?;
+        }
+        Ok(())
+    }
+
+    /// One turn, for tests and for embedding in another loop. Waits for at most `timeout`; `None` means
+    /// for as long as it takes. `Duration::ZERO` and `Some(Duration::ZERO)` both only look.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Reactor::run).
+    pub fn turn(&mut self, timeout: impl Into<Option<Duration>>) -> io::Result<()> {
+        self.refuse_inside_a_turn("turn")?;
+        self.pass(timeout.into())
+    }
+
+    /// The turn. Everything else in this crate is a detail of one of these eight lines.
+    fn pass(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        self.in_turn = true;
+        let timeout = self.timeout(limit); // 1: 0 if work was carried over, else until the next timer
+        let waited = self.wait(timeout); //   2: the only place where the program sleeps
+        self.core.merge(); //                 3: events become readiness bits
+        self.dispatch(); //                   4: each ready slot once
+        self.fire_timers(); //                5: all that have expired
+        self.run_posts(); //                  6: what other threads handed over by now
+        self.flush(); //                      7: one write for each dirty outbox
+        self.close(); //                      8: only now is a slot free again
+        self.in_turn = false;
+        waited
+    }
+
+    fn timeout(&mut self, limit: Option<Duration>) -> Option<Duration> {
+        let core = &mut self.core;
+        let carried_over = !core.ready.is_empty()
+            || !core.dirty.is_empty()
+            || !core.ending.is_empty()
+            || !core.dispatching.is_empty()
+            || !core.firing.is_empty()
+            || self.jobs_left_over;
+        if carried_over {
+            return Some(Duration::ZERO);
+        }
+        let next_timer = match core.timers.next_due() {
+            None | Some(Tick::NEVER) => None,
+            Some(due) => Some(due.since(core.clock.now())),
+        };
+        match next_timer {
+            // The poller rounds up to its own unit; rounding here as well would make timers late.
+            Some(left) if left == Duration::ZERO || core.clock.runs() => {
+                Some(limit.map_or(left, |limit| limit.min(left)))
+            }
+            _ => limit,
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let waited = self.core.poller.wait(timeout);
+        self.core.now = self.core.clock.now();
+        self.core.counters.turns += 1;
+        waited
+    }
+
+    fn dispatch(&mut self) {
+        self.core.dispatching.load(&mut self.core.ready);
+        self.contain(|reactor| reactor.core.dispatch());
+    }
+
+    fn fire_timers(&mut self) {
+        let core = &mut self.core;
+        core.firing.refill(|due| core.timers.collect(core.now, due));
+        self.contain(|reactor| {
+            while let Some(due) = reactor.core.firing.next() {
+                match reactor.core.timers.owner_of_due(due) {
+                    // Cancelled by one that fired before it.
+                    None => {}
+                    Some(AnyId::NOBODY) => reactor.run_closure(due),
+                    Some(owner) => reactor.core.fire(owner, due),
+                }
+            }
+        });
+    }
+
+    /// Runs a closure of `call_later` or `call_every`.
+    fn run_closure(&mut self, due: Due) {
+        self.core.counters.timers += 1;
+        let (id, action) = self.core.timers.fire(due, self.core.now, None);
+        self.core.running = Running {
+            callback: Callback::Closure,
+            timer: Some(id),
+            ..Running::NOTHING
+        };
+        match action {
+            Action::Later(closure) => closure(self),
+            Action::Every(Some(mut closure)) => {
+                closure(self);
+                self.core.timers.put_back(id, closure);
+            }
+            // It would be running in this very moment, and closures do not run inside one another.
+            _ => {}
+        }
+        self.core.running = Running::NOTHING;
+    }
+
+    fn run_posts(&mut self) {
+        let most = self.core.config.posts_per_turn;
+        self.jobs_left_over = self
+            .core
+            .shared
+            .take_jobs(most, self.jobs_left_over, &mut self.jobs);
+        self.contain(|reactor| {
+            while let Some(job) = reactor.jobs.pop_front() {
+                reactor.core.counters.posts += 1;
+                reactor.core.running = Running {
+                    callback: Callback::Post,
+                    ..Running::NOTHING
+                };
+                job(reactor);
+            }
+            reactor.core.running = Running::NOTHING;
+        });
+    }
+
+    fn flush(&mut self) {
+        self.core.flushing.load(&mut self.core.dirty);
+        self.contain(|reactor| reactor.core.flush());
+    }
+
+    fn close(&mut self) {
+        self.contain(|reactor| reactor.core.close_step());
+    }
+
+    /// Runs a step that runs users' code. After a panic it goes on where it was: each step takes an
+    /// item off its list before it serves it.
+    fn contain(&mut self, step: impl Fn(&mut Reactor)) {
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| step(self))) {
+            if let Some(payload) = self.core.absorb(payload) {
+                self.in_turn = false;
+                resume_unwind(payload);
+            }
+        }
+    }
+
+    fn refuse_inside_a_turn(&self, operation: &str) -> io::Result<()> {
+        if self.in_turn {
+            return Err(io::Error::other(format!(
+                "{operation} called from inside a turn"
+            )));
+        }
+        Ok(())
+    }
+
+    fn take_stop(&mut self) -> bool {
+        let from_a_callback = std::mem::take(&mut self.core.stop);
+        let from_a_handle = self.core.shared.take_stop();
+        from_a_callback || from_a_handle
+    }
+
+    fn could_be_woken(&mut self) -> bool {
+        self.core.slots.len() > 0
+            || self
+                .core
+                .timers
+                .next_due()
+                .is_some_and(|due| due != Tick::NEVER)
+            || self.core.shared.has_handles()
+            || self.core.shared.has_jobs()
+    }
+
+    /// Has [`run`](Reactor::run) return: after the turn in hand, or at once if it is called later.
+    pub fn stop(&mut self) {
+        self.core.stop = true;
+    }
+
+    /// Closes in good order: listeners at once, so that new clients are refused; then every connection
+    /// as by [`Context::close`], while other dispatchers go on; and after `deadline` at the latest
+    /// whatever is left is aborted. Everybody gets `handle_close`. Returns what had to be aborted.
+    ///
+    /// Connections in a listener's queue that were not accepted are reset by the kernel. Nothing can be
+    /// added while it lasts; afterwards the reactor is empty and can be used again. Timers and posts
+    /// run on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Reactor::run); what is left is then aborted all the same.
+    pub fn shutdown(&mut self, deadline: Duration) -> io::Result<Vec<Aborted>> {
+        self.refuse_inside_a_turn("shutdown")?;
+        let end = self.core.clock.now().after(deadline);
+        self.core.refusing = true;
+        let kinds: Vec<_> = self
+            .core
+            .slots
+            .iter()
+            .map(|(id, s)| (id, s.socket.kind()))
+            .collect();
+        for (id, kind) in kinds {
+            match kind {
+                Kind::Listener => self.core.end(id),
+                Kind::Stream => self.core.close(id),
+                Kind::Datagram | Kind::Foreign => {}
+            }
+        }
+        let mut outcome = Ok(());
+        while outcome.is_ok() && self.core.connections > 0 {
+            let left = end.since(self.core.clock.now());
+            if left == Duration::ZERO {
+                break;
+            }
+            outcome = self.pass(Some(left));
+        }
+        let aborted = self.abort_connections();
+        self.core.end_all();
+        self.close_outside_a_turn();
+        self.core.refusing = false;
+        outcome.map(|()| aborted)
+    }
+
+    fn abort_connections(&mut self) -> Vec<Aborted> {
+        let left = self
+            .core
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.socket.kind() == Kind::Stream && slot.life != Life::Ended);
+        let left: Vec<_> = left
+            .map(|(id, slot)| Aborted {
+                id,
+                unsent: slot.outbox.len(),
+            })
+            .collect();
+        for aborted in &left {
+            self.core.abort(aborted.id);
+        }
+        self.core.counters.aborted += left.len() as u64;
+        left
+    }
+
+    /// Closes every dispatcher at once, each with its `handle_close`. From inside a turn they close at
+    /// its end.
+    pub fn close_all(&mut self) {
+        self.core.end_all();
+        if !self.in_turn {
+            self.close_outside_a_turn();
+        }
+    }
+
+    fn close_outside_a_turn(&mut self) {
+        if let Some(payload) = self.core.close_now() {
+            resume_unwind(payload);
+        }
+    }
+
+    /// Adds a socket with its dispatcher: a stream that is connected already, a listener, a datagram
+    /// socket, the end of a pipe, a [foreign](Socket::foreign) source, or what a listener
+    /// [`Accepted`](crate::Accepted). It is made non-blocking, belongs to the reactor from here on, and
+    /// is closed with its dispatcher. Calls nothing; there is no `handle_connect` for it.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when the socket is registered; a regular file, for one, cannot be. The
+    /// socket is then closed and the dispatcher dropped, without `handle_close`, for it was never added.
+    pub fn add<D: Dispatcher>(
+        &mut self,
+        socket: impl Into<Socket>,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        self.core.add(socket.into(), dispatcher)
+    }
+
+    /// Listens on a TCP address; `dispatcher` gets `handle_accept`. Port 0 means any free port, which
+    /// [`local_addr`](Reactor::local_addr) tells. A name is looked up, which blocks, and the first
+    /// address that can be listened on is taken.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: address in use, permission denied, no such address.
+    pub fn listen<D: Dispatcher>(
+        &mut self,
+        address: impl ToSocketAddrs,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        self.listen_with(address, &SocketOptions::default(), dispatcher)
+    }
+
+    /// [`listen`](Reactor::listen) with options.
+    ///
+    /// # Errors
+    ///
+    /// As there, and `InvalidInput` for an option out of its range.
+    pub fn listen_with<D: Dispatcher>(
+        &mut self,
+        address: impl ToSocketAddrs,
+        options: &SocketOptions,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        let listener = first_that_works(address, |address| options.listener(address))?;
+        self.core.add(Socket::tcp_listener(listener), dispatcher)
+    }
+
+    /// Listens on a Unix socket at `path`, which must not exist yet. The file stays when the listener
+    /// closes; removing it is the user's.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: address in use if the path exists, permission denied.
+    pub fn listen_unix<D: Dispatcher>(
+        &mut self,
+        path: impl AsRef<Path>,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        self.core
+            .listen_unix(path.as_ref(), &SocketOptions::default(), dispatcher)
+    }
+
+    /// Connects to a TCP address. Calls nothing; in a later turn follows either `handle_connect`, or one
+    /// `handle_error` and then `handle_close`. It is given
+    /// [30 s](Builder::connect_timeout). What is sent before it stands waits for it. A name is looked
+    /// up, which blocks, and the first address is taken to which the system does not refuse at once.
+    ///
+    /// The reactor never tries again by itself; `handle_close` is a good place to, after a while.
+    ///
+    /// # Errors
+    ///
+    /// What is known at once: no such name, no route, no descriptor. Nothing was added then.
+    pub fn connect<D: Dispatcher>(
+        &mut self,
+        address: impl ToSocketAddrs,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        self.connect_with(address, &SocketOptions::default(), dispatcher)
+    }
+
+    /// [`connect`](Reactor::connect) with options.
+    ///
+    /// # Errors
+    ///
+    /// As there, and `InvalidInput` for an option out of its range.
+    pub fn connect_with<D: Dispatcher>(
+        &mut self,
+        address: impl ToSocketAddrs,
+        options: &SocketOptions,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        let mut dispatcher = Some(dispatcher);
+        let mut candidates = address.to_socket_addrs()?.peekable();
+        while let Some(candidate) = candidates.next() {
+            let socket = options.client(candidate)?;
+            let outcome = socket.connect(&candidate.into());
+            let refused = outcome
+                .as_ref()
+                .is_err_and(|error| !crate::connect::in_progress(error));
+            if refused && candidates.peek().is_some() {
+                continue;
+            }
+            let Some(dispatcher) = dispatcher.take() else {
+                break;
+            };
+            let socket = Socket::stream(socket).with_address(candidate);
+            return self.core.start_connecting(socket, outcome, dispatcher);
+        }
+        Err(no_address())
+    }
+
+    /// Connects to a Unix socket. As [`connect`](Reactor::connect), `handle_connect` comes in a later
+    /// turn, although the kernel connects at once.
+    ///
+    /// # Errors
+    ///
+    /// What is known at once: no such path, nobody listening, or `WouldBlock` if the listener's queue
+    /// is full. Nothing was added then.
+    pub fn connect_unix<D: Dispatcher>(
+        &mut self,
+        path: impl AsRef<Path>,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        self.core
+            .connect_unix(path.as_ref(), &SocketOptions::default(), dispatcher)
+    }
+
+    /// Binds a UDP socket; `dispatcher` gets `handle_read` when datagrams wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`listen`](Reactor::listen).
+    pub fn bind_udp<D: Dispatcher>(
+        &mut self,
+        address: impl ToSocketAddrs,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        self.bind_udp_with(address, &SocketOptions::default(), dispatcher)
+    }
+
+    /// [`bind_udp`](Reactor::bind_udp) with options.
+    ///
+    /// # Errors
+    ///
+    /// As there, and `InvalidInput` for an option out of its range.
+    pub fn bind_udp_with<D: Dispatcher>(
+        &mut self,
+        address: impl ToSocketAddrs,
+        options: &SocketOptions,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        let socket = first_that_works(address, |address| options.udp(address))?;
+        self.core.add(Socket::udp(socket), dispatcher)
+    }
+
+    /// The address of a dispatcher's socket; for a listener on port 0, with the real port. A listener's
+    /// is known, others' costs a system call.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the dispatcher is gone, `Unsupported` if its socket has no such address.
+    pub fn local_addr(&self, id: impl Into<AnyId>) -> io::Result<SocketAddr> {
+        let id = id.into();
+        match self.core.slots.get(id) {
+            Some(_) => self.core.local_addr(id),
+            None => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{id} is gone"),
+            )),
+        }
+    }
+
+    /// Reaches a dispatcher's socket, as [`Context::at`] does from inside a callback.
+    #[must_use]
+    pub fn at(&mut self, id: impl Into<AnyId>) -> Option<Context<'_>> {
+        let id = id.into();
+        let slot = self.core.slots.get(id)?;
+        if slot.life == Life::Ended {
+            return None;
+        }
+        Some(Context::new(&mut self.core, id))
+    }
+
+    /// Runs a closure on a dispatcher, as [`Context::with`] does from inside a callback.
+    pub fn with<D: Dispatcher, R>(
+        &mut self,
+        id: Id<D>,
+        body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        self.core.with(id, body)
+    }
+
+    /// Runs a closure once, on the reactor, when `after` has passed, never before.
+    pub fn call_later(
+        &mut self,
+        after: Duration,
+        closure: impl FnOnce(&mut Reactor) + 'static,
+    ) -> TimerId {
+        let due = self.core.clock.now().after(after);
+        let action = Action::Later(Box::new(closure));
+        self.core.timers.arm(due, None, AnyId::NOBODY, None, action)
+    }
+
+    /// Runs a closure on the reactor every `period`, on a fixed grid that begins now; see
+    /// [`Context::set_interval`]. If it panics it is cancelled.
+    pub fn call_every(
+        &mut self,
+        period: Duration,
+        closure: impl FnMut(&mut Reactor) + 'static,
+    ) -> TimerId {
+        let due = self.core.clock.now().after(period);
+        let action = Action::Every(Some(Box::new(closure)));
+        self.core
+            .timers
+            .arm(due, Some(period), AnyId::NOBODY, None, action)
+    }
+
+    /// Cancels a timer of the reactor's or of a dispatcher's; false if it was gone already.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.core.cancel_timer(timer)
+    }
+
+    /// A handle by which other threads reach this reactor.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(&self.core.shared)
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.core.counters
+    }
+
+    /// How many dispatchers there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.core.slots.len()
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+}
+
+fn first_that_works<T>(
+    address: impl ToSocketAddrs,
+    mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut last = no_address();
+    for candidate in address.to_socket_addrs()? {
+        match attempt(candidate) {
+            Ok(made) => return Ok(made),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn no_address() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the name stands for no address",
+    )
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        let waiting = self.core.shared.close();
+        self.core.refusing = true;
+        self.core.end_all();
+        let _propagated = self.core.close_now();
+        let timers = std::mem::take(&mut self.core.timers);
+        let jobs = std::mem::take(&mut self.jobs);
+        // Closures are dropped one by one, for the drop of each may panic.
+        let closures: Vec<Box<dyn std::any::Any>> = vec![Box::new(timers), Box::new(jobs)];
+        for closure in closures {
+            drop_contained(closure);
+        }
+        for job in waiting {
+            drop_contained(job);
+        }
+        self.core.log_limits.finish();
+    }
+}
+
+/// Drops a value of the user's. A panic in it must not leave our own drop.
+fn drop_contained<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        log::error!("reactor: panic in drop of a closure");
+        std::mem::forget(payload);
+    }
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("dispatchers", &self.core.slots.len())
+            .field("connections", &self.core.connections)
+            .field("ready", &self.core.ready.len())
+            .field("timers", &self.core.timers.len())
+            .field("queued_bytes", &self.core.buffers.queued())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The poller's descriptor: readable when a turn would find events. For embedding in another loop,
+/// together with [`Reactor::turn`].
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.core.poller.registry().as_fd()
+    }
+}
+
+impl AsRawFd for Reactor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}

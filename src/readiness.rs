@@ -1,0 +1,397 @@
+//! The readiness cache: level semantics on a poller that reports edges.
+//!
+//! The kernel reports *changes*, once: "input came", "there is room again". A dispatcher that reads
+//! half of its input and returns would never hear of the other half. So each slot remembers the
+//! *state* that the changes add up to, and the ready list turns state back into calls:
+//!
+//! ```text
+//!            event says so                      recv, flush or accept said WouldBlock,
+//!          ┌──────────────────────────┐         or a read came back short
+//!          │                          ▼                       │
+//!      can't read ◄──────────────  may read  ◄── stays while input is left ──┐
+//!                  (cant_read)        │                                      │
+//!                                     │ and reading is wanted, not held:     │
+//!                                     ▼                                      │
+//!                                 ready list ── handle_read, once a turn ────┘
+//! ```
+//!
+//! Two independent questions make the four states, for each direction:
+//!
+//! | | wanted | not wanted |
+//! |---|---|---|
+//! | **may** (the kernel said so) | on the ready list | waits; nothing spins, nothing is lost |
+//! | **can't** (the kernel said `WouldBlock`) | asleep until an event | asleep |
+//!
+//! A short read means "drained" only if the read side was not reported closed: data and end of stream
+//! can come in one event, and no other follows. So the closed, hung-up and error bits are sticky, and
+//! while one is set only `WouldBlock` or the end itself clears the read bit. An urgent byte splits the
+//! reads around it, so it suspends the rule as well.
+//!
+//! The idea of keeping *what the kernel said* apart from *what the program wants*, and the verbs, are
+//! HAProxy's (`fd.c`); the closed-side clause was learnt by nginx, netty and tokio before us.
+
+use std::fmt;
+
+use mio::event::Event;
+
+/// What one event says about one socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Signals(u32);
+
+impl Signals {
+    pub(crate) const READABLE: u32 = 1 << 0;
+    pub(crate) const WRITABLE: u32 = 1 << 1;
+    pub(crate) const READ_CLOSED: u32 = 1 << 2;
+    pub(crate) const HUNG_UP: u32 = 1 << 3;
+    pub(crate) const ERROR: u32 = 1 << 4;
+    pub(crate) const URGENT: u32 = 1 << 5;
+
+    /// All but readable and writable are hints in mio's terms: present where the system has them.
+    #[inline]
+    pub(crate) fn of(event: &Event) -> Signals {
+        let mut bits = 0;
+        if event.is_readable() {
+            bits |= Self::READABLE;
+        }
+        if event.is_writable() {
+            bits |= Self::WRITABLE;
+        }
+        if event.is_read_closed() {
+            bits |= Self::READ_CLOSED;
+        }
+        if event.is_write_closed() {
+            bits |= Self::HUNG_UP;
+        }
+        if event.is_error() {
+            bits |= Self::ERROR;
+        }
+        if event.is_priority() {
+            bits |= Self::URGENT;
+        }
+        Signals(bits)
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn from_bits(bits: u32) -> Signals {
+        Signals(bits)
+    }
+}
+
+/// The state of one slot: what the kernel said, what the dispatcher wants, what holds it back, how far
+/// its stream has come, and which lists it is on. One word, because every event reads and writes it.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Readiness(u32);
+
+macro_rules! flags {
+    ($($(#[$doc:meta])* $name:ident = $bit:expr;)*) => {
+        /// The bits of [`Readiness`]; the first six are those of [`Signals`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Flag { $($(#[$doc])* $name,)* }
+
+        impl Flag {
+            const fn bit(self) -> u32 {
+                match self { $(Flag::$name => $bit,)* }
+            }
+
+            const ALL: &'static [Flag] = &[$(Flag::$name,)*];
+        }
+    };
+}
+
+flags! {
+    /// Kernel: a read may give something.
+    Readable = Signals::READABLE;
+    /// Kernel: a write may be taken.
+    Writable = Signals::WRITABLE;
+    /// Kernel, sticky: the peer has finished sending.
+    ReadClosed = Signals::READ_CLOSED;
+    /// Kernel, sticky: both halves are shut.
+    HungUp = Signals::HUNG_UP;
+    /// Kernel, sticky: an error waits to be picked up.
+    Error = Signals::ERROR;
+    /// Kernel: an urgent byte came; set until a read says `WouldBlock`.
+    Urgent = Signals::URGENT;
+    /// An urgent byte came that `handle_priority` has not been told of.
+    UrgentUntold = 1 << 6;
+    /// Wanted: `handle_read`. On from the start.
+    WantRead = 1 << 7;
+    /// Wanted: `handle_write`. Off until asked for.
+    WantWrite = 1 << 8;
+    /// Wanted: `handle_priority`. Off until asked for.
+    WantPriority = 1 << 9;
+    /// Held: the connection that this one feeds is over its high mark.
+    Held = 1 << 10;
+    /// Held: the listener must not accept for now.
+    AcceptPaused = 1 << 11;
+    /// This one's own outbox went over its high mark and has not come below the low one since.
+    Congested = 1 << 12;
+    /// A layer above the socket has input left to deliver.
+    More = 1 << 13;
+    /// A read said zero: the stream has ended.
+    EofSeen = 1 << 14;
+    /// `handle_eof` has been called.
+    EofTold = 1 << 15;
+    /// Reads have failed for good; the connection ends after the running callback.
+    Broken = 1 << 16;
+    /// Writes have failed for good; what input is left is delivered, then the connection ends.
+    WriteBroken = 1 << 17;
+    /// `shutdown_write` was asked for; done once the outbox is empty.
+    ShutAsked = 1 << 18;
+    /// The write side has been shut.
+    ShutDone = 1 << 19;
+    /// `close` was called before the connection stood; it flushes and closes once it does.
+    CloseAsked = 1 << 20;
+    /// On the ready list.
+    Queued = 1 << 21;
+    /// On the dirty list.
+    Dirty = 1 << 22;
+    /// What kind of socket this is: one without an outbox (datagrams, foreign sources).
+    NoOutbox = 1 << 23;
+}
+
+/// While none of these is set an open slot can have no work but reading.
+const UNUSUAL: u32 = Signals::HUNG_UP
+    | Signals::ERROR
+    | Flag::UrgentUntold.bit()
+    | Flag::WantWrite.bit()
+    | Flag::More.bit()
+    | Flag::EofSeen.bit()
+    | Flag::Broken.bit()
+    | Flag::WriteBroken.bit();
+
+/// What a callback can have left behind that asks for more than "served".
+const AFTER_A_CALLBACK: u32 =
+    Flag::EofSeen.bit() | Flag::Broken.bit() | Flag::EofTold.bit() | Flag::WriteBroken.bit();
+
+const READ_MASK: u32 = Flag::WantRead.bit()
+    | Flag::Held.bit()
+    | Flag::EofSeen.bit()
+    | Flag::Broken.bit()
+    | Flag::Readable.bit();
+const READ_WHEN: u32 = Flag::WantRead.bit() | Flag::Readable.bit();
+
+impl Readiness {
+    #[inline]
+    pub(crate) fn has(self, flag: Flag) -> bool {
+        self.0 & flag.bit() != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, flag: Flag) {
+        self.0 |= flag.bit();
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self, flag: Flag) {
+        self.0 &= !flag.bit();
+    }
+
+    /// Sets the flag; true if it was clear before.
+    #[inline]
+    pub(crate) fn raise(&mut self, flag: Flag) -> bool {
+        let was_clear = self.0 & flag.bit() == 0;
+        self.0 |= flag.bit();
+        was_clear
+    }
+
+    /// Clears the flag; true if it was set before.
+    #[inline]
+    pub(crate) fn lower(&mut self, flag: Flag) -> bool {
+        let was_set = self.0 & flag.bit() != 0;
+        self.0 &= !flag.bit();
+        was_set
+    }
+
+    /// Takes in what an event said.
+    ///
+    /// Error and hang-up set both directions, so that the next read or write brings out the errno:
+    /// they can come without either, and then it is the only event there will be.
+    #[inline]
+    pub(crate) fn merge(&mut self, signals: Signals) {
+        const UNUSUAL: u32 = Signals::HUNG_UP | Signals::ERROR | Signals::URGENT;
+        self.0 |= signals.0;
+        if signals.0 & UNUSUAL != 0 {
+            if signals.0 & (Signals::HUNG_UP | Signals::ERROR) != 0 {
+                self.0 |= Signals::READABLE | Signals::WRITABLE;
+            }
+            if signals.0 & Signals::URGENT != 0 {
+                self.set(Flag::UrgentUntold);
+            }
+        }
+    }
+
+    /// A read said `WouldBlock`.
+    #[inline]
+    pub(crate) fn cant_read(&mut self) {
+        self.0 &= !(Flag::Readable.bit() | Flag::Urgent.bit());
+    }
+
+    /// A write said `WouldBlock`.
+    #[inline]
+    pub(crate) fn cant_write(&mut self) {
+        self.clear(Flag::Writable);
+    }
+
+    /// A read on a stream came back shorter than the buffer. It spares the read that would only say
+    /// `WouldBlock`, except where a short read does not mean "drained".
+    #[inline]
+    pub(crate) fn read_short(&mut self) {
+        const NOT_DRAINED: u32 =
+            Signals::READ_CLOSED | Signals::HUNG_UP | Signals::ERROR | Signals::URGENT;
+        if self.0 & NOT_DRAINED == 0 {
+            self.clear(Flag::Readable);
+        }
+    }
+
+    /// Whether `handle_read` is due: input or its end may be there, it is wanted, and nothing holds it.
+    #[inline]
+    pub(crate) fn can_read(self) -> bool {
+        self.0 & READ_MASK == READ_WHEN || self.layer_can_deliver()
+    }
+
+    /// A layer that holds input back delivers it even after the socket has said its last.
+    #[inline]
+    fn layer_can_deliver(self) -> bool {
+        self.has(Flag::More) && self.has(Flag::WantRead) && !self.has(Flag::Held)
+    }
+
+    /// Whether a `recv` should ask the kernel at all.
+    #[inline]
+    pub(crate) fn may_recv(self) -> bool {
+        const WHEN: u32 = Flag::Readable.bit();
+        self.0 & (WHEN | Flag::EofSeen.bit() | Flag::Broken.bit()) == WHEN
+    }
+
+    /// Whether the write side is shut, is about to be, or has failed.
+    #[inline]
+    pub(crate) fn is_done_sending(self) -> bool {
+        const DONE: u32 = Flag::ShutAsked.bit()
+            | Flag::CloseAsked.bit()
+            | Flag::WriteBroken.bit()
+            | Flag::Broken.bit();
+        self.0 & DONE != 0
+    }
+
+    /// Whether anything but plain reading may be due.
+    #[inline]
+    pub(crate) fn is_unusual(self) -> bool {
+        self.0 & UNUSUAL != 0
+    }
+
+    /// Whether a callback has left neither an end nor a break behind.
+    #[inline]
+    pub(crate) fn is_plain_after_a_callback(self) -> bool {
+        self.0 & AFTER_A_CALLBACK == 0
+    }
+
+    /// Whether an emptied outbox lets something else happen: a release, a shut, a producer's turn.
+    #[inline]
+    pub(crate) fn needs_more_after_a_write(self) -> bool {
+        const NEEDS: u32 = Flag::Congested.bit()
+            | Flag::ShutAsked.bit()
+            | Flag::WantWrite.bit()
+            | Flag::EofTold.bit();
+        self.0 & NEEDS != 0
+    }
+
+    /// Whether `handle_eof` is due.
+    #[inline]
+    pub(crate) fn eof_due(self) -> bool {
+        self.has(Flag::EofSeen) && !self.has(Flag::EofTold) && !self.has(Flag::More)
+    }
+
+    /// Whether `handle_priority` is due.
+    #[inline]
+    pub(crate) fn priority_due(self) -> bool {
+        self.has(Flag::UrgentUntold) && self.has(Flag::WantPriority)
+    }
+
+    /// Whether the kernel reported a hang-up or an error, both of which can come with no other event
+    /// to follow.
+    #[inline]
+    pub(crate) fn at_an_end(self) -> bool {
+        self.0 & (Signals::HUNG_UP | Signals::ERROR) != 0
+    }
+
+    /// Nothing is wanted any more: no callback but `handle_close` will come.
+    pub(crate) fn want_nothing(&mut self) {
+        self.clear(Flag::WantRead);
+        self.clear(Flag::WantWrite);
+        self.clear(Flag::WantPriority);
+        self.clear(Flag::More);
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(Flag::ALL.iter().filter(|flag| self.has(**flag)))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading() -> Readiness {
+        let mut readiness = Readiness::default();
+        readiness.set(Flag::WantRead);
+        readiness
+    }
+
+    #[test]
+    fn short_read_means_drained_only_while_the_read_side_is_open() {
+        for (signals, drained) in [
+            (0, true),
+            (Signals::READ_CLOSED, false),
+            (Signals::HUNG_UP, false),
+            (Signals::ERROR, false),
+            (Signals::URGENT, false),
+        ] {
+            let mut readiness = reading();
+            readiness.merge(Signals(Signals::READABLE | signals));
+            readiness.read_short();
+            assert_eq!(!readiness.can_read(), drained, "{readiness:?}");
+            readiness.cant_read();
+            assert!(!readiness.can_read());
+        }
+    }
+
+    #[test]
+    fn error_and_hang_up_set_both_directions() {
+        for signals in [
+            Signals::ERROR,
+            Signals::HUNG_UP,
+            Signals::ERROR | Signals::HUNG_UP,
+        ] {
+            let mut readiness = reading();
+            readiness.merge(Signals(signals));
+            assert!(
+                readiness.can_read() && readiness.has(Flag::Writable),
+                "{readiness:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pause_drops_no_readiness() {
+        let mut readiness = reading();
+        readiness.merge(Signals(Signals::READABLE));
+        readiness.clear(Flag::WantRead);
+        assert!(!readiness.can_read());
+        readiness.set(Flag::WantRead);
+        assert!(readiness.can_read());
+        readiness.set(Flag::Held);
+        assert!(!readiness.can_read());
+    }
+
+    #[test]
+    fn no_two_flags_share_a_bit() {
+        let all = Flag::ALL.iter().fold(0, |seen, flag| {
+            assert_eq!(seen & flag.bit(), 0, "{flag:?}");
+            seen | flag.bit()
+        });
+        assert_eq!(all.count_ones() as usize, Flag::ALL.len());
+    }
+}

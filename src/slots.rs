@@ -1,0 +1,458 @@
+//! Where dispatchers live: the slab, its slots, and the ids that name them.
+//!
+//! A slab hands a freed place to the next newcomer at once, which is what makes it small and fast, and
+//! what makes a bare index dangerous: whoever kept it now holds the name of a stranger. So an id is an
+//! index *and* a generation, and the generation of a place rises each time the place is freed:
+//!
+//! ```text
+//!   63            32 31             0
+//!  +----------------+----------------+
+//!  |   generation   |     index      |   AnyId, and the token given to the kernel
+//!  +----------------+----------------+
+//! ```
+//!
+//! (On targets with 32-bit tokens the token carries 20 bits of index and 12 of generation; ids are the
+//! same everywhere.) A place whose generation has reached its last value is retired, never reissued:
+//! it costs one empty slot once in four thousand million reuses.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::marker::PhantomData;
+
+use mio::Token;
+use slab::Slab;
+
+use crate::clock::Tick;
+use crate::dispatcher::Dispatcher;
+use crate::outbox::{Marks, Outbox};
+use crate::readiness::Readiness;
+use crate::socket::Socket;
+use crate::timers::TimerList;
+
+/// The name of a dispatcher whose type is not known: slot index and generation.
+///
+/// An id is never reissued: once its dispatcher has closed, every look-up with it answers `None`,
+/// whatever moved into the slot since. Ids are small, `Copy`, and can be kept anywhere. Shown as
+/// `7.3`: slot 7, generation 3.
+///
+/// An id belongs to the reactor that gave it. Used with another reactor it names whatever holds the
+/// same slot and generation there, or nothing; a typed [`Id`] at least never reaches a dispatcher of
+/// another type.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AnyId {
+    index: u32,
+    generation: u32,
+}
+
+const TOKEN_INDEX_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
+const TOKEN_INDEX_MASK: usize = (1 << TOKEN_INDEX_BITS) - 1;
+
+impl AnyId {
+    /// Names nobody: no slot ever has this index.
+    pub(crate) const NOBODY: AnyId = AnyId {
+        index: u32::MAX,
+        generation: u32::MAX,
+    };
+
+    pub(crate) fn new(index: u32, generation: u32) -> AnyId {
+        AnyId { index, generation }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.index as usize
+    }
+
+    pub(crate) fn token(self) -> Token {
+        Token(self.index as usize | (self.generation as usize) << TOKEN_INDEX_BITS)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the mask and the shift leave 32 bits"
+    )]
+    pub(crate) fn from_token(token: Token) -> AnyId {
+        AnyId {
+            index: (token.0 & TOKEN_INDEX_MASK) as u32,
+            generation: (token.0 >> TOKEN_INDEX_BITS) as u32,
+        }
+    }
+}
+
+impl fmt::Display for AnyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == AnyId::NOBODY {
+            return f.write_str("nobody");
+        }
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+impl fmt::Debug for AnyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnyId({self})")
+    }
+}
+
+/// The name of a dispatcher of type `D`.
+///
+/// Given by `listen`, `connect` and `add`. With it, [`Context::with`](crate::Context::with) reaches
+/// the dispatcher itself as `&mut D`, and [`Context::at`](crate::Context::at) its socket. It turns
+/// into an [`AnyId`] where the type does not matter. Never reissued; see there.
+pub struct Id<D> {
+    any: AnyId,
+    // `fn() -> D`: an id owns no `D`, and is `Send`, `Sync` and `Copy` whatever `D` is.
+    dispatcher: PhantomData<fn() -> D>,
+}
+
+impl<D> Id<D> {
+    pub(crate) fn new(any: AnyId) -> Id<D> {
+        Id {
+            any,
+            dispatcher: PhantomData,
+        }
+    }
+
+    /// The same name without the type.
+    #[must_use]
+    pub fn any(self) -> AnyId {
+        self.any
+    }
+}
+
+impl<D> Clone for Id<D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D> Copy for Id<D> {}
+
+impl<D> PartialEq for Id<D> {
+    fn eq(&self, other: &Self) -> bool {
+        self.any == other.any
+    }
+}
+
+impl<D> Eq for Id<D> {}
+
+impl<D> PartialOrd for Id<D> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<D> Ord for Id<D> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.any.cmp(&other.any)
+    }
+}
+
+impl<D> Hash for Id<D> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.any.hash(state);
+    }
+}
+
+impl<D> fmt::Display for Id<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.any.fmt(f)
+    }
+}
+
+impl<D> fmt::Debug for Id<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Id<{}>({})",
+            short_type_name(std::any::type_name::<D>()),
+            self.any
+        )
+    }
+}
+
+impl<D> From<Id<D>> for AnyId {
+    fn from(id: Id<D>) -> AnyId {
+        id.any
+    }
+}
+
+/// A type's name without the paths in it: `chat::Framed<chat::Member>` reads `Framed<Member>`.
+pub(crate) fn short_type_name(full: &str) -> String {
+    let mut short = String::with_capacity(full.len());
+    let mut word_start = 0;
+    let mut rest = full;
+    while let Some(character) = rest.chars().next() {
+        if rest.starts_with("::") {
+            short.truncate(word_start);
+            rest = &rest[2..];
+            continue;
+        }
+        short.push(character);
+        if !character.is_alphanumeric() && character != '_' {
+            word_start = short.len();
+        }
+        rest = &rest[character.len_utf8()..];
+    }
+    short
+}
+
+/// Where a slot stands between being added and being freed. It only ever moves forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Life {
+    /// An outgoing connection whose fate is not known yet.
+    Connecting,
+    /// Accepting.
+    Listening,
+    /// Able to send and receive.
+    Open,
+    /// `close()` was called: queued output is still leaving, nothing is read.
+    Flushing,
+    /// All output is with the kernel and the write side is shut: what arrives is thrown away.
+    Draining,
+    /// Over. Only `handle_close` is left to come.
+    Ended,
+}
+
+/// One dispatcher and all that belongs to it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) readiness: Readiness,
+    pub(crate) life: Life,
+    pub(crate) generation: u32,
+    /// `None` while one of its callbacks, or a `with` closure, runs.
+    pub(crate) dispatcher: Option<Box<dyn Dispatcher>>,
+    pub(crate) socket: Socket,
+    pub(crate) outbox: Outbox,
+    /// When bytes last moved in either direction; what idle time-outs look at.
+    pub(crate) touched: Tick,
+    /// When the kernel last took output, or output began to wait; what stall deadlines look at.
+    pub(crate) output_moved: Tick,
+    /// The connection that this one's input is written to: while it is over its high mark, this one
+    /// is not read. Itself, unless `feeds` said otherwise.
+    pub(crate) feeds: AnyId,
+    /// Who else feeds this one.
+    pub(crate) feeders: Vec<AnyId>,
+    /// The error that broke the connection. The first one is kept: the kernel tells it once.
+    pub(crate) broken_by: Option<io::Error>,
+    /// The timers that die with this slot.
+    pub(crate) timers: TimerList,
+    /// The dispatcher's type, for log lines.
+    pub(crate) type_name: &'static str,
+}
+
+impl Slot {
+    pub(crate) fn new(
+        dispatcher: Box<dyn Dispatcher>,
+        type_name: &'static str,
+        socket: Socket,
+        marks: Marks,
+    ) -> Slot {
+        Slot {
+            readiness: Readiness::default(),
+            life: Life::Open,
+            generation: 0,
+            dispatcher: Some(dispatcher),
+            socket,
+            outbox: Outbox::new(marks),
+            touched: Tick::default(),
+            output_moved: Tick::default(),
+            feeds: AnyId::NOBODY,
+            feeders: Vec::new(),
+            broken_by: None,
+            timers: TimerList::default(),
+            type_name,
+        }
+    }
+}
+
+/// All slots, and the generation of each place.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    slab: Slab<Slot>,
+    /// The generation that a place's next tenant gets. As long as the slab has ever been.
+    generations: Vec<u32>,
+    /// Places whose generation is used up; they stay occupied by an ended slot for ever.
+    retired: usize,
+}
+
+impl Slots {
+    /// How many dispatchers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len() - self.retired
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.slab.capacity()
+    }
+
+    /// The id that the next [`Slots::insert`] will give, so that a socket can be registered under it
+    /// before there is anything to take back.
+    pub(crate) fn vacant_id(&self) -> io::Result<AnyId> {
+        let key = self.slab.vacant_key();
+        let index = u32::try_from(key)
+            .ok()
+            .filter(|_| key < TOKEN_INDEX_MASK)
+            .ok_or_else(|| {
+                io::Error::other(format!("no slot left: {} dispatchers exist", self.len()))
+            })?;
+        Ok(AnyId::new(
+            index,
+            self.generations.get(key).copied().unwrap_or(1),
+        ))
+    }
+
+    pub(crate) fn insert(&mut self, id: AnyId, mut slot: Slot) {
+        slot.generation = id.generation;
+        slot.feeds = id;
+        let key = self.slab.insert(slot);
+        debug_assert_eq!(
+            key,
+            id.index(),
+            "the slab fills the place that vacant_key names"
+        );
+        if key == self.generations.len() {
+            self.generations.push(id.generation);
+        }
+    }
+
+    /// The slot that `id` names, if its dispatcher is still there. The generation is compared here,
+    /// and this is the only way from an id that anybody kept to a slot.
+    pub(crate) fn get(&self, id: AnyId) -> Option<&Slot> {
+        self.slab
+            .get(id.index())
+            .filter(|slot| slot.generation == id.generation)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: AnyId) -> Option<&mut Slot> {
+        self.slab
+            .get_mut(id.index())
+            .filter(|slot| slot.generation == id.generation)
+    }
+
+    /// The slot of an id that was looked up earlier in this step: slots are freed in the close step
+    /// only, so it is still there.
+    pub(crate) fn slot(&self, id: AnyId) -> &Slot {
+        self.slab
+            .get(id.index())
+            .expect("slots are freed in the close step only")
+    }
+
+    /// As [`Slots::slot`].
+    pub(crate) fn slot_mut(&mut self, id: AnyId) -> &mut Slot {
+        self.slab
+            .get_mut(id.index())
+            .expect("slots are freed in the close step only")
+    }
+
+    /// Frees the place and raises its generation: from here on the id names nobody.
+    pub(crate) fn remove(&mut self, id: AnyId) -> Option<Slot> {
+        self.get(id)?;
+        let generation = &mut self.generations[id.index()];
+        let slot = if *generation == u32::MAX {
+            self.retired += 1;
+            let tombstone = Slot::new(Box::new(Retired), "", Socket::closed(), Marks::default());
+            let tombstone = Slot {
+                life: Life::Ended,
+                generation: 0,
+                ..tombstone
+            };
+            std::mem::replace(&mut self.slab[id.index()], tombstone)
+        } else {
+            *generation += 1;
+            self.slab.remove(id.index())
+        };
+        Some(slot)
+    }
+
+    /// Every dispatcher's id and slot. Only for what is asked of all at once, never within a turn.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (AnyId, &Slot)> {
+        self.slab.iter().filter_map(|(key, slot)| {
+            // Generation 0 is never issued: it marks a retired place.
+            let id = AnyId::new(u32::try_from(key).ok()?, slot.generation);
+            (slot.generation != 0).then_some((id, slot))
+        })
+    }
+
+    #[cfg(test)]
+    fn set_next_generation(&mut self, index: usize, generation: u32) {
+        self.generations[index] = generation;
+    }
+}
+
+/// Sits in a place that has run out of generations.
+#[derive(Debug)]
+struct Retired;
+
+impl Dispatcher for Retired {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot() -> Slot {
+        Slot::new(
+            Box::new(Retired),
+            "Retired",
+            Socket::closed(),
+            Marks::default(),
+        )
+    }
+
+    fn add(slots: &mut Slots) -> AnyId {
+        let id = slots.vacant_id().expect("a small slab has room");
+        slots.insert(id, slot());
+        id
+    }
+
+    #[test]
+    fn id_of_a_freed_slot_does_not_reach_the_newcomer() {
+        let mut slots = Slots::default();
+        let old = add(&mut slots);
+        slots.remove(old);
+        let new = add(&mut slots);
+        assert_eq!(
+            old.index(),
+            new.index(),
+            "the slab reuses the place at once"
+        );
+        assert!(slots.get(old).is_none() && slots.get_mut(old).is_none());
+        assert!(slots.get(new).is_some());
+        assert!(slots.remove(old).is_none());
+    }
+
+    #[test]
+    fn slot_about_to_wrap_is_retired_and_never_reissued() {
+        let mut slots = Slots::default();
+        let first = add(&mut slots);
+        slots.remove(first);
+        slots.set_next_generation(0, u32::MAX);
+        let last = add(&mut slots);
+        assert_eq!(last, AnyId::new(0, u32::MAX));
+        assert!(slots.remove(last).is_some());
+        assert!(slots.get(last).is_none());
+        assert_eq!(slots.len(), 0);
+        assert_eq!(slots.iter().count(), 0);
+        assert_eq!(add(&mut slots).index(), 1, "the place stays taken");
+    }
+
+    #[test]
+    fn token_and_id_are_the_same_name() {
+        for id in [
+            AnyId::new(0, 1),
+            AnyId::new(7, 3),
+            AnyId::new(99_999, 4_000),
+        ] {
+            assert_eq!(AnyId::from_token(id.token()), id);
+        }
+    }
+
+    #[test]
+    fn ids_read_well_in_a_log() {
+        let any = AnyId::new(7, 3);
+        assert_eq!(any.to_string(), "7.3");
+        assert_eq!(format!("{any:?}"), "AnyId(7.3)");
+        assert_eq!(format!("{:?}", Id::<Retired>::new(any)), "Id<Retired>(7.3)");
+        assert_eq!(short_type_name("a::b<c::d, &e::f>"), "b<d, &f>");
+    }
+}

@@ -1,0 +1,269 @@
+//! For the crate's own tests: a clock and a kernel that a test supplies, and invented events.
+//!
+//! Hidden, behind the feature `testing`, and promised to nobody. The seam is the same one that mio
+//! sits behind (`poller.rs`, `socket.rs`, `clock.rs`): the reactor above it is not a different reactor.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mio::Token;
+use mio::event::Source;
+
+use crate::reactor::Reactor;
+use crate::readiness::Signals;
+use crate::slots::AnyId;
+use crate::socket::{Address, Io, Kind, Socket};
+
+/// A clock that stands still until it is told to move. Clones are the same clock.
+///
+/// Waiting does not make it pass, so on it timers do not bound the wait: the test moves the clock, or
+/// its kernel does.
+#[derive(Clone, Debug, Default)]
+pub struct SimClock(Arc<AtomicU64>);
+
+impl SimClock {
+    /// A clock at zero.
+    #[must_use]
+    pub fn new() -> SimClock {
+        SimClock::default()
+    }
+
+    /// The time since the clock was made.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Moves it on.
+    ///
+    /// # Panics
+    ///
+    /// If it were moved past 584 years.
+    pub fn advance(&self, by: Duration) {
+        let by =
+            u64::try_from(by.as_nanos()).expect("a simulated clock moves by less than 584 years");
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+/// The bits of an invented event.
+#[derive(Clone, Copy, Debug)]
+pub struct Bits;
+
+impl Bits {
+    /// Input.
+    pub const READABLE: u32 = Signals::READABLE;
+    /// Room.
+    pub const WRITABLE: u32 = Signals::WRITABLE;
+    /// The peer has finished sending.
+    pub const READ_CLOSED: u32 = Signals::READ_CLOSED;
+    /// Both halves are shut.
+    pub const HUNG_UP: u32 = Signals::HUNG_UP;
+    /// An error is pending.
+    pub const ERROR: u32 = Signals::ERROR;
+    /// Urgent data.
+    pub const URGENT: u32 = Signals::URGENT;
+}
+
+/// A kernel that a test supplies, in place of epoll.
+pub trait SimKernel {
+    /// Waits for at most `timeout` of whatever time the test keeps, and says what happened: the token
+    /// that each socket was registered with, and [`Bits`].
+    ///
+    /// # Errors
+    ///
+    /// What the test wants the wait to fail with.
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<(Token, u32)>)
+    -> io::Result<()>;
+}
+
+/// What a simulated socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SimKind {
+    /// A stream.
+    Stream,
+    /// A listener.
+    Listener,
+    /// A datagram socket.
+    Datagram,
+}
+
+impl From<SimKind> for Kind {
+    fn from(kind: SimKind) -> Kind {
+        match kind {
+            SimKind::Stream => Kind::Stream,
+            SimKind::Listener => Kind::Listener,
+            SimKind::Datagram => Kind::Datagram,
+        }
+    }
+}
+
+/// A socket that a test supplies: all of its own, or a real one with faults in between. Registering is
+/// that of [`Source`]; a socket of a simulated kernel notes the token.
+pub trait SimSocket: Source {
+    /// What it is.
+    fn kind(&self) -> SimKind;
+
+    /// As `recv(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// As `send(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// As `shutdown(2)`, the write side.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// As `accept4(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn accept(&mut self) -> io::Result<Box<dyn SimSocket>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The pending error of a connection attempt.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
+    /// Whether a connection attempt has succeeded: `NotConnected` if not yet.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn check_connected(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for dyn SimSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimSocket({:?})", self.kind())
+    }
+}
+
+impl From<Box<dyn SimSocket>> for Socket {
+    fn from(socket: Box<dyn SimSocket>) -> Socket {
+        Socket {
+            io: Io::Simulated(socket),
+            blocking: false,
+            address: Address::None,
+        }
+    }
+}
+
+/// What the poller keeps of all this.
+#[derive(Default)]
+pub(crate) struct Simulated {
+    kernel: Option<Box<dyn SimKernel>>,
+    events: Vec<(Token, u32)>,
+    /// The time-outs handed to the wait.
+    waits: Vec<Option<Duration>>,
+}
+
+impl Simulated {
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> Option<io::Result<()>> {
+        self.waits.push(timeout);
+        Some(self.kernel.as_mut()?.wait(timeout, &mut self.events))
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Token, Signals)> + '_ {
+        self.events
+            .drain(..)
+            .map(|(token, bits)| (token, Signals::from_bits(bits)))
+    }
+}
+
+impl fmt::Debug for Simulated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulated")
+            .field("events", &self.events)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reactor {
+    /// Has the next turn find this event, beside what the kernel says.
+    #[doc(hidden)]
+    pub fn inject(&mut self, id: impl Into<AnyId>, bits: u32) {
+        self.inject_token(id.into().token(), bits);
+    }
+
+    /// As `inject`, under any token at all.
+    #[doc(hidden)]
+    pub fn inject_token(&mut self, token: Token, bits: u32) {
+        self.core_mut().poller.simulated.events.push((token, bits));
+    }
+
+    /// Replaces epoll.
+    #[doc(hidden)]
+    pub fn set_kernel(&mut self, kernel: Box<dyn SimKernel>) {
+        self.core_mut().poller.simulated.kernel = Some(kernel);
+    }
+
+    /// The time-outs that the waits since the last call were given.
+    #[doc(hidden)]
+    pub fn take_waits(&mut self) -> Vec<Option<Duration>> {
+        std::mem::take(&mut self.core_mut().poller.simulated.waits)
+    }
+
+    /// How long until the next timer; `None` if there is none.
+    #[doc(hidden)]
+    pub fn next_timer(&mut self) -> Option<Duration> {
+        let core = self.core_mut();
+        let now = core.clock.now();
+        core.timers.next_due().map(|due| due.since(now))
+    }
+
+    /// How many timers are set, the reactor's own deadlines included.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn timer_count(&self) -> usize {
+        self.core().timers.len()
+    }
+
+    /// Bytes queued in all outboxes, and the slab's capacity.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn memory(&self) -> (usize, usize) {
+        (self.core().buffers.queued(), self.core().slots.capacity())
+    }
+
+    /// Starts a connection attempt on a simulated socket.
+    #[doc(hidden)]
+    pub fn connect_simulated<D: crate::Dispatcher>(
+        &mut self,
+        socket: Box<dyn SimSocket>,
+        dispatcher: D,
+    ) -> io::Result<crate::Id<D>> {
+        let pending = Err(io::ErrorKind::Interrupted.into());
+        self.core_mut()
+            .start_connecting(Socket::from(socket), pending, dispatcher)
+    }
+}

@@ -1,0 +1,444 @@
+//! The timer queue: a binary heap of due times beside a slab of timers.
+//!
+//! The heap is never searched. Cancelling a timer frees its slab entry and leaves its heap entry
+//! behind, dead; a heap entry is alive if the slab entry it points to still carries its order number.
+//! When the dead outnumber the living the heap is rebuilt, so it is never more than twice as large as
+//! it has to be (plus a constant): queues that kept their dead have eaten whole processors.
+//!
+//! Timers of one dispatcher are chained through the slab, so that they can die with it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::clock::Tick;
+use crate::reactor::Reactor;
+use crate::slots::AnyId;
+
+/// Names a timer. Like an id it is never reissued: cancelling one that has fired, or that died with
+/// its dispatcher, does nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TimerId {
+    index: u32,
+    serial: u64,
+}
+
+impl fmt::Debug for TimerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TimerId({})", self.serial)
+    }
+}
+
+/// A closure of `call_every`.
+type Repeating = Box<dyn FnMut(&mut Reactor)>;
+
+/// What happens when a timer is due.
+pub(crate) enum Action {
+    /// `handle_timer` of the owner.
+    Callback,
+    /// A closure of the reactor's, once.
+    Later(Box<dyn FnOnce(&mut Reactor)>),
+    /// A closure of the reactor's, each period. `None` while it runs.
+    Every(Option<Repeating>),
+    /// The connection attempt has taken too long.
+    ConnectDeadline,
+    /// Nothing has moved for the time given.
+    Idle(Duration),
+    /// Output waits and the peer has taken none of it for the time given.
+    Stalled(Duration),
+    /// A closing connection has had its time.
+    CloseDeadline,
+    /// A listener that ran out of something tries again.
+    AcceptRetry,
+}
+
+impl Action {
+    /// The reactor's own deadlines can be told apart by kind alone: a slot has at most one of each.
+    pub(crate) fn is_same_kind(&self, other: &Action) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
+    /// Whether the timer is there because the user set it on a dispatcher.
+    pub(crate) fn is_users(&self) -> bool {
+        matches!(self, Action::Callback | Action::Idle(_))
+    }
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::Callback => "Callback",
+            Action::Later(_) => "Later",
+            Action::Every(_) => "Every",
+            Action::ConnectDeadline => "ConnectDeadline",
+            Action::Idle(_) => "Idle",
+            Action::Stalled(_) => "Stalled",
+            Action::CloseDeadline => "CloseDeadline",
+            Action::AcceptRetry => "AcceptRetry",
+        })
+    }
+}
+
+const NONE: u32 = u32::MAX;
+
+/// The head of a dispatcher's chain of timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimerList(u32);
+
+impl Default for TimerList {
+    fn default() -> Self {
+        TimerList(NONE)
+    }
+}
+
+impl TimerList {
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == NONE
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    serial: u64,
+    /// The heap entry that is this timer's; any other is dead.
+    order: u64,
+    due: Tick,
+    period: Option<Duration>,
+    owner: AnyId,
+    action: Action,
+    /// The owner's chain.
+    next: u32,
+    previous: u32,
+}
+
+/// A timer that was found due. It is looked up again before it runs: one that ran before it in the
+/// same batch may have cancelled it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    index: u32,
+    order: u64,
+}
+
+/// Due time, then the order of setting, which breaks ties; then the slab index.
+type HeapEntry = Reverse<(Tick, u64, u32)>;
+
+/// All timers of a reactor.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    entries: Slab<Entry>,
+    heap: BinaryHeap<HeapEntry>,
+    /// Counts arms; gives each its order and each timer its serial.
+    armed: u64,
+}
+
+impl Timers {
+    /// How many timers are set, the reactor's own deadlines included.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Sets a timer. `list` is the owner's chain, `None` for the reactor's own closures.
+    pub(crate) fn arm(
+        &mut self,
+        due: Tick,
+        period: Option<Duration>,
+        owner: AnyId,
+        list: Option<&mut TimerList>,
+        action: Action,
+    ) -> TimerId {
+        self.armed += 1;
+        let (serial, order) = (self.armed, self.armed);
+        let next = list.as_ref().map_or(NONE, |list| list.0);
+        let entry = Entry {
+            serial,
+            order,
+            due,
+            period,
+            owner,
+            action,
+            next,
+            previous: NONE,
+        };
+        let key = self.entries.insert(entry);
+        let index = u32::try_from(key).expect("four thousand million timers do not fit in memory");
+        if next != NONE {
+            self.entries[next as usize].previous = index;
+        }
+        if let Some(list) = list {
+            list.0 = index;
+        }
+        self.heap.push(Reverse((due, order, index)));
+        TimerId { index, serial }
+    }
+
+    /// The owner of a timer that is still set.
+    pub(crate) fn owner(&self, id: TimerId) -> Option<AnyId> {
+        let entry = self.entries.get(id.index as usize)?;
+        (entry.serial == id.serial).then_some(entry.owner)
+    }
+
+    /// Cancels one timer; false if it was gone. `list` is the chain of [`Timers::owner`].
+    pub(crate) fn cancel(&mut self, id: TimerId, list: Option<&mut TimerList>) -> bool {
+        if self.owner(id).is_none() {
+            return false;
+        }
+        self.remove(id.index, list);
+        true
+    }
+
+    /// Cancels those of a chain that `which` picks.
+    pub(crate) fn cancel_where(&mut self, list: &mut TimerList, which: impl Fn(&Action) -> bool) {
+        let mut next = list.0;
+        while next != NONE {
+            let entry = &self.entries[next as usize];
+            let (index, picked) = (next, which(&entry.action));
+            next = entry.next;
+            if picked {
+                self.remove(index, Some(list));
+            }
+        }
+    }
+
+    pub(crate) fn has(&self, list: TimerList, kind: &Action) -> bool {
+        let mut next = list.0;
+        while next != NONE {
+            let entry = &self.entries[next as usize];
+            if entry.action.is_same_kind(kind) {
+                return true;
+            }
+            next = entry.next;
+        }
+        false
+    }
+
+    fn remove(&mut self, index: u32, list: Option<&mut TimerList>) -> Entry {
+        let entry = self.entries.remove(index as usize);
+        if entry.next != NONE {
+            self.entries[entry.next as usize].previous = entry.previous;
+        }
+        if entry.previous != NONE {
+            self.entries[entry.previous as usize].next = entry.next;
+        } else if let Some(list) = list {
+            list.0 = entry.next;
+        }
+        self.drop_the_dead();
+        entry
+    }
+
+    /// Few dead ones are cheaper to skip than to sweep; this many are always tolerated.
+    const TOLERATED_DEAD: usize = 64;
+
+    fn drop_the_dead(&mut self) {
+        if self.heap.len() <= 2 * self.entries.len() + Self::TOLERATED_DEAD {
+            return;
+        }
+        let entries = &self.entries;
+        self.heap.retain(|entry| is_alive(entries, entry));
+    }
+
+    /// When the next timer is due. Dead entries at the front are dropped on the way.
+    pub(crate) fn next_due(&mut self) -> Option<Tick> {
+        while let Some(entry) = self.heap.peek() {
+            if is_alive(&self.entries, entry) {
+                return Some(entry.0.0);
+            }
+            self.heap.pop();
+        }
+        None
+    }
+
+    /// Moves all that are due at `now` to `batch`, in order. They stay set until [`Timers::fire`].
+    pub(crate) fn collect(&mut self, now: Tick, batch: &mut Vec<Due>) {
+        while let Some(&Reverse((due, order, index))) = self.heap.peek() {
+            if due > now || due == Tick::NEVER {
+                break;
+            }
+            self.heap.pop();
+            if self
+                .entries
+                .get(index as usize)
+                .is_some_and(|entry| entry.order == order)
+            {
+                batch.push(Due { index, order });
+            }
+        }
+    }
+
+    /// The owner of a collected timer that has not been cancelled since.
+    pub(crate) fn owner_of_due(&self, due: Due) -> Option<AnyId> {
+        let entry = self.entries.get(due.index as usize)?;
+        (entry.order == due.order).then_some(entry.owner)
+    }
+
+    /// Takes a due timer out to be run. A periodic one is set for its next time first, so that what it
+    /// does may cancel it. Call only after [`Timers::owner_of_due`] has found it.
+    pub(crate) fn fire(
+        &mut self,
+        due: Due,
+        now: Tick,
+        list: Option<&mut TimerList>,
+    ) -> (TimerId, Action) {
+        let entry = &mut self.entries[due.index as usize];
+        let id = TimerId {
+            index: due.index,
+            serial: entry.serial,
+        };
+        let Some(period) = entry.period else {
+            return (id, self.remove(due.index, list).action);
+        };
+        self.armed += 1;
+        entry.order = self.armed;
+        entry.due = entry.due.next_on_grid(period, now);
+        self.heap.push(Reverse((entry.due, entry.order, due.index)));
+        let action = match &mut entry.action {
+            Action::Every(closure) => Action::Every(closure.take()),
+            _ => Action::Callback,
+        };
+        (id, action)
+    }
+
+    /// Gives a periodic closure back after it has run, unless it cancelled itself.
+    pub(crate) fn put_back(&mut self, id: TimerId, closure: Repeating) {
+        if self.owner(id).is_some() {
+            self.entries[id.index as usize].action = Action::Every(Some(closure));
+        }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn check(&self, mut owner_has: impl FnMut(AnyId) -> Option<TimerList>) {
+        assert!(
+            self.heap.len() <= 2 * self.entries.len() + Self::TOLERATED_DEAD,
+            "dead timers are at most as many as the living, plus a constant"
+        );
+        let alive = self
+            .heap
+            .iter()
+            .filter(|entry| is_alive(&self.entries, entry))
+            .count();
+        assert_eq!(
+            alive,
+            self.entries.len(),
+            "each timer has exactly one live heap entry"
+        );
+        for (key, entry) in &self.entries {
+            if entry.owner == AnyId::NOBODY {
+                continue;
+            }
+            let list = owner_has(entry.owner).expect("a timer's owner is alive");
+            let mut next = list.0;
+            while next != NONE && next as usize != key {
+                next = self.entries[next as usize].next;
+            }
+            assert_eq!(next as usize, key, "a timer is on its owner's chain");
+        }
+    }
+}
+
+fn is_alive(entries: &Slab<Entry>, entry: &HeapEntry) -> bool {
+    let Reverse((_, order, index)) = *entry;
+    entries
+        .get(index as usize)
+        .is_some_and(|entry| entry.order == order)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> Tick {
+        Tick::default().after(Duration::from_nanos(nanos))
+    }
+
+    fn arm(timers: &mut Timers, due: u64) -> TimerId {
+        timers.arm(at(due), None, AnyId::NOBODY, None, Action::Callback)
+    }
+
+    fn fire_all(timers: &mut Timers, now: u64) -> Vec<TimerId> {
+        let mut batch = Vec::new();
+        timers.collect(at(now), &mut batch);
+        let due = batch.into_iter();
+        due.filter(|&due| timers.owner_of_due(due).is_some())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|due| timers.fire(due, at(now), None).0)
+            .collect()
+    }
+
+    #[test]
+    fn due_timers_fire_by_time_and_ties_by_order_of_setting() {
+        let mut timers = Timers::default();
+        let late = arm(&mut timers, 30);
+        let first = arm(&mut timers, 10);
+        let second = arm(&mut timers, 10);
+        assert_eq!(timers.next_due(), Some(at(10)));
+        assert_eq!(fire_all(&mut timers, 9), []);
+        assert_eq!(fire_all(&mut timers, 10), [first, second]);
+        assert_eq!(fire_all(&mut timers, 100), [late]);
+        assert_eq!(timers.next_due(), None);
+    }
+
+    #[test]
+    fn cancelled_after_collection_is_not_found_due() {
+        let mut timers = Timers::default();
+        let id = arm(&mut timers, 10);
+        let mut batch = Vec::new();
+        timers.collect(at(10), &mut batch);
+        assert!(timers.cancel(id, None));
+        let newcomer = arm(&mut timers, 50);
+        assert_eq!(id.index, newcomer.index, "the place is reused");
+        assert!(
+            timers.owner_of_due(batch[0]).is_none(),
+            "the newcomer must not fire in its place"
+        );
+        assert!(!timers.cancel(id, None));
+    }
+
+    #[test]
+    fn dead_entries_never_outnumber_the_living_by_more_than_a_constant() {
+        let mut timers = Timers::default();
+        let keep: Vec<_> = (0..100).map(|i| arm(&mut timers, 1_000_000 + i)).collect();
+        for i in 0..100_000 {
+            let id = arm(&mut timers, 10 + i);
+            timers.cancel(id, None);
+            assert!(timers.heap.len() <= 2 * timers.len() + Timers::TOLERATED_DEAD + 1);
+        }
+        assert_eq!(timers.len(), keep.len());
+    }
+
+    #[test]
+    fn a_chain_is_cancelled_with_its_owner() {
+        let mut timers = Timers::default();
+        let owner = AnyId::new(1, 1);
+        let mut list = TimerList::default();
+        let ids: Vec<_> = (0..5)
+            .map(|i| timers.arm(at(i), None, owner, Some(&mut list), Action::Callback))
+            .collect();
+        assert!(timers.cancel(ids[2], Some(&mut list)));
+        assert!(
+            timers.cancel(ids[4], Some(&mut list)),
+            "the head of the chain"
+        );
+        timers.cancel_where(&mut list, |_| true);
+        assert_eq!((timers.len(), list), (0, TimerList::default()));
+        assert_eq!(fire_all(&mut timers, 100), []);
+    }
+
+    #[test]
+    fn never_is_never_due() {
+        let mut timers = Timers::default();
+        timers.arm(
+            at(5).after(Duration::MAX),
+            None,
+            AnyId::NOBODY,
+            None,
+            Action::Callback,
+        );
+        assert_eq!(timers.next_due(), Some(Tick::NEVER));
+        let mut batch = Vec::new();
+        timers.collect(Tick::NEVER, &mut batch);
+        assert!(batch.is_empty());
+    }
+}
