@@ -214,7 +214,6 @@ impl Core {
         self.running = Running {
             id,
             callback: Callback::Drop,
-            timer: None,
         };
         drop(slot);
     }

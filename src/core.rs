@@ -59,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) log_limits: LogLimits,
     pub(crate) running: Running,
+    /// The periodic timer whose closure is running: a panic cancels it.
+    pub(crate) running_timer: Option<TimerId>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) stop: bool,
     /// Nothing may be added any more: the reactor is shutting down.
@@ -113,15 +115,12 @@ impl fmt::Display for Callback {
 pub(crate) struct Running {
     pub(crate) id: AnyId,
     pub(crate) callback: Callback,
-    /// The periodic timer whose closure it is.
-    pub(crate) timer: Option<TimerId>,
 }
 
 impl Running {
     pub(crate) const NOTHING: Running = Running {
         id: AnyId::NOBODY,
         callback: Callback::None,
-        timer: None,
     };
 }
 
@@ -213,6 +212,7 @@ impl Core {
             counters: Counters::default(),
             log_limits: LogLimits::default(),
             running: Running::NOTHING,
+            running_timer: None,
             shared,
             stop: false,
             refusing: false,
@@ -253,7 +253,8 @@ impl Core {
             let _ = socket2::SockRef::from(listener).set_tcp_nodelay(true);
         }
         let id = self.slots.vacant_id()?;
-        self.poller.register(&mut socket, id)?;
+        let connecting = life == Life::Connecting;
+        self.poller.register(&mut socket, id, connecting)?;
         let type_name = std::any::type_name::<D>();
         let kind = socket.kind();
         let mut slot = Slot::new(Box::new(dispatcher), type_name, socket, self.config.marks);
@@ -264,6 +265,9 @@ impl Core {
         }
         if !slot.socket.can_send() {
             slot.readiness.set(Flag::NoOutbox);
+        }
+        if connecting {
+            slot.readiness.set(Flag::WatchesRoom);
         }
         if life == Life::Open {
             // Taken for granted until a write says otherwise: it spares waiting for the first event.
@@ -286,15 +290,24 @@ impl Core {
         body: impl FnOnce(&mut dyn Dispatcher, &mut Context<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         self.counters.callbacks += 1;
-        self.running = Running {
-            id,
-            callback,
-            timer: None,
-        };
-        let started = self
-            .config
-            .slow_callback
-            .map(|threshold| (threshold, self.clock.now()));
+        self.running = Running { id, callback };
+        match self.config.slow_callback {
+            None => self.seated(id, body),
+            Some(threshold) => {
+                let started = self.clock.now();
+                let result = self.seated(id, body);
+                self.measure(id, callback, threshold, started);
+                result
+            }
+        }
+    }
+
+    #[inline]
+    fn seated(
+        &mut self,
+        id: AnyId,
+        body: impl FnOnce(&mut dyn Dispatcher, &mut Context<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let dispatcher = self.slots.slot_mut(id).dispatcher.take();
         let mut seat = Seat {
             core: self,
@@ -310,10 +323,10 @@ impl Core {
             unreachable!("no callback runs inside another, so the dispatcher is in its slot");
         };
         let result = body(&mut **dispatcher, &mut Context::new(core, id));
-        drop(seat);
-        if let Some((threshold, started)) = started {
-            self.measure(id, callback, threshold, started);
-        }
+        // The guard's own drop is for unwinding; here it would only be checked once more.
+        let dispatcher = seat.dispatcher.take();
+        std::mem::forget(seat);
+        self.slots.slot_mut(id).dispatcher = dispatcher;
         result
     }
 
@@ -353,7 +366,7 @@ impl Core {
 
     /// What follows a callback that failed, closed, broke its socket or saw the end of its stream.
     #[cold]
-    fn settle(&mut self, id: AnyId, callback: Callback, result: io::Result<()>) -> bool {
+    pub(crate) fn settle(&mut self, id: AnyId, callback: Callback, result: io::Result<()>) -> bool {
         let slot = self.slots.slot(id);
         let broken = slot.readiness.has(Flag::Broken);
         if slot.life > Life::Open {
@@ -502,7 +515,7 @@ impl Core {
             let whom = self.label(running.id);
             log::error!("{whom}: panic in {}: {text}{held_back}", running.callback);
         }
-        if let Some(timer) = running.timer {
+        if let Some(timer) = self.running_timer.take() {
             self.timers.cancel(timer, None);
         }
         if running.callback != Callback::Close && self.slots.get(running.id).is_some() {

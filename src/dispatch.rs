@@ -120,7 +120,8 @@ impl Core {
         });
     }
 
-    /// Step 4.
+    /// Step 4. The usual case, an open connection with input and nothing else to look at, is kept
+    /// apart: it is one look before the callback and one after it.
     pub(crate) fn dispatch(&mut self) {
         while let Some(id) = self.dispatching.next() {
             let Some(slot) = self.slots.get_mut(id) else {
@@ -128,40 +129,57 @@ impl Core {
                 continue;
             };
             slot.readiness.clear(Flag::Queued);
-            match slot.life {
-                Life::Open => self.dispatch_open(id),
-                Life::Listening => self.accept_batch(id),
-                Life::Connecting => self.finish_connect(id),
-                Life::Draining => self.drain(id),
-                Life::Flushing | Life::Ended => {}
+            if slot.life == Life::Open && slot.readiness.is_just_readable() {
+                self.dispatch_read(id);
+            } else {
+                self.dispatch_other(id);
             }
+        }
+    }
+
+    #[inline]
+    fn dispatch_read(&mut self, id: AnyId) {
+        let result = self.call(id, Callback::Read, |dispatcher, cx| {
+            dispatcher.handle_read(cx)
+        });
+        let slot = self.slots.slot_mut(id);
+        if result.is_ok() && slot.life == Life::Open && !slot.readiness.is_unusual() {
+            if slot.readiness.is_just_readable() && slot.readiness.raise(Flag::Queued) {
+                self.ready.push(id);
+            }
+            return;
+        }
+        if self.settle(id, Callback::Read, result) {
+            self.serve_the_rest(id);
+        }
+        self.requeue(id);
+    }
+
+    #[inline(never)]
+    fn dispatch_other(&mut self, id: AnyId) {
+        match self.slots.slot(id).life {
+            Life::Open => self.dispatch_open(id),
+            Life::Listening => self.accept_batch(id),
+            Life::Connecting => self.finish_connect(id),
+            Life::Draining => self.drain(id),
+            Life::Flushing | Life::Ended => {}
         }
     }
 
     /// Serves one open slot: read, end of stream, write, priority, each at most once, and a look
     /// before each whether the one before has closed it.
     pub(crate) fn dispatch_open(&mut self, id: AnyId) {
-        self.serve(id);
-        self.requeue(id);
-    }
-
-    #[inline]
-    fn serve(&mut self, id: AnyId) -> bool {
-        let slot = self.slots.slot(id);
-        if slot.readiness.can_read()
-            && !self.callback(id, Callback::Read, |dispatcher, cx| {
+        if !self.slots.slot(id).readiness.can_read()
+            || self.callback(id, Callback::Read, |dispatcher, cx| {
                 dispatcher.handle_read(cx)
             })
         {
-            return false;
+            self.serve_the_rest(id);
         }
-        if !self.slots.slot(id).readiness.is_unusual() {
-            return true;
-        }
-        self.serve_the_rest(id)
+        self.requeue(id);
     }
 
-    /// All but reading.
+    /// All but reading. False if its dispatch ended early.
     fn serve_the_rest(&mut self, id: AnyId) -> bool {
         if self.slots.slot(id).readiness.eof_due() && !self.tell_eof(id) {
             return false;
@@ -190,6 +208,7 @@ impl Core {
 
     /// Reads, for a connection that nobody reads any more, until the kernel says why it is over. What
     /// arrived meanwhile has no reader.
+    #[cold]
     fn bring_out_the_errno(&mut self, id: AnyId) {
         const READS: usize = 64;
         let slot = self.slots.slot_mut(id);

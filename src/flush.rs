@@ -95,6 +95,11 @@ impl Core {
         }
         let slot = self.slots.slot_mut(id);
         slot.readiness.cant_write();
+        if slot.readiness.raise(Flag::WatchesRoom) {
+            if let Err(error) = self.poller.watch_room(&mut slot.socket, id) {
+                return self.write_failed(id, error);
+            }
+        }
         let deadline = match slot.life {
             Life::Flushing => Some((self.config.close_timeout, Action::CloseDeadline)),
             _ => self

@@ -145,7 +145,7 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    /// Appends a copy of `bytes`, which the caller has found to fit.
+    /// Appends a copy of `bytes`, which the caller has found to fit under the cap.
     #[inline]
     pub(crate) fn append(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
         debug_assert!(
@@ -155,8 +155,16 @@ impl Buffers {
         if bytes.is_empty() {
             return;
         }
-        let tail = self.tail_for(outbox, bytes.len());
-        self.chunks[tail as usize].bytes.extend_from_slice(bytes);
+        if outbox.tail == NONE {
+            outbox.tail = self.take(bytes.len());
+            outbox.head = outbox.tail;
+        }
+        let chunk = &mut self.chunks[outbox.tail as usize];
+        if bytes.len() <= chunk.bytes.capacity() - chunk.bytes.len() {
+            chunk.bytes.extend_from_slice(bytes);
+        } else {
+            self.append_growing(outbox, bytes);
+        }
         #[expect(
             clippy::cast_possible_truncation,
             reason = "below the cap, which is a u32"
@@ -167,29 +175,31 @@ impl Buffers {
         self.queued += bytes.len();
     }
 
-    /// The chunk that the next `more` bytes go to: the last one if they fit, else a new one.
-    #[inline]
-    fn tail_for(&mut self, outbox: &mut Outbox, more: usize) -> u32 {
-        if outbox.tail != NONE
-            && self.chunks[outbox.tail as usize].bytes.len() + more <= CHUNK_BYTES
-        {
-            return outbox.tail;
-        }
-        let new = self.take(more);
-        if outbox.tail == NONE {
-            outbox.head = new;
-        } else {
+    /// The last chunk is full as it is: it grows, or another is begun.
+    #[cold]
+    fn append_growing(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
+        let filled = self.chunks[outbox.tail as usize].bytes.len();
+        if filled > 0 && filled + bytes.len() > CHUNK_BYTES {
+            let new = self.take(bytes.len());
             self.chunks[outbox.tail as usize].next = new;
+            outbox.tail = new;
         }
-        outbox.tail = new;
-        new
+        self.chunks[outbox.tail as usize]
+            .bytes
+            .extend_from_slice(bytes);
     }
 
+    #[inline]
     fn take(&mut self, bytes: usize) -> u32 {
         if let Some(index) = self.free.pop() {
             self.spare -= self.chunks[index as usize].bytes.capacity();
             return index;
         }
+        self.take_new(bytes)
+    }
+
+    #[cold]
+    fn take_new(&mut self, bytes: usize) -> u32 {
         let index = u32::try_from(self.chunks.len()).expect("4 GiB chunks do not fit in memory");
         self.chunks.push(Chunk {
             bytes: Vec::with_capacity(bytes.max(FIRST_BYTES)),
@@ -198,6 +208,7 @@ impl Buffers {
         index
     }
 
+    #[inline]
     fn release(&mut self, index: u32) {
         let chunk = &mut self.chunks[index as usize];
         chunk.next = NONE;
@@ -247,6 +258,16 @@ impl Buffers {
             "no more can be taken than is queued"
         );
         self.queued -= written;
+        if written == outbox.len() && outbox.head == outbox.tail && outbox.head != NONE {
+            self.release(outbox.head);
+            *outbox = Outbox::new(outbox.marks);
+            return;
+        }
+        self.advance_through(outbox, written);
+    }
+
+    #[inline(never)]
+    fn advance_through(&mut self, outbox: &mut Outbox, written: usize) {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "at most len, which is a u32"

@@ -43,8 +43,12 @@ impl Poller {
         Waker::new(self.poll.registry(), WAKER.token())
     }
 
-    pub(crate) fn register(&self, socket: &mut Socket, id: AnyId) -> io::Result<()> {
-        socket.register(self.poll.registry(), id.token())
+    pub(crate) fn register(&self, socket: &mut Socket, id: AnyId, room: bool) -> io::Result<()> {
+        socket.register(self.poll.registry(), id.token(), room)
+    }
+
+    pub(crate) fn watch_room(&self, socket: &mut Socket, id: AnyId) -> io::Result<()> {
+        socket.watch_room(self.poll.registry(), id.token())
     }
 
     pub(crate) fn deregister(&self, socket: &mut Socket) -> io::Result<()> {

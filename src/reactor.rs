@@ -175,9 +175,9 @@ impl Reactor {
         let (id, action) = self.core.timers.fire(due, self.core.now, None);
         self.core.running = Running {
             callback: Callback::Closure,
-            timer: Some(id),
             ..Running::NOTHING
         };
+        self.core.running_timer = Some(id);
         match action {
             Action::Later(closure) => closure(self),
             Action::Every(Some(mut closure)) => {
@@ -188,6 +188,7 @@ impl Reactor {
             _ => {}
         }
         self.core.running = Running::NOTHING;
+        self.core.running_timer = None;
     }
 
     fn run_posts(&mut self) {

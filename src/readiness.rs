@@ -145,6 +145,8 @@ flags! {
     Queued = 1 << 21;
     /// On the dirty list.
     Dirty = 1 << 22;
+    /// The kernel has been asked to say when there is room.
+    WatchesRoom = 1 << 24;
     /// What kind of socket this is: one without an outbox (datagrams, foreign sources).
     NoOutbox = 1 << 23;
 }
@@ -247,6 +249,12 @@ impl Readiness {
     #[inline]
     pub(crate) fn can_read(self) -> bool {
         self.0 & READ_MASK == READ_WHEN || self.layer_can_deliver()
+    }
+
+    /// Whether `handle_read` is due and nothing else can be.
+    #[inline]
+    pub(crate) fn is_just_readable(self) -> bool {
+        self.0 & (READ_MASK | UNUSUAL) == READ_WHEN
     }
 
     /// A layer that holds input back delivers it even after the socket has said its last.

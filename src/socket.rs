@@ -220,19 +220,32 @@ impl Socket {
         }
     }
 
-    /// Enters it into the poller, once, with all that it will ever want.
+    /// Enters it into the poller. `room` asks for the events that say that there is room to write.
     ///
-    /// Interest lives in the slot: asking the kernel to change it would be a system call each time.
+    /// Interest lives in the slot: asking the kernel to change it back and forth would be a system call
+    /// each time. Room is asked for from the start only where something waits for it, a connection
+    /// attempt or a source that is only written; a stream asks once, when its first write finds none
+    /// (see [`Socket::watch_room`]). Most never do, and are spared an event when they are added and, on
+    /// Unix sockets, one for every message that their peer reads.
+    ///
     /// Urgent data is asked for on every stream that may carry some, because an urgent byte cuts the
     /// reads around it short, and a short read must not then be taken for "drained".
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        room: bool,
+    ) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let stream = both | Interest::PRIORITY;
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let stream = both;
         match &mut self.io {
-            Io::Stream(socket) => SourceFd(&socket.as_raw_fd()).register(registry, token, stream),
+            Io::Stream(socket) => {
+                let interest = if room {
+                    stream_interest() | Interest::WRITABLE
+                } else {
+                    stream_interest()
+                };
+                SourceFd(&socket.as_raw_fd()).register(registry, token, interest)
+            }
             Io::TcpListener(listener) => listener.register(registry, token, Interest::READABLE),
             Io::UnixListener(listener) => listener.register(registry, token, Interest::READABLE),
             Io::Udp(socket) => SourceFd(&socket.as_raw_fd()).register(registry, token, both),
@@ -245,6 +258,20 @@ impl Socket {
             Io::Closed => Ok(()),
             #[cfg(feature = "testing")]
             Io::Simulated(socket) => socket.register(registry, token, both),
+        }
+    }
+
+    /// Asks for the events that say that there is room again. The kernel looks at once, so room that
+    /// came between the failed write and this call is reported.
+    pub(crate) fn watch_room(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &mut self.io {
+            Io::Stream(socket) => SourceFd(&socket.as_raw_fd()).reregister(
+                registry,
+                token,
+                stream_interest() | Interest::WRITABLE,
+            ),
+            // All others have been asking from the start.
+            _ => Ok(()),
         }
     }
 
@@ -378,6 +405,13 @@ impl Io {
             Io::Stream(_) | Io::Closed => Err(io::ErrorKind::NotConnected.into()),
         }
     }
+}
+
+fn stream_interest() -> Interest {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return Interest::READABLE | Interest::PRIORITY;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    return Interest::READABLE;
 }
 
 /// A write to a peer that has gone must be an error, not a signal that ends the process. Rust programs
