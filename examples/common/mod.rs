@@ -1,0 +1,136 @@
+//! What all example servers share: the command line, the first lines on stdout, signals, the drain, the
+//! totals and the exit code. The reactor part of each example stays as short as the README's.
+
+#![allow(dead_code, reason = "each example uses a part")]
+#![allow(unreachable_pub, reason = "a module of each example, not of a crate")]
+
+mod options;
+mod signals;
+
+pub use options::{Failure, Options};
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use slabloop::{Builder, Dispatcher, Id, Reactor};
+
+/// Longer than this in one callback, and the log names it.
+const SLOW_CALLBACK: Duration = Duration::from_millis(100);
+
+/// Runs an example's `body` and turns its failure into one line on stderr and an exit code: 1 if it
+/// could not do its work, 2 for wrong usage.
+pub fn run(help: &str, body: impl FnOnce(lexopt::Parser) -> Result<(), Failure>) -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    match body(lexopt::Parser::from_env()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Help) => {
+            say(help.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Usage(text)) => {
+            complain(&format!("{text}; see --help"));
+            ExitCode::from(2)
+        }
+        Err(Failure::Work(text)) => {
+            complain(&text);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A builder with the limits that every example has. `per_client` streams make up one client.
+pub fn builder(options: &Options, per_client: usize) -> Builder {
+    let mut builder = Reactor::builder();
+    builder.slow_callback(SLOW_CALLBACK);
+    if let Some(clients) = options.max_connections {
+        // Room for one more whole client is what a listener waits for before it accepts.
+        builder.max_connections(clients.saturating_mul(per_client) + 1 - per_client);
+    }
+    builder
+}
+
+/// Listens where the options say, and tells where that is.
+///
+/// # Errors
+///
+/// A sentence that names the address, the cause and a way out.
+pub fn listen<D: Dispatcher>(
+    reactor: &mut Reactor,
+    options: &Options,
+    listener: D,
+) -> Result<Id<D>, Failure> {
+    let asked = &options.listen;
+    let id = reactor.listen(asked.as_str(), listener).map_err(|error| {
+        let way_out = "--listen 127.0.0.1:0 takes any free port";
+        Failure::Work(format!("cannot listen on {asked}: {error}; {way_out}"))
+    })?;
+    let address = reactor
+        .local_addr(id)
+        .map_err(Failure::io("cannot tell the address"))?;
+    say(&format!("listening on {address}"));
+    say(&format!(
+        "try: nc {} {}",
+        reachable_ip(address),
+        address.port()
+    ));
+    Ok(id)
+}
+
+/// Where a client on this machine reaches a server that listens on every address.
+fn reachable_ip(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => "127.0.0.1".to_owned(),
+        SocketAddr::V6(address) if address.ip().is_unspecified() => "::1".to_owned(),
+        address => address.ip().to_string(),
+    }
+}
+
+/// Runs until a signal, or `--duration`, or for ever; then drains, and tells the totals.
+///
+/// # Errors
+///
+/// If signals cannot be caught or the loop itself fails.
+pub fn serve(mut reactor: Reactor, options: &Options) -> Result<(), Failure> {
+    signals::watch(&mut reactor).map_err(Failure::io("cannot watch for signals"))?;
+    if let Some(duration) = options.duration {
+        reactor.call_later(duration, Reactor::stop);
+    }
+    reactor.run().map_err(Failure::io("the loop failed"))?;
+
+    let counters = reactor.counters();
+    let open = counters.added - counters.closed - 2; // the listener and the signal source
+    if open > 0 {
+        let limit = options.drain;
+        complain(&format!(
+            "draining {open} sockets for up to {limit:?}; Ctrl-C again ends it now"
+        ));
+    }
+    let aborted = reactor
+        .shutdown(options.drain)
+        .map_err(Failure::io("the loop failed"))?;
+    let counters = reactor.counters();
+    say(&format!(
+        "totals: connections={} in={} out={} turns={} callbacks={} slowest_us={} aborted={}",
+        counters.accepted,
+        counters.bytes_in,
+        counters.bytes_out,
+        counters.turns,
+        counters.callbacks,
+        counters.slowest_us,
+        aborted.len(),
+    ));
+    Ok(())
+}
+
+/// A line on stdout, at once. A reader that has gone away must not end a server.
+pub fn say(line: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// A line on stderr.
+pub fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,161 @@
+//! The flags that all example servers understand, and what they say when one is wrong.
+
+use std::fmt::Display;
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+/// Why an example ends early.
+#[derive(Debug)]
+pub enum Failure {
+    /// `--help` was asked for.
+    Help,
+    /// The command line is wrong: which flag, which value, what would be right.
+    Usage(String),
+    /// It cannot do its work: the cause and a way out.
+    Work(String),
+}
+
+impl Failure {
+    /// Wraps an I/O error in what was being done.
+    pub fn io(doing: &str) -> impl FnOnce(io::Error) -> Failure + '_ {
+        move |error| Failure::Work(format!("{doing}: {error}"))
+    }
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Failure {
+        Failure::Usage(error.to_string())
+    }
+}
+
+/// The shared flags, parsed.
+#[derive(Debug)]
+pub struct Options {
+    /// `--listen HOST:PORT`
+    pub listen: String,
+    /// `--max-connections N`: clients open at once.
+    pub max_connections: Option<usize>,
+    /// `--idle-timeout SECONDS`
+    pub idle_timeout: Option<Duration>,
+    /// `--drain SECONDS`
+    pub drain: Duration,
+    /// `--duration SECONDS`
+    pub duration: Option<Duration>,
+}
+
+impl Options {
+    /// Parses the command line; flags that are not shared go to `other`, which says whether it knew
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Help`] for `--help`, [`Failure::Usage`] for anything wrong.
+    pub fn parse(
+        mut parser: Parser,
+        listen: &str,
+        mut other: impl FnMut(&str, &mut Parser) -> Result<bool, Failure>,
+    ) -> Result<Options, Failure> {
+        let mut options = Options {
+            listen: listen.to_owned(),
+            max_connections: None,
+            idle_timeout: None,
+            drain: Duration::from_secs(5),
+            duration: None,
+        };
+        while let Some(argument) = parser.next()? {
+            let flag = match argument {
+                Arg::Short('h') => return Err(Failure::Help),
+                Arg::Long(flag) => flag.to_owned(),
+                unexpected => return Err(unexpected.unexpected().into()),
+            };
+            match flag.as_str() {
+                "help" => return Err(Failure::Help),
+                "listen" => options.listen = host_and_port("--listen", &mut parser)?,
+                "max-connections" => {
+                    options.max_connections = Some(number("--max-connections", &mut parser, 1)?);
+                }
+                "idle-timeout" => {
+                    options.idle_timeout =
+                        Some(seconds("--idle-timeout", &mut parser, Limit::AboveZero)?);
+                }
+                "drain" => options.drain = seconds("--drain", &mut parser, Limit::Any)?,
+                "duration" => {
+                    options.duration = Some(seconds("--duration", &mut parser, Limit::AboveZero)?);
+                }
+                name if other(name, &mut parser)? => {}
+                name => return Err(Failure::Usage(format!("unknown option --{name}"))),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Whether zero is a sensible number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// It is.
+    Any,
+    /// It would end everything at once.
+    AboveZero,
+}
+
+/// A value that `T` can be made of.
+///
+/// # Errors
+///
+/// [`Failure::Usage`], naming the flag, the value and what would be right.
+pub fn value<T: FromStr>(
+    flag: &str,
+    parser: &mut Parser,
+    right: impl Display,
+) -> Result<T, Failure> {
+    let text = parser.value()?.string()?;
+    text.parse()
+        .map_err(|_| Failure::Usage(format!("{flag} {text}: expected {right}")))
+}
+
+fn number(flag: &str, parser: &mut Parser, least: usize) -> Result<usize, Failure> {
+    let number = value(flag, parser, format!("a whole number of at least {least}"))?;
+    if number < least {
+        return Err(Failure::Usage(format!(
+            "{flag} {number}: expected at least {least}"
+        )));
+    }
+    Ok(number)
+}
+
+/// A number of seconds, fractions allowed.
+///
+/// # Errors
+///
+/// [`Failure::Usage`].
+pub fn seconds(flag: &str, parser: &mut Parser, limit: Limit) -> Result<Duration, Failure> {
+    let right = match limit {
+        Limit::Any => "a number of seconds",
+        Limit::AboveZero => "a number of seconds above 0",
+    };
+    let seconds: f64 = value(flag, parser, right)?;
+    let duration = Duration::try_from_secs_f64(seconds).ok();
+    duration
+        .filter(|duration| limit == Limit::Any || *duration > Duration::ZERO)
+        .ok_or_else(|| Failure::Usage(format!("{flag} {seconds}: expected {right}")))
+}
+
+/// An address as `HOST:PORT`; the name is looked up later, still before the loop starts.
+///
+/// # Errors
+///
+/// [`Failure::Usage`].
+pub fn host_and_port(flag: &str, parser: &mut Parser) -> Result<String, Failure> {
+    let text = parser.value()?.string()?;
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text),
+        _ => {
+            let right = "HOST:PORT, such as 127.0.0.1:7000 or [::1]:0";
+            Err(Failure::Usage(format!("{flag} {text}: expected {right}")))
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Ctrl-C in two stages, and SIGTERM likewise: the first stops the loop in good order, the second ends
+//! the process at once, also when a callback blocks the loop, because the handler itself does it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook_mio::v1_0::Signals;
+use slabloop::{Context, Dispatcher, Reactor, Socket};
+
+/// What a shell expects of a process that a signal ended.
+const ENDED_BY_SIGNAL: i32 = 128;
+
+/// Signals are one more dispatcher: the source is a pipe that the handler writes to.
+struct Stopper;
+
+impl Dispatcher for Stopper {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.read_with(|signals: &mut Signals| match signals.pending().next() {
+            Some(signal) => Ok(signal),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        })?;
+        cx.stop();
+        Ok(())
+    }
+}
+
+/// Has the first SIGINT or SIGTERM stop the loop.
+///
+/// # Errors
+///
+/// What the system says when a handler is installed.
+pub fn watch(reactor: &mut Reactor) -> io::Result<()> {
+    let second = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag clear, and sets it.
+        flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL + signal, Arc::clone(&second))?;
+        flag::register(signal, Arc::clone(&second))?;
+    }
+    reactor.add(Socket::foreign(Signals::new([SIGINT, SIGTERM])?), Stopper)?;
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! An echo server: every byte comes back.
+//!
+//! Shows the whole model in thirty lines: a listener that gives each connection a dispatcher, and a
+//! dispatcher that answers on its own socket. What it survives without a line of its own (clients that
+//! half-close, that never read, that come in thousands, a shortage of descriptors) is the reactor's.
+//!
+//! ```text
+//! cargo run --release --example echo_server
+//! printf hi | nc -N 127.0.0.1 7000
+//! ```
+//!
+//! To see more: `RUST_LOG=slabloop=debug`.
+
+mod common;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use slabloop::{Accepted, Context, Dispatcher};
+
+struct Listener {
+    idle_timeout: Option<Duration>,
+}
+
+impl Dispatcher for Listener {
+    fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+        let id = cx.add(accepted, Echo)?;
+        if let Some(mut echo) = cx.at(id) {
+            echo.set_idle_timeout(self.idle_timeout);
+        }
+        Ok(())
+    }
+}
+
+struct Echo;
+
+impl Dispatcher for Echo {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut chunk = [0; 4096];
+        let n = cx.recv(&mut chunk)?;
+        cx.send(&chunk[..n])
+    }
+}
+
+const HELP: &str = "\
+Sends every byte back to the client that sent it.
+
+Usage: echo_server [OPTIONS]
+
+  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7000]
+  --max-connections N      clients served at once; more wait until others leave [no limit]
+  --idle-timeout SECONDS   closes a client with which no byte moved for so long [never]
+  --drain SECONDS          how long queued output may take to leave at the end [5]
+  --duration SECONDS       ends by itself after so long [never]
+  -h, --help               this text
+
+Examples:
+  echo_server --listen 127.0.0.1:0
+  echo_server --listen [::]:7000 --max-connections 10000 --idle-timeout 60
+";
+
+fn main() -> ExitCode {
+    common::run(HELP, |arguments| {
+        let options = common::Options::parse(arguments, "127.0.0.1:7000", |_, _| Ok(false))?;
+        let reactor = common::builder(&options, 1).build();
+        let mut reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
+        let listener = Listener {
+            idle_timeout: options.idle_timeout,
+        };
+        common::listen(&mut reactor, &options, listener)?;
+        common::serve(reactor, &options)
+    })
+}
