@@ -66,6 +66,10 @@ impl Core {
             self.counters.stale += 1;
             return;
         };
+        if slot.life == Life::Ended {
+            // It ended earlier in this turn; the close step takes its timers out.
+            return;
+        }
         self.counters.timers += 1;
         let (timer, action) = self.timers.fire(due, self.now, Some(&mut slot.timers));
         let (touched, output_moved) = (slot.touched, slot.output_moved);
