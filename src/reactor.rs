@@ -145,6 +145,7 @@ impl Reactor {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let waited = self.core.poller.wait(timeout);
         self.core.now = self.core.clock.now();
+        self.core.timers.begin_turn();
         self.core.counters.turns += 1;
         waited
     }

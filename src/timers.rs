@@ -132,9 +132,17 @@ pub(crate) struct Timers {
     heap: BinaryHeap<HeapEntry>,
     /// Counts arms; gives each its order and each timer its serial.
     armed: u64,
+    /// What it was when the turn began.
+    armed_before_turn: u64,
 }
 
 impl Timers {
+    /// A turn begins: what is set from here on is not for this turn, even if it is due at once. Or a
+    /// newcomer could be called in the turn that added it.
+    pub(crate) fn begin_turn(&mut self) {
+        self.armed_before_turn = self.armed;
+    }
+
     /// How many timers are set, the reactor's own deadlines included.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
@@ -250,10 +258,12 @@ impl Timers {
         None
     }
 
-    /// Moves all that are due at `now` to `batch`, in order. They stay set until [`Timers::fire`].
+    /// Moves all that are due at `now`, the time of this turn, to `batch`, in order. They stay set until
+    /// [`Timers::fire`].
     pub(crate) fn collect(&mut self, now: Tick, batch: &mut Vec<Due>) {
         while let Some(&Reverse((due, order, index))) = self.heap.peek() {
-            if due > now || due == Tick::NEVER {
+            // One set in this turn is due at its time at the earliest, so behind all older ones.
+            if due > now || due == Tick::NEVER || order > self.armed_before_turn {
                 break;
             }
             self.heap.pop();
@@ -358,6 +368,7 @@ mod tests {
 
     fn fire_all(timers: &mut Timers, now: u64) -> Vec<TimerId> {
         let mut batch = Vec::new();
+        timers.begin_turn();
         timers.collect(at(now), &mut batch);
         let due = batch.into_iter();
         due.filter(|&due| timers.owner_of_due(due).is_some())
@@ -385,6 +396,7 @@ mod tests {
         let mut timers = Timers::default();
         let id = arm(&mut timers, 10);
         let mut batch = Vec::new();
+        timers.begin_turn();
         timers.collect(at(10), &mut batch);
         assert!(timers.cancel(id, None));
         let newcomer = arm(&mut timers, 50);
@@ -438,6 +450,7 @@ mod tests {
         );
         assert_eq!(timers.next_due(), Some(Tick::NEVER));
         let mut batch = Vec::new();
+        timers.begin_turn();
         timers.collect(Tick::NEVER, &mut batch);
         assert!(batch.is_empty());
     }
