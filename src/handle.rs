@@ -232,7 +232,10 @@ impl Shared {
         if !left_over && !self.woken.load(Ordering::Acquire) {
             return false;
         }
-        self.woken.store(false, Ordering::SeqCst);
+        // A swap, for it reads what it overwrites: whoever set the flag and therefore did not wake the
+        // loop has its `stop`, or the end of its handle, seen by the loop after this. A store would
+        // order nothing but the queue, which has its lock.
+        self.woken.swap(false, Ordering::AcqRel);
         let mut queue = self.lock();
         let count = most.min(queue.jobs.len());
         batch.extend(queue.jobs.drain(..count));
