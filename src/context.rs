@@ -550,7 +550,7 @@ impl Context<'_> {
     /// next turn on.
     pub fn resume_reading(&mut self) {
         let slot = self.core.slots.slot_mut(self.id);
-        if slot.life <= Life::Open && !matches!(slot.socket.io, Io::PipeWriter(_)) {
+        if slot.life <= Life::Open && slot.socket.can_recv() {
             slot.readiness.set(Flag::WantRead);
         }
         self.core.requeue(self.id);

@@ -260,7 +260,7 @@ impl Core {
         let mut slot = Slot::new(Box::new(dispatcher), type_name, socket, self.config.marks);
         slot.life = life;
         slot.touched = self.now;
-        if !matches!(slot.socket.io, Io::PipeWriter(_)) {
+        if slot.socket.can_recv() {
             slot.readiness.set(Flag::WantRead);
         }
         if !slot.socket.can_send() {

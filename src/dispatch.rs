@@ -3,6 +3,8 @@
 //! Each slot on the ready list is served once: one callback of a kind, then, if it is still ready, to
 //! the back of the list for the next turn. That is the whole of fairness.
 
+use std::io;
+
 use crate::core::{Callback, Core};
 use crate::poller::WAKER;
 use crate::readiness::Flag;
@@ -213,6 +215,11 @@ impl Core {
         const READS: usize = 64;
         let slot = self.slots.slot_mut(id);
         if slot.broken_by.is_some() || !slot.readiness.has(Flag::Error) {
+            return;
+        }
+        if !slot.socket.can_recv() {
+            // The writing end of a pipe: its one error is a reader that has gone.
+            slot.broken_by = Some(io::ErrorKind::BrokenPipe.into());
             return;
         }
         let mut discarded = [0; 4096];

@@ -369,6 +369,11 @@ impl Socket {
         }
     }
 
+    /// Whether there is a reading side.
+    pub(crate) fn can_recv(&self) -> bool {
+        !matches!(self.io, Io::PipeWriter(_))
+    }
+
     /// Whether a `send` may be queued on it.
     pub(crate) fn can_send(&self) -> bool {
         self.kind() == Kind::Stream && !matches!(self.io, Io::PipeReader(_))
