@@ -458,7 +458,8 @@ impl Context<'_> {
     /// # Errors
     ///
     /// What the closure returns. `Unsupported` if the source is not of type `S`; `WouldBlock` if there
-    /// has been no event since the closure last said so.
+    /// has been no event since the closure last said so; `NotConnected` after `close` or `abort`. In
+    /// these three cases the closure does not run.
     pub fn read_with<S: Source + Any, R>(
         &mut self,
         read: impl FnOnce(&mut S) -> io::Result<R>,
@@ -484,9 +485,20 @@ impl Context<'_> {
         operate: impl FnOnce(&mut S) -> io::Result<R>,
     ) -> io::Result<R> {
         let slot = self.core.slots.slot_mut(self.id);
+        if slot.life == Life::Ended {
+            return Err(self.refusal(io::ErrorKind::NotConnected, "read_with or write_with"));
+        }
+        let kind = slot.socket.kind();
         let Some(source) = slot.socket.as_foreign::<S>() else {
             let wanted = std::any::type_name::<S>();
-            return Err(self.not_for(&format!("read_with or write_with as {wanted}"), &Io::Closed));
+            let on = match kind {
+                Kind::Foreign => "a foreign source of another type",
+                Kind::Stream | Kind::Listener | Kind::Datagram => "anything but a foreign source",
+            };
+            return Err(unsupported(
+                &format!("read_with or write_with as {wanted}"),
+                on,
+            ));
         };
         if !slot.readiness.has(direction) {
             return Err(io::ErrorKind::WouldBlock.into());
