@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mio::Token;
@@ -20,9 +20,16 @@ use crate::socket::{Address, Io, Kind, Socket};
 /// A clock that stands still until it is told to move. Clones are the same clock.
 ///
 /// Waiting does not make it pass, so on it timers do not bound the wait: the test moves the clock, or
-/// its kernel does.
+/// its kernel does, which then says so by [`SimClock::passes_while_waiting`].
 #[derive(Clone, Debug, Default)]
-pub struct SimClock(Arc<AtomicU64>);
+pub struct SimClock(Arc<SimTime>);
+
+#[derive(Debug, Default)]
+struct SimTime {
+    nanos: AtomicU64,
+    reads: AtomicU64,
+    passes: AtomicBool,
+}
 
 impl SimClock {
     /// A clock at zero.
@@ -34,7 +41,24 @@ impl SimClock {
     /// The time since the clock was made.
     #[must_use]
     pub fn now(&self) -> Duration {
-        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+        self.0.reads.fetch_add(1, Ordering::Relaxed);
+        Duration::from_nanos(self.0.nanos.load(Ordering::Relaxed))
+    }
+
+    /// How often it has been read.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.0.reads.load(Ordering::Relaxed)
+    }
+
+    /// From now on timers bound the wait, as on a real clock: the test's kernel moves this one by the
+    /// time that it is told to wait.
+    pub fn passes_while_waiting(&self) {
+        self.0.passes.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn passes(&self) -> bool {
+        self.0.passes.load(Ordering::Relaxed)
     }
 
     /// Moves it on.
@@ -45,7 +69,7 @@ impl SimClock {
     pub fn advance(&self, by: Duration) {
         let by =
             u64::try_from(by.as_nanos()).expect("a simulated clock moves by less than 584 years");
-        self.0.fetch_add(by, Ordering::Relaxed);
+        self.0.nanos.fetch_add(by, Ordering::Relaxed);
     }
 }
 
@@ -246,6 +270,13 @@ impl Reactor {
     #[must_use]
     pub fn timer_count(&self) -> usize {
         self.core().timers.len()
+    }
+
+    /// How often a timer has been armed, a repeat's next time included.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn timers_armed(&self) -> u64 {
+        self.core().timers.armed()
     }
 
     /// Bytes queued in all outboxes, and the slab's capacity.

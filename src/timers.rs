@@ -318,6 +318,11 @@ impl Timers {
     }
 
     #[cfg(feature = "testing")]
+    pub(crate) fn armed(&self) -> u64 {
+        self.armed
+    }
+
+    #[cfg(feature = "testing")]
     pub(crate) fn check(&self, mut owner_has: impl FnMut(AnyId) -> Option<TimerList>) {
         assert!(
             self.heap.len() <= 2 * self.entries.len() + Self::TOLERATED_DEAD,
