@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::core::{Callback, Core, Running};
-use crate::errors::{Class, classify};
+use crate::errors::{is_interrupted, is_would_block};
 use crate::readiness::Flag;
 use crate::slots::{AnyId, Life, Slot};
 use crate::socket::{Address, Io, Kind};
@@ -118,7 +118,9 @@ impl Core {
     /// The outbox of a closing connection is empty.
     pub(crate) fn start_draining(&mut self, id: AnyId) {
         let slot = self.slots.slot_mut(id);
-        let peer_is_done = slot.readiness.has(Flag::EofSeen) || slot.readiness.at_an_end();
+        // A hang-up alone is no reason to skip it: once both halves are shut the kernel reports one, and
+        // there may still be unread input here and an unread reply over there.
+        let peer_is_done = slot.readiness.has(Flag::EofSeen) || slot.readiness.has(Flag::Error);
         if peer_is_done || !slot.socket.can_half_close() {
             return self.end(id);
         }
@@ -149,10 +151,11 @@ impl Core {
                         break;
                     }
                 }
-                Err(error) if classify(&error) == Class::NotNow => {
+                Err(error) if is_would_block(&error) => {
                     slot.readiness.cant_read();
                     break;
                 }
+                Err(error) if is_interrupted(&error) => {}
                 Err(_) => return self.end(id),
             }
         }

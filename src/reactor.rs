@@ -226,6 +226,7 @@ impl Reactor {
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| step(self))) {
             if let Some(payload) = self.core.absorb(payload) {
                 self.in_turn = false;
+                self.core.refusing = false;
                 resume_unwind(payload);
             }
         }
@@ -301,7 +302,6 @@ impl Reactor {
         let aborted = self.abort_connections();
         self.core.end_all();
         self.close_outside_a_turn();
-        self.core.refusing = false;
         outcome.map(|()| aborted)
     }
 
@@ -334,7 +334,9 @@ impl Reactor {
     }
 
     fn close_outside_a_turn(&mut self) {
-        if let Some(payload) = self.core.close_now() {
+        let propagated = self.core.close_now();
+        self.core.refusing = false;
+        if let Some(payload) = propagated {
             resume_unwind(payload);
         }
     }
