@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::close::End;
 use crate::core::{Callback, Core};
 use crate::dispatcher::Dispatcher;
 use crate::errors::{is_interrupted, is_would_block};
@@ -208,7 +209,7 @@ impl Core {
                     AcceptError::ListenerBroken => {
                         self.counters.accept_faults += 1;
                         self.report(id, error);
-                        return self.end(id);
+                        return self.end(id, End::Failed);
                     }
                     AcceptError::Other => {
                         self.counters.accept_faults += 1;

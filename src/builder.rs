@@ -44,6 +44,7 @@ pub struct Builder {
     connect_timeout: Option<Duration>,
     close_timeout: Duration,
     stall_timeout: Option<Duration>,
+    broadcast_patience: Duration,
     slow_callback: Option<Duration>,
     panic_policy: PanicPolicy,
     post_capacity: usize,
@@ -66,6 +67,7 @@ impl Default for Builder {
             connect_timeout: Some(Duration::from_secs(30)),
             close_timeout: Duration::from_secs(10),
             stall_timeout: Some(Duration::from_secs(300)),
+            broadcast_patience: Duration::from_millis(250),
             slow_callback: None,
             panic_policy: PanicPolicy::Contain,
             post_capacity: 65_536,
@@ -139,6 +141,14 @@ impl Builder {
     /// `TimedOut`; default 5 minutes, `None` for ever.
     pub fn stall_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.stall_timeout = limit.into();
+        self
+    }
+
+    /// How long a receiver of a [broadcast](crate::Context::broadcast) that takes nothing at all may hold
+    /// up whoever broadcasts; default 250 ms. After that it holds up nobody until it takes something,
+    /// and what is queued for it grows towards the hard cap.
+    pub fn broadcast_patience(&mut self, limit: Duration) -> &mut Self {
+        self.broadcast_patience = limit;
         self
     }
 
@@ -220,6 +230,7 @@ impl Builder {
             connect_timeout: self.connect_timeout,
             close_timeout: self.close_timeout,
             stall_timeout: self.stall_timeout,
+            broadcast_patience: self.broadcast_patience,
             slow_callback: self.slow_callback,
             panic_policy: self.panic_policy,
             posts_per_turn: self.posts_per_turn,
@@ -245,6 +256,7 @@ pub(crate) struct Config {
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) close_timeout: Duration,
     pub(crate) stall_timeout: Option<Duration>,
+    pub(crate) broadcast_patience: Duration,
     pub(crate) slow_callback: Option<Duration>,
     pub(crate) panic_policy: PanicPolicy,
     pub(crate) posts_per_turn: usize,

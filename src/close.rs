@@ -27,6 +27,20 @@ use crate::slots::{AnyId, Life, Slot};
 use crate::socket::{Address, Io, Kind};
 use crate::timers::Action;
 
+/// How a dispatcher came to its end; see [`Context::how_it_ended`](crate::Context::how_it_ended).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// In good order: both sides had finished, or this one closed and the peer has had everything.
+    Closed,
+    /// The peer has gone: reset, or broken in mid-write.
+    Lost,
+    /// A fault: it could not connect, a deadline passed, the outbox was full, a callback panicked.
+    Failed,
+    /// Cut off from here: by `abort`, `close_all`, `shutdown`'s deadline, or with the reactor.
+    Aborted,
+}
+
 /// A connection that [`Reactor::shutdown`](crate::Reactor::shutdown) had to cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -66,7 +80,7 @@ impl Core {
                 }
                 self.mark_dirty(id);
             }
-            Life::Connecting | Life::Listening | Life::Open => self.end(id),
+            Life::Connecting | Life::Listening | Life::Open => self.end(id, End::Closed),
             Life::Flushing | Life::Draining | Life::Ended => {}
         }
     }
@@ -83,16 +97,23 @@ impl Core {
                 let _ = socket.set_linger(Some(Duration::ZERO));
             }
         }
-        self.end(id);
+        self.end(id, End::Aborted);
+    }
+
+    /// `abort_when_sent()` of the API.
+    pub(crate) fn abort_when_sent(&mut self, id: AnyId) {
+        self.slots.slot_mut(id).readiness.set(Flag::AbortWhenSent);
+        self.close(id);
     }
 
     /// The one way into `Ended`: the slot waits for its `handle_close`, and for nothing else.
-    pub(crate) fn end(&mut self, id: AnyId) {
+    pub(crate) fn end(&mut self, id: AnyId, how: End) {
         let slot = self.slots.slot_mut(id);
         if slot.life == Life::Ended {
             return;
         }
         slot.life = Life::Ended;
+        slot.end = Some(how);
         slot.readiness.want_nothing();
         self.discard_output(id);
         self.forget_sink(id);
@@ -104,7 +125,7 @@ impl Core {
     pub(crate) fn end_all(&mut self) {
         let all: Vec<AnyId> = self.slots.iter().map(|(id, _)| id).collect();
         for id in all {
-            self.end(id);
+            self.end(id, End::Aborted);
         }
     }
 
@@ -121,12 +142,15 @@ impl Core {
         // A hang-up alone is no reason to skip it: once both halves are shut the kernel reports one, and
         // there may still be unread input here and an unread reply over there.
         let peer_is_done = slot.readiness.has(Flag::EofSeen) || slot.readiness.has(Flag::Error);
+        if slot.readiness.has(Flag::AbortWhenSent) {
+            return self.abort(id);
+        }
         if peer_is_done || !slot.socket.can_half_close() {
-            return self.end(id);
+            return self.end(id, End::Closed);
         }
         // An error here means that the peer is gone already.
         if !slot.readiness.has(Flag::ShutDone) && slot.socket.shutdown_write().is_err() {
-            return self.end(id);
+            return self.end(id, End::Closed);
         }
         slot.life = Life::Draining;
         self.timers
@@ -142,7 +166,7 @@ impl Core {
         for _ in 0..READS {
             let slot = self.slots.slot_mut(id);
             match slot.socket.recv(&mut discarded) {
-                Ok(0) => return self.end(id),
+                Ok(0) => return self.end(id, End::Closed),
                 Ok(received) => {
                     if received < discarded.len() {
                         slot.readiness.read_short();
@@ -156,7 +180,7 @@ impl Core {
                     break;
                 }
                 Err(error) if is_interrupted(&error) => {}
-                Err(_) => return self.end(id),
+                Err(_) => return self.end(id, End::Lost),
             }
         }
         self.requeue(id);

@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::close::End;
 use crate::core::{Callback, Core};
 use crate::dispatcher::Dispatcher;
 use crate::errors::{is_interrupted, is_not_connected};
@@ -123,7 +124,7 @@ impl Core {
         if !slot.readiness.has(Flag::CloseAsked) {
             self.report(id, error);
         }
-        self.end(id);
+        self.end(id, End::Failed);
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mio::event::Source;
 
+use crate::close::End;
 use crate::core::Core;
 use crate::dispatcher::Dispatcher;
 use crate::errors::{About, Class, classify, copy_of, is_interrupted, is_would_block};
@@ -295,6 +296,36 @@ impl Context<'_> {
         Err(error)
     }
 
+    /// Sends `bytes` to each of `to`; how many took them. Each gets a copy in its outbox, and one write at
+    /// the end of the turn however many messages it got. Those that are gone are passed over. One that
+    /// would go over its hard cap gets none of it and is closed, by `handle_error` with an error that
+    /// names it; the others do not notice.
+    ///
+    /// The dispatcher whose callback is running, because of whose input this is sent, is not read while
+    /// a receiver that still takes bytes is over its high mark. One that takes none holds it up for
+    /// [a while](crate::Builder::broadcast_patience) only.
+    pub fn broadcast<I>(&mut self, to: I, bytes: &[u8]) -> usize
+    where
+        I: IntoIterator,
+        I::Item: Into<AnyId>,
+    {
+        let mut reached = 0;
+        for id in to {
+            let id = id.into();
+            // A refusal has been dealt with: the receiver is on its way out, and it is told.
+            if self
+                .at(id)
+                .is_some_and(|mut receiver| receiver.send(bytes).is_ok())
+            {
+                reached += 1;
+                if self.core.slots.slot(id).readiness.has(Flag::Congested) {
+                    self.core.hold_broadcaster(id);
+                }
+            }
+        }
+        reached
+    }
+
     /// An error of the reactor's own about this dispatcher.
     fn refusal(&self, kind: io::ErrorKind, what: &str) -> io::Error {
         About::error(
@@ -527,6 +558,27 @@ impl Context<'_> {
         self.core.abort(self.id);
     }
 
+    /// As [`close`](Context::close), but what is queued leaves first and then the peer sees a reset
+    /// instead of the end of the stream: for passing on that something broke elsewhere. What the kernel
+    /// has taken and the peer has not read by then is lost with it.
+    pub fn abort_when_sent(&mut self) {
+        self.core.abort_when_sent(self.id);
+    }
+
+    /// Whether `close`, `abort` or a failure has begun to end this one: no callback but `handle_close`
+    /// follows.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        let slot = self.core.slots.slot(self.id);
+        slot.life > Life::Open || slot.readiness.has(Flag::CloseAsked)
+    }
+
+    /// How it ended, in [`handle_close`](Dispatcher::handle_close); `None` before.
+    #[must_use]
+    pub fn how_it_ended(&self) -> Option<End> {
+        self.core.slots.slot(self.id).end
+    }
+
     /// Shuts the write side once everything queued has left; the peer sees the end of the stream.
     /// Reading goes on. When the peer's end has come as well, the connection closes by itself.
     pub fn shutdown_write(&mut self) {
@@ -564,6 +616,26 @@ impl Context<'_> {
         let slot = self.core.slots.slot_mut(self.id);
         if slot.life <= Life::Open && slot.socket.can_recv() {
             slot.readiness.set(Flag::WantRead);
+        }
+        self.core.requeue(self.id);
+    }
+
+    /// Whether input is being read: not paused, and not held by the flow control. For layers that hold
+    /// input back and hand it out piece by piece.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        let readiness = self.core.slots.slot(self.id).readiness;
+        readiness.has(Flag::WantRead) && !readiness.has(Flag::Held)
+    }
+
+    /// Says whether a layer above the socket holds input that it has not handed out. While it does,
+    /// `handle_read` is called although the socket may have nothing, and `handle_eof` waits.
+    pub fn has_more_input(&mut self, more: bool) {
+        let slot = self.core.slots.slot_mut(self.id);
+        if more && slot.life == Life::Open {
+            slot.readiness.set(Flag::More);
+        } else {
+            slot.readiness.clear(Flag::More);
         }
         self.core.requeue(self.id);
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::builder::{Config, PanicPolicy};
 use crate::clock::{Clock, Tick};
+use crate::close::End;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::dispatcher::Dispatcher;
@@ -372,7 +373,7 @@ impl Core {
         if slot.life > Life::Open {
             // It closed itself: what it returns changes nothing.
             if broken {
-                self.end(id);
+                self.end(id, End::Lost);
             }
             return false;
         }
@@ -383,7 +384,7 @@ impl Core {
                 Class::NotNow => {}
                 Class::Disconnect => {
                     log::debug!("{}: {error}", self.label(id));
-                    self.end(id);
+                    self.end(id, End::Lost);
                     return false;
                 }
                 Class::Fault => {
@@ -444,15 +445,22 @@ impl Core {
         let slot = self.slots.slot_mut(id);
         // From here on it is past saving: nothing that handle_error does may revive it.
         slot.readiness.set(Flag::Broken);
+        // With no error to show it was only over: both sides have finished.
+        let mut how = if slot.readiness.has(Flag::Error) {
+            End::Lost
+        } else {
+            End::Closed
+        };
         let error = slot.broken_by.take();
         if let Some(error) = error {
             let fault = classify(&error) == Class::Fault;
+            how = if fault { End::Failed } else { End::Lost };
             log::debug!("{}: broken: {error}", self.label(id));
             if fault && !told && self.slots.slot(id).life <= Life::Open {
                 self.report(id, error);
             }
         }
-        self.end(id);
+        self.end(id, how);
     }
 
     /// Notes that the socket of `id` failed for good; the first error is the one that counts.
@@ -519,7 +527,7 @@ impl Core {
             self.timers.cancel(timer, None);
         }
         if running.callback != Callback::Close && self.slots.get(running.id).is_some() {
-            self.end(running.id);
+            self.end(running.id, End::Failed);
         }
         match self.config.panic_policy {
             PanicPolicy::Propagate => Some(payload),

@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::close::End;
 use crate::core::{Callback, Core};
 use crate::errors::About;
 use crate::readiness::Flag;
@@ -104,6 +105,17 @@ impl Core {
                     );
                 }
             }
+            Action::Patience(limit) => {
+                let left = output_moved.after(limit).since(self.now);
+                if self.slots.slot(id).broadcasters.is_empty() {
+                    // It has drained since.
+                } else if left > Duration::ZERO {
+                    self.arm_again(id, left, action);
+                } else {
+                    self.slots.slot_mut(id).readiness.set(Flag::Stuck);
+                    self.release_broadcasters(id);
+                }
+            }
             Action::CloseDeadline => self.close_deadline(id),
             Action::AcceptRetry => self.retry_accept(id),
             Action::Later(_) | Action::Every(_) => {
@@ -125,7 +137,7 @@ impl Core {
         let text = format!("{}: {what}", self.label(id));
         self.slots.slot_mut(id).readiness.set(Flag::Broken);
         self.report(id, About::error(io::ErrorKind::TimedOut, id, text));
-        self.end(id);
+        self.end(id, End::Failed);
     }
 
     /// A closing connection has had its time.
@@ -133,7 +145,7 @@ impl Core {
         let slot = self.slots.slot(id);
         if slot.life != Life::Flushing {
             self.counters.deadlines += 1;
-            return self.end(id);
+            return self.end(id, End::Closed);
         }
         // As long as the peer takes something it is let go on.
         let left = slot

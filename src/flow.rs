@@ -14,12 +14,19 @@
 //!   dies                      ────────►  released, feed nobody from now on
 //! ```
 //!
+//! A broadcast has no single sink. Whoever causes one is held for each receiver that it takes over its
+//! high mark, until that one is below its low mark again. A receiver that takes nothing at all must not
+//! hold up the others, though: after [a while](crate::Builder::broadcast_patience) it holds nobody, its
+//! queue grows, and the hard cap ends it.
+//!
 //! The low mark lies well under the high one (half, by default), so that a byte more or less does not
 //! switch anybody off and on; Envoy does it for the same reason.
 
 use crate::core::Core;
 use crate::readiness::Flag;
 use crate::slots::{AnyId, Life};
+use crate::socket::Kind;
+use crate::timers::Action;
 
 impl Core {
     /// Has `source` feed `sink` from now on; a sink that is gone means nobody.
@@ -28,24 +35,21 @@ impl Core {
             return;
         }
         self.unlink_source(source);
-        let congested = match self.slots.get_mut(sink) {
-            Some(slot) if slot.life != Life::Ended => {
-                if sink != source {
-                    slot.feeders.push(source);
-                }
-                slot.readiness.has(Flag::Congested)
-            }
-            _ => {
-                self.slots.slot_mut(source).feeds = AnyId::NOBODY;
-                self.release(source);
-                return;
-            }
+        let Some(slot) = self
+            .slots
+            .get_mut(sink)
+            .filter(|slot| slot.life != Life::Ended)
+        else {
+            self.slots.slot_mut(source).feeds = AnyId::NOBODY;
+            return;
         };
+        let congested = slot.readiness.has(Flag::Congested);
+        if sink != source {
+            slot.feeders.push(source);
+        }
         self.slots.slot_mut(source).feeds = sink;
         if congested {
-            self.slots.slot_mut(source).readiness.set(Flag::Held);
-        } else {
-            self.release(source);
+            self.hold(source);
         }
     }
 
@@ -55,12 +59,11 @@ impl Core {
         let congested = slot.readiness.has(Flag::Congested);
         if !congested && slot.outbox.is_over_high() {
             slot.readiness.set(Flag::Congested);
-            self.for_each_feeder(sink, |core, source| {
-                core.slots.slot_mut(source).readiness.set(Flag::Held);
-            });
+            self.for_each_feeder(sink, Core::hold);
         } else if congested && slot.outbox.is_below_low() {
             slot.readiness.clear(Flag::Congested);
             self.for_each_feeder(sink, Core::release);
+            self.release_broadcasters(sink);
         }
     }
 
@@ -71,31 +74,66 @@ impl Core {
         discarded
     }
 
-    /// The sink has ended: whoever fed it feeds nobody, and is released.
+    /// The sink has ended, its output is discarded: whoever fed it feeds nobody.
     pub(crate) fn forget_sink(&mut self, sink: AnyId) {
         for source in std::mem::take(&mut self.slots.slot_mut(sink).feeders) {
             self.slots.slot_mut(source).feeds = AnyId::NOBODY;
-            self.release(source);
         }
     }
 
-    /// Takes a source off its sink's list.
+    /// Takes a source off its sink's list, and from under its hold.
     pub(crate) fn unlink_source(&mut self, source: AnyId) {
         let sink = self.slots.slot(source).feeds;
-        if sink == source {
-            return;
-        }
         let Some(slot) = self.slots.get_mut(sink) else {
             return;
         };
         if let Some(place) = slot.feeders.iter().position(|&feeder| feeder == source) {
             slot.feeders.swap_remove(place);
         }
+        if slot.readiness.has(Flag::Congested) {
+            self.release(source);
+        }
+    }
+
+    /// A broadcast that the running dispatcher caused has taken `sink` over its high mark, or found it
+    /// there: the cause is held until it has drained.
+    pub(crate) fn hold_broadcaster(&mut self, sink: AnyId) {
+        let source = self.running.id;
+        let reads = self.slots.get(source).is_some_and(|slot| {
+            slot.socket.kind() == Kind::Stream && slot.life <= Life::Open && slot.feeds != sink
+        });
+        let slot = self.slots.slot_mut(sink);
+        if !reads || slot.readiness.has(Flag::Stuck) || slot.broadcasters.contains(&source) {
+            return;
+        }
+        slot.broadcasters.push(source);
+        self.hold(source);
+        let patience = self.config.broadcast_patience;
+        self.arm_deadline(sink, patience, Action::Patience(patience));
+    }
+
+    /// Those who were held for a broadcast to `sink` go on.
+    pub(crate) fn release_broadcasters(&mut self, sink: AnyId) {
+        for source in std::mem::take(&mut self.slots.slot_mut(sink).broadcasters) {
+            if self.slots.get(source).is_some() {
+                self.release(source);
+            }
+        }
+    }
+
+    fn hold(&mut self, source: AnyId) {
+        let slot = self.slots.slot_mut(source);
+        slot.holds += 1;
+        slot.readiness.set(Flag::Held);
     }
 
     fn release(&mut self, source: AnyId) {
-        self.slots.slot_mut(source).readiness.clear(Flag::Held);
-        self.requeue(source);
+        let slot = self.slots.slot_mut(source);
+        slot.holds -= 1;
+        if slot.holds == 0 {
+            slot.readiness.clear(Flag::Held);
+            self.requeue(source);
+        }
     }
 
     fn for_each_feeder(&mut self, sink: AnyId, each: impl Fn(&mut Core, AnyId)) {

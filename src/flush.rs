@@ -71,6 +71,7 @@ impl Core {
     /// The kernel has taken something, and more follows from it than "done".
     #[cold]
     fn after_a_write(&mut self, id: AnyId) {
+        self.slots.slot_mut(id).readiness.clear(Flag::Stuck);
         self.review_congestion(id);
         if self.slots.slot(id).outbox.is_empty() {
             self.output_done(id);

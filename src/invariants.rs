@@ -126,12 +126,22 @@ fn check_flow(core: &Core) {
     for (id, slot) in core.slots.iter() {
         let feeds = slot.feeds;
         let sink = core.slots.get(feeds);
+        let fed = sink.is_some_and(|sink| sink.readiness.has(Flag::Congested));
+        let broadcast = core
+            .slots
+            .iter()
+            .filter(|(_, other)| other.broadcasters.contains(&id))
+            .count();
         if slot.life != Life::Ended {
-            let congested = sink.is_some_and(|sink| sink.readiness.has(Flag::Congested));
+            let holds = u32::from(fed) + u32::try_from(broadcast).expect("few");
+            assert_eq!(
+                slot.holds, holds,
+                "{id} is held by {feeds} and by its broadcasts"
+            );
             assert_eq!(
                 slot.readiness.has(Flag::Held),
-                congested,
-                "{id} is held while {feeds} is congested"
+                holds > 0,
+                "{id} is held, and its flag says so"
             );
         }
         if feeds != id && feeds != AnyId::NOBODY && slot.life != Life::Ended {

@@ -105,7 +105,7 @@ mod timers;
 
 pub use accept::Accepted;
 pub use builder::{Builder, PanicPolicy};
-pub use close::Aborted;
+pub use close::{Aborted, End};
 pub use context::Context;
 pub use counters::Counters;
 pub use dispatcher::Dispatcher;

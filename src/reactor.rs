@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::builder::{Builder, Config};
 use crate::clock::{Clock, Tick};
-use crate::close::Aborted;
+use crate::close::{Aborted, End};
 use crate::context::Context;
 use crate::core::{Callback, Core, Running};
 use crate::counters::Counters;
@@ -286,7 +286,7 @@ impl Reactor {
             .collect();
         for (id, kind) in kinds {
             match kind {
-                Kind::Listener => self.core.end(id),
+                Kind::Listener => self.core.end(id, End::Closed),
                 Kind::Stream => self.core.close(id),
                 Kind::Datagram | Kind::Foreign => {}
             }

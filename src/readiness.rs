@@ -145,6 +145,10 @@ flags! {
     Queued = 1 << 21;
     /// On the dirty list.
     Dirty = 1 << 22;
+    /// Its peer has taken nothing for so long that it holds up no broadcast any more.
+    Stuck = 1 << 25;
+    /// `close` was called by `abort_when_sent`: it ends in a reset.
+    AbortWhenSent = 1 << 26;
     /// The kernel has been asked to say when there is room.
     WatchesRoom = 1 << 24;
     /// What kind of socket this is: one without an outbox (datagrams, foreign sources).

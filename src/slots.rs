@@ -24,6 +24,7 @@ use mio::Token;
 use slab::Slab;
 
 use crate::clock::Tick;
+use crate::close::End;
 use crate::dispatcher::Dispatcher;
 use crate::outbox::{Marks, Outbox};
 use crate::readiness::Readiness;
@@ -233,8 +234,14 @@ pub(crate) struct Slot {
     pub(crate) feeds: AnyId,
     /// Who else feeds this one.
     pub(crate) feeders: Vec<AnyId>,
+    /// Whose broadcasts have to wait for this one to drain.
+    pub(crate) broadcasters: Vec<AnyId>,
+    /// How many congested connections hold this one; the `Held` flag says whether any.
+    pub(crate) holds: u32,
     /// The error that broke the connection. The first one is kept: the kernel tells it once.
     pub(crate) broken_by: Option<io::Error>,
+    /// How it ended, once it has.
+    pub(crate) end: Option<End>,
     /// The timers that die with this slot.
     pub(crate) timers: TimerList,
     /// The dispatcher's type, for log lines.
@@ -259,7 +266,10 @@ impl Slot {
             output_moved: Tick::default(),
             feeds: AnyId::NOBODY,
             feeders: Vec::new(),
+            broadcasters: Vec::new(),
+            holds: 0,
             broken_by: None,
+            end: None,
             timers: TimerList::default(),
             type_name,
         }

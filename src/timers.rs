@@ -49,6 +49,8 @@ pub(crate) enum Action {
     Idle(Duration),
     /// Output waits and the peer has taken none of it for the time given.
     Stalled(Duration),
+    /// Somebody's broadcast waits for this one to drain, and has for the time given.
+    Patience(Duration),
     /// A closing connection has had its time.
     CloseDeadline,
     /// A listener that ran out of something tries again.
@@ -76,6 +78,7 @@ impl fmt::Debug for Action {
             Action::ConnectDeadline => "ConnectDeadline",
             Action::Idle(_) => "Idle",
             Action::Stalled(_) => "Stalled",
+            Action::Patience(_) => "Patience",
             Action::CloseDeadline => "CloseDeadline",
             Action::AcceptRetry => "AcceptRetry",
         })
