@@ -106,6 +106,20 @@ impl Context<'_> {
         self.core.slots.slot(self.id).outbox.len()
     }
 
+    /// Most bytes that may be queued on this connection.
+    #[must_use]
+    pub fn hard_cap(&self) -> usize {
+        self.core.slots.slot(self.id).outbox.marks.cap as usize
+    }
+
+    /// Whether there is room for a producer's next piece: the outbox is below its low mark, and sending
+    /// is still possible.
+    #[must_use]
+    pub fn wants_output(&self) -> bool {
+        let slot = self.core.slots.slot(self.id);
+        slot.outbox.is_below_low() && slot.can_queue(1)
+    }
+
     /// Reads what there is, up to the length of `buffer`, without waiting. Calls nothing.
     ///
     /// `Ok(0)` is the end of the stream, and nothing else is; the reactor has noticed it and will call

@@ -66,7 +66,7 @@
 //! `readiness.rs` (edges into levels), `slots.rs` (names that outlive what they name), `core.rs` and
 //! `dispatch.rs` (calling without `Rc<RefCell<_>>`), `context.rs` (what a callback may do), `outbox.rs`,
 //! `flush.rs` and `flow.rs` (writing, and back-pressure), `accept.rs`, `connect.rs`, `close.rs`,
-//! `timers.rs` and `deadlines.rs`, `handle.rs` (other threads). `poller.rs` and `clock.rs` are the two
+//! `timers.rs` and `deadlines.rs`, `handle.rs` (other threads), `framing.rs` (records). `poller.rs` and `clock.rs` are the two
 //! narrow places where the world comes in.
 
 #![forbid(unsafe_code)]
@@ -87,6 +87,7 @@ mod dispatcher;
 mod errors;
 mod flow;
 mod flush;
+pub mod framing;
 mod handle;
 #[cfg(feature = "testing")]
 mod invariants;

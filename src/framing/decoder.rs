@@ -1,0 +1,508 @@
+//! Finding where records end, byte by byte, with nothing remembered but how far a match has come.
+//!
+//! Input is looked at once. A terminator that is only half there at the end of a piece is not kept and
+//! scanned again: the count of bytes that matched is enough, for they *are* the beginning of the
+//! terminator, and if the match fails they are given back as data from there (Knuth, Morris and Pratt's
+//! automaton). So the work is linear in the input, however it is cut and whatever the terminator.
+
+use std::io;
+
+use crate::outbox::invalid;
+
+/// What ends a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Terminator {
+    /// A byte string, of at least one byte. It is not part of the record.
+    Bytes(Vec<u8>),
+    /// A number of bytes, counting down. When it is reached the terminator is `None`, unless the handler
+    /// sets another. Zero is an empty record, at once.
+    Length(usize),
+    /// Nothing: bytes are collected as they come, and no record is ever found.
+    #[default]
+    None,
+    /// A line feed; a carriage return before it belongs to it.
+    Line,
+    /// Netstrings, `5:hello,`: the length in decimal digits, a colon, the record, a comma.
+    Netstring,
+    /// A length of fixed width, most significant byte first, before each record.
+    Prefixed(LengthPrefix),
+}
+
+/// The width of a length before each record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LengthPrefix {
+    /// One byte: records of up to 255 bytes.
+    One,
+    /// Two bytes: up to 65,535.
+    Two,
+    /// Four bytes: up to 4 GiB, and the maximum record length.
+    Four,
+}
+
+impl LengthPrefix {
+    fn width(self) -> usize {
+        match self {
+            LengthPrefix::One => 1,
+            LengthPrefix::Two => 2,
+            LengthPrefix::Four => 4,
+        }
+    }
+}
+
+/// What the decoder makes of the next bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// This many bytes of input are data of the current record.
+    Data(usize),
+    /// This many bytes of the terminator that had matched are data after all. No input is used up.
+    GiveBack(usize),
+    /// This many bytes of input were used up by the framing itself.
+    Framing(usize),
+    /// A record is complete; this many bytes of input were its end.
+    Record(usize),
+    /// All input has been looked at.
+    NeedMore,
+}
+
+/// The state of one stream's framing.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    terminator: Terminator,
+    /// For `Bytes`: `fallback[i]` is the length of the longest proper prefix that is also a suffix of the
+    /// first `i + 1` bytes.
+    fallback: Vec<usize>,
+    progress: Progress,
+}
+
+/// How far the current record has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Progress {
+    /// Between records, or in the data of one that has no length.
+    #[default]
+    Open,
+    /// So many bytes of the terminator have matched and have not been handed out.
+    Matched(usize),
+    /// Reading a length: its value so far and how many digits or bytes of it were seen.
+    Length { value: usize, seen: usize },
+    /// So many bytes of the record are still to come.
+    Body(usize),
+    /// The record is whole, but for the netstring's comma.
+    Comma,
+}
+
+impl Decoder {
+    pub(super) fn new(terminator: Terminator, max_record: usize) -> io::Result<Decoder> {
+        let mut decoder = Decoder::default();
+        decoder.set(terminator, max_record)?;
+        Ok(decoder)
+    }
+
+    /// Changes what ends the record that begins with the next byte. A half-matched terminator is
+    /// forgotten; its bytes were looked at as the end of the record before.
+    pub(super) fn set(&mut self, terminator: Terminator, max_record: usize) -> io::Result<()> {
+        match &terminator {
+            Terminator::Bytes(bytes) if bytes.is_empty() => {
+                return Err(invalid("an empty terminator would end nothing".to_owned()));
+            }
+            Terminator::Length(length) if *length > max_record => {
+                return Err(invalid(format!(
+                    "a record of {length} bytes is over the maximum of {max_record}"
+                )));
+            }
+            _ => {}
+        }
+        self.fallback.clear();
+        if let Terminator::Bytes(bytes) = &terminator {
+            fill_fallback(bytes, &mut self.fallback);
+        }
+        self.progress = match terminator {
+            Terminator::Length(length) => Progress::Body(length),
+            _ => Progress::Open,
+        };
+        self.terminator = terminator;
+        Ok(())
+    }
+
+    /// The terminator in force; a `Length` shows what is still to come.
+    pub(super) fn terminator(&self) -> Terminator {
+        match (&self.terminator, self.progress) {
+            (Terminator::Length(_), Progress::Body(left)) => Terminator::Length(left),
+            (terminator, _) => terminator.clone(),
+        }
+    }
+
+    /// The bytes that a [`Step::GiveBack`] speaks of: the beginning of the terminator.
+    pub(super) fn given_back(&self, count: usize) -> &[u8] {
+        match &self.terminator {
+            Terminator::Bytes(bytes) => &bytes[..count],
+            _ => &b"\r"[..count],
+        }
+    }
+
+    /// Whether a record is complete without another byte: a length of zero.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.terminator, Terminator::Length(_)) && self.progress == Progress::Body(0)
+    }
+
+    /// Looks at the next input.
+    pub(super) fn step(&mut self, input: &[u8], max_record: usize) -> io::Result<Step> {
+        if self.is_complete() {
+            self.terminator = Terminator::None;
+            self.progress = Progress::Open;
+            return Ok(Step::Record(0));
+        }
+        if input.is_empty() {
+            return Ok(Step::NeedMore);
+        }
+        match &self.terminator {
+            Terminator::None => Ok(Step::Data(input.len())),
+            Terminator::Bytes(_) => Ok(self.step_bytes(input)),
+            Terminator::Line => Ok(self.step_line(input)),
+            Terminator::Length(_) => Ok(self.step_body(input)),
+            Terminator::Netstring => self.step_netstring(input, max_record),
+            Terminator::Prefixed(prefix) => {
+                let width = prefix.width();
+                self.step_prefixed(input, width, max_record)
+            }
+        }
+    }
+
+    fn step_bytes(&mut self, input: &[u8]) -> Step {
+        let Terminator::Bytes(terminator) = &self.terminator else {
+            return Step::NeedMore;
+        };
+        let mut matched = match self.progress {
+            Progress::Matched(matched) => matched,
+            _ => 0,
+        };
+        if matched == 0 {
+            let data = input.iter().position(|&byte| byte == terminator[0]);
+            match data {
+                None => return Step::Data(input.len()),
+                Some(0) => {}
+                Some(data) => return Step::Data(data),
+            }
+        }
+        for (used, &byte) in input.iter().enumerate() {
+            if byte == terminator[matched] {
+                matched += 1;
+                if matched == terminator.len() {
+                    self.progress = Progress::Open;
+                    return Step::Record(used + 1);
+                }
+                continue;
+            }
+            // The match failed here. Its longest part that may still begin the terminator is kept, what
+            // lies before that is data; this byte is looked at again.
+            self.progress = Progress::Matched(matched);
+            if used > 0 {
+                return Step::Framing(used);
+            }
+            let keep = self.fallback[matched - 1];
+            self.progress = Progress::Matched(keep);
+            return Step::GiveBack(matched - keep);
+        }
+        self.progress = Progress::Matched(matched);
+        Step::Framing(input.len())
+    }
+
+    fn step_line(&mut self, input: &[u8]) -> Step {
+        if self.progress == Progress::Matched(1) {
+            // A carriage return came last: part of the end of the line only if the line ends here.
+            self.progress = Progress::Open;
+            return if input[0] == b'\n' {
+                Step::Record(1)
+            } else {
+                Step::GiveBack(1)
+            };
+        }
+        match input
+            .iter()
+            .position(|&byte| byte == b'\n' || byte == b'\r')
+        {
+            None => Step::Data(input.len()),
+            Some(0) if input[0] == b'\n' => Step::Record(1),
+            Some(0) => {
+                self.progress = Progress::Matched(1);
+                Step::Framing(1)
+            }
+            Some(data) => Step::Data(data),
+        }
+    }
+
+    fn step_body(&mut self, input: &[u8]) -> Step {
+        let Progress::Body(left) = self.progress else {
+            return Step::NeedMore;
+        };
+        let data = left.min(input.len());
+        self.progress = Progress::Body(left - data);
+        Step::Data(data)
+    }
+
+    fn step_netstring(&mut self, input: &[u8], max_record: usize) -> io::Result<Step> {
+        let (value, seen) = match self.progress {
+            Progress::Body(0) => {
+                self.progress = Progress::Comma;
+                return Ok(Step::Framing(0));
+            }
+            Progress::Body(_) => return Ok(self.step_body(input)),
+            Progress::Comma if input[0] == b',' => {
+                self.progress = Progress::Open;
+                return Ok(Step::Record(1));
+            }
+            Progress::Comma => {
+                return Err(malformed(format!(
+                    "a netstring ends in {:?}, not ','",
+                    input[0] as char
+                )));
+            }
+            Progress::Length { value, seen } => (value, seen),
+            Progress::Open | Progress::Matched(_) => (0, 0),
+        };
+        match input[0] {
+            b':' if seen > 0 => self.progress = Progress::Body(value),
+            digit @ b'0'..=b'9' if seen == 0 || value > 0 => {
+                let value = value
+                    .saturating_mul(10)
+                    .saturating_add(usize::from(digit - b'0'));
+                check_length(value, max_record)?;
+                self.progress = Progress::Length {
+                    value,
+                    seen: seen + 1,
+                };
+            }
+            other => {
+                return Err(malformed(format!(
+                    "{:?} in a netstring's length",
+                    other as char
+                )));
+            }
+        }
+        Ok(Step::Framing(1))
+    }
+
+    fn step_prefixed(&mut self, input: &[u8], width: usize, max_record: usize) -> io::Result<Step> {
+        let (value, seen) = match self.progress {
+            Progress::Body(_) => {
+                let step = self.step_body(input);
+                return Ok(step);
+            }
+            Progress::Length { value, seen } => (value, seen),
+            _ => (0, 0),
+        };
+        let value = value << 8 | usize::from(input[0]);
+        if seen + 1 < width {
+            self.progress = Progress::Length {
+                value,
+                seen: seen + 1,
+            };
+            return Ok(Step::Framing(1));
+        }
+        check_length(value, max_record)?;
+        if value == 0 {
+            self.progress = Progress::Open;
+            return Ok(Step::Record(1));
+        }
+        self.progress = Progress::Body(value);
+        Ok(Step::Framing(1))
+    }
+
+    /// After data was handed out: whether that was the last of the record.
+    pub(super) fn ended_with_data(&mut self) -> bool {
+        match (&self.terminator, self.progress) {
+            (Terminator::Length(_), Progress::Body(0)) => {
+                self.terminator = Terminator::None;
+                self.progress = Progress::Open;
+                true
+            }
+            (Terminator::Prefixed(_), Progress::Body(0)) => {
+                self.progress = Progress::Open;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+fn check_length(length: usize, max_record: usize) -> io::Result<()> {
+    if length > max_record {
+        return Err(too_long(max_record));
+    }
+    Ok(())
+}
+
+pub(super) fn too_long(max_record: usize) -> io::Error {
+    malformed(format!("a record is longer than {max_record} bytes"))
+}
+
+fn malformed(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// For each prefix of `needle` the length of its longest proper prefix that is also its suffix: where a
+/// failed match may go on.
+fn fill_fallback(needle: &[u8], fallback: &mut Vec<usize>) {
+    fallback.push(0);
+    for end in 1..needle.len() {
+        fallback.push(longest_prefix_at_end(
+            &needle[..end],
+            needle,
+            fallback,
+            needle[end],
+        ));
+    }
+}
+
+/// The length of the longest proper prefix of `needle` that `seen` and `next` together end in.
+fn longest_prefix_at_end(seen: &[u8], needle: &[u8], fallback: &[usize], next: u8) -> usize {
+    let mut length = fallback[seen.len() - 1];
+    while length > 0 && needle[length] != next {
+        length = fallback[length - 1];
+    }
+    length + usize::from(needle[length] == next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 1000;
+
+    /// Records, and what was collected after the last of them.
+    fn decode(terminator: Terminator, pieces: &[&[u8]]) -> io::Result<(Vec<Vec<u8>>, Vec<u8>)> {
+        let mut decoder = Decoder::new(terminator, MAX)?;
+        let (mut records, mut record) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            let mut rest = *piece;
+            loop {
+                match decoder.step(rest, MAX)? {
+                    Step::Data(count) => {
+                        record.extend_from_slice(&rest[..count]);
+                        rest = &rest[count..];
+                        if decoder.ended_with_data() {
+                            records.push(std::mem::take(&mut record));
+                        }
+                    }
+                    Step::GiveBack(count) => record.extend_from_slice(decoder.given_back(count)),
+                    Step::Framing(count) => rest = &rest[count..],
+                    Step::Record(count) => {
+                        rest = &rest[count..];
+                        records.push(std::mem::take(&mut record));
+                    }
+                    Step::NeedMore => break,
+                }
+            }
+        }
+        Ok((records, record))
+    }
+
+    fn in_pieces(bytes: &[u8], size: usize) -> Vec<&[u8]> {
+        bytes.chunks(size).collect()
+    }
+
+    #[test]
+    fn longest_terminator_prefix_is_found() {
+        let mut fallback = Vec::new();
+        fill_fallback(b"\r\n\r\n", &mut fallback);
+        assert_eq!(fallback, [0, 0, 1, 2]);
+        fallback.clear();
+        fill_fallback(b"aabaaab", &mut fallback);
+        assert_eq!(fallback, [0, 1, 0, 1, 2, 2, 3]);
+    }
+
+    #[test]
+    fn terminators_of_any_length_are_found_wherever_the_input_is_cut() {
+        for terminator in [&b"\n"[..], b"\r\n", b"qqq", b"aab", b"abcabd", b"\r\n\r\n"] {
+            let mut stream = Vec::new();
+            for record in [&b"hello"[..], b"", b"a", b"aa", b"q", b"abcab", b"\r"] {
+                stream.extend_from_slice(record);
+                stream.extend_from_slice(terminator);
+            }
+            stream.extend_from_slice(b"rest");
+            // The plain way, over the whole: split at each first occurrence.
+            let (mut expected, mut rest) = (Vec::new(), &stream[..]);
+            while let Some(at) = rest.windows(terminator.len()).position(|w| w == terminator) {
+                expected.push(rest[..at].to_vec());
+                rest = &rest[at + terminator.len()..];
+            }
+            for size in 1..=stream.len() {
+                let (records, left) = decode(
+                    Terminator::Bytes(terminator.to_vec()),
+                    &in_pieces(&stream, size),
+                )
+                .unwrap();
+                assert_eq!(records, expected, "{terminator:?} in pieces of {size}");
+                assert_eq!(left, rest, "{terminator:?} in pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_end_in_lf_or_crlf_and_a_lone_cr_is_data() {
+        for size in 1..20 {
+            let stream = b"one\r\ntwo\n\r\n\na\rb\r\r\nrest\r";
+            let (records, left) = decode(Terminator::Line, &in_pieces(stream, size)).unwrap();
+            let expected: [&[u8]; 5] = [b"one", b"two", b"", b"", b"a\rb\r"];
+            assert_eq!(records, expected, "in pieces of {size}");
+            assert_eq!(
+                left, b"rest",
+                "the carriage return may still be part of an end"
+            );
+        }
+    }
+
+    #[test]
+    fn netstrings_and_length_prefixes_survive_any_cut() {
+        for size in 1..12 {
+            let stream = b"5:hello,0:,3:a,b,12:hello world!,";
+            let (records, left) = decode(Terminator::Netstring, &in_pieces(stream, size)).unwrap();
+            let expected: [&[u8]; 4] = [b"hello", b"", b"a,b", b"hello world!"];
+            assert_eq!(records, expected, "in pieces of {size}");
+            assert_eq!(left, b"");
+            for (prefix, stream) in [
+                (LengthPrefix::One, &b"\x03abc\x00\x01x"[..]),
+                (LengthPrefix::Two, b"\0\x03abc\0\0\0\x01x"),
+                (LengthPrefix::Four, b"\0\0\0\x03abc\0\0\0\0\0\0\0\x01x"),
+            ] {
+                let (records, _) =
+                    decode(Terminator::Prefixed(prefix), &in_pieces(stream, size)).unwrap();
+                assert_eq!(
+                    records,
+                    [&b"abc"[..], b"", b"x"],
+                    "{prefix:?} in pieces of {size}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn malformed_and_overlong_lengths_are_errors_that_say_so() {
+        for bad in [
+            &b"x:"[..],
+            b":",
+            b"01:a,",
+            b"3:abcd",
+            b"1001:",
+            b"99999999999999999999999:",
+            b"5 :",
+        ] {
+            let error = decode(Terminator::Netstring, &[bad]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bad:?}");
+        }
+        let prefixed = Terminator::Prefixed(LengthPrefix::Four);
+        let error = decode(prefixed, &[b"\xff\xff\xff\xff"]).unwrap_err();
+        assert_eq!(error.to_string(), "a record is longer than 1000 bytes");
+        assert!(Decoder::new(Terminator::Length(1001), MAX).is_err());
+        assert!(Decoder::new(Terminator::Bytes(Vec::new()), MAX).is_err());
+    }
+
+    #[test]
+    fn length_frames_once_then_collects() {
+        let (records, left) = decode(Terminator::Length(6), &[b"hello ", b"world"]).unwrap();
+        assert_eq!(records, [b"hello "]);
+        assert_eq!(left, b"world");
+        let (records, left) = decode(Terminator::Length(0), &[b"x"]).unwrap();
+        assert_eq!((records, left), (vec![Vec::new()], b"x".to_vec()));
+    }
+}
