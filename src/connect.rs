@@ -75,11 +75,11 @@ impl Core {
     /// An event has come for a connection attempt.
     pub(crate) fn finish_connect(&mut self, id: AnyId) {
         let slot = self.slots.slot_mut(id);
-        let outcome = match slot.socket.take_error() {
-            Ok(None) => slot.socket.is_connected_to_itself(),
-            Ok(Some(error)) | Err(error) => Err(error),
-        };
-        match outcome {
+        match slot.socket.take_error() {
+            Ok(None) => {}
+            Ok(Some(error)) | Err(error) => return self.connect_failed(id, error),
+        }
+        match slot.socket.is_connected_to_itself() {
             Ok(false) => self.connected(id),
             Ok(true) => {
                 let text = format!("{} is connected to itself", self.label(id));
