@@ -297,4 +297,16 @@ impl Reactor {
         self.core_mut()
             .start_connecting(Socket::from(socket), pending, dispatcher)
     }
+
+    /// Adds a socket whose `connect` the test has made itself, or pretends to have, with this outcome.
+    #[doc(hidden)]
+    pub fn connect_prepared<D: crate::Dispatcher>(
+        &mut self,
+        socket: impl Into<Socket>,
+        outcome: io::Result<()>,
+        dispatcher: D,
+    ) -> io::Result<crate::Id<D>> {
+        self.core_mut()
+            .start_connecting(socket.into(), outcome, dispatcher)
+    }
 }
