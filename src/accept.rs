@@ -128,15 +128,17 @@ fn classify_accept(error: &io::Error) -> AcceptError {
     }
 }
 
-/// Those that `io::ErrorKind` has no name for.
+/// Those that `io::ErrorKind` has no name for, or too coarse a one.
 fn classify_accept_errno(errno: i32) -> Option<AcceptError> {
     const EBADF: i32 = 9;
+    const EACCES: i32 = 13;
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     mod os {
         pub(super) const ENOBUFS: i32 = 105;
         pub(super) const ENOTSOCK: i32 = 88;
+        pub(super) const ENOSYS: i32 = 38;
         /// EPROTO, ENONET, EHOSTDOWN, ENOPROTOOPT.
         pub(super) const LOST: &[i32] = &[71, 64, 112, 92];
     }
@@ -144,12 +146,16 @@ fn classify_accept_errno(errno: i32) -> Option<AcceptError> {
     mod os {
         pub(super) const ENOBUFS: i32 = 55;
         pub(super) const ENOTSOCK: i32 = 38;
+        pub(super) const ENOSYS: i32 = 78;
         /// EPROTO (macOS, FreeBSD), EHOSTDOWN, ENOPROTOOPT.
         pub(super) const LOST: &[i32] = &[100, 92, 64, 42];
     }
     match errno {
         EMFILE | ENFILE | os::ENOBUFS => Some(AcceptError::Shortage),
         EBADF | os::ENOTSOCK => Some(AcceptError::ListenerBroken),
+        // A security policy, or a filter of system calls: no connection was lost, and trying on would
+        // spin. (By kind they look like EPERM and EOPNOTSUPP.)
+        EACCES | os::ENOSYS => Some(AcceptError::Other),
         lost if os::LOST.contains(&lost) => Some(AcceptError::OneLost),
         _ => None,
     }
@@ -306,6 +312,8 @@ mod tests {
         for errno in [9, 22, 88] {
             assert_eq!(of(errno), AcceptError::ListenerBroken, "errno {errno}");
         }
-        assert_eq!(of(5), AcceptError::Other);
+        for errno in [5, 13, 38] {
+            assert_eq!(of(errno), AcceptError::Other, "errno {errno}");
+        }
     }
 }
