@@ -27,6 +27,11 @@
 //! while one is set only `WouldBlock` or the end itself clears the read bit. An urgent byte splits the
 //! reads around it, so it suspends the rule as well.
 //!
+//! One thing splits reads and cannot be seen from here: a message with descriptors (`SCM_RIGHTS`) on a
+//! Unix stream. `recv` is not for such streams, for the kernel drops the descriptors; what lay behind
+//! the message is then delivered with the next event. Reading once more after every short read would
+//! cost every Unix stream a system call a message.
+//!
 //! The idea of keeping *what the kernel said* apart from *what the program wants*, and the verbs, are
 //! HAProxy's (`fd.c`); the closed-side clause was learnt by nginx, netty and tokio before us.
 

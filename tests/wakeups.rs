@@ -312,7 +312,7 @@ fn posts_of_many_threads(threads: usize, each: usize) {
         .map(|poster| {
             let (handle, seen) = (handle.clone(), Arc::clone(&seen));
             thread::spawn(move || {
-                let mut random = poster as u32;
+                let mut random = u32::try_from(poster).unwrap();
                 for number in 0..each {
                     let seen = Arc::clone(&seen);
                     let job = move |_: &mut Reactor| {
