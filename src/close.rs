@@ -115,6 +115,8 @@ impl Core {
         slot.life = Life::Ended;
         slot.end = Some(how);
         slot.readiness.want_nothing();
+        // Here and not in the close step: one that is due in this very turn must not fire any more.
+        self.timers.cancel_where(&mut slot.timers, |_| true);
         self.discard_output(id);
         self.forget_sink(id);
         self.unlink_source(id);
@@ -215,7 +217,7 @@ impl Core {
         self.purge_lists();
     }
 
-    /// Takes a slot out of the poller, the timers and the flow control, and closes its socket.
+    /// Takes a slot out of the poller and closes its socket.
     /// Deregistering comes before closing: epoll goes on reporting a closed descriptor for as long as a
     /// duplicate of it lives somewhere.
     fn unhook(&mut self, id: AnyId) {
@@ -225,7 +227,6 @@ impl Core {
         }
         self.connections -= usize::from(slot.socket.kind() == Kind::Stream);
         slot.socket.io = Io::Closed;
-        self.timers.cancel_where(&mut slot.timers, |_| true);
         self.resume_listeners();
         log::debug!("{}: closed", self.label(id));
     }
