@@ -487,8 +487,10 @@ fn timer_cancelled_and_set_again_in_its_batch_fires_at_its_new_time_only() {
     assert_eq!(reactor.timer_count(), 0);
 }
 
+type Go = fn(&mut Context<'_>);
+
 /// The ways of going away that a due timer must not survive.
-const GOING: [(&str, fn(&mut Context<'_>)); 3] = [
+const GOING: [(&str, Go); 3] = [
     ("close", |cx| cx.close()),
     ("abort", |cx| cx.abort()),
     ("close_all", |cx| cx.close_all()),
