@@ -60,6 +60,10 @@ impl Poller {
     /// A signal ends the wait with no events, as if the time were over: the turn goes on and the next
     /// one works out its time-out afresh. Every other failure is final; retrying it would spin.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        /// Twenty days. The kernel counts milliseconds in 32 bits, and mio before 1.2.1 lets a longer
+        /// time wrap around. Cut short, it is one more turn.
+        const LONGEST: Duration = Duration::from_secs(20 * 24 * 3600);
+        let timeout = timeout.map(|timeout| timeout.min(LONGEST));
         #[cfg(feature = "testing")]
         if let Some(outcome) = self.simulated.wait(timeout) {
             self.events.clear();

@@ -114,6 +114,23 @@ fn timer_of_any_length_is_never_early_and_costs_at_most_two_waits() {
     assert!(waits <= 3, "50 days took {waits} waits");
 }
 
+/// mio let a wait of more than 24.8 days wrap around on Linux, up to and including its 1.2.0: it could
+/// come back at once, or never.
+#[test]
+fn no_wait_is_longer_than_the_poller_can_count() {
+    let clock = SimClock::new();
+    let mut reactor = sleeping(&clock, || Duration::ZERO);
+    reactor.call_later(365 * 24 * HOUR, |_| {});
+    while reactor.timer_count() > 0 {
+        reactor.turn(None).unwrap();
+    }
+    assert_eq!(clock.now(), 365 * 24 * HOUR);
+    let waits = reactor.take_waits();
+    let longest = Duration::from_millis(i32::MAX.unsigned_abs().into());
+    assert!(waits.iter().all(|wait| wait.unwrap() < longest));
+    assert!(waits.len() < 20, "{} turns in a year", waits.len());
+}
+
 /// When a timer of this length has fired, and how many waits that took.
 fn fire_after(after: Duration) -> (Duration, usize) {
     let clock = SimClock::new();
