@@ -599,10 +599,17 @@ impl Context<'_> {
         self.core.shutdown_write(self.id);
     }
 
-    pub(crate) fn log_fault(&mut self, error: &io::Error) {
+    /// Logs a fault as the default [`handle_error`](Dispatcher::handle_error) does: at level error, once
+    /// a second at most, naming this dispatcher.
+    pub fn log_fault(&mut self, error: &io::Error) {
         let now = self.core.now;
         if let Some(held_back) = self.core.log_limits.fault.pass(now) {
-            log::error!("{}: {error}{held_back}", self.core.label(self.id));
+            let label = self.core.label(self.id).to_string();
+            // Errors of the reactor's own begin with it.
+            match error.to_string() {
+                text if text.starts_with(&label) => log::error!("{text}{held_back}"),
+                text => log::error!("{label}: {text}{held_back}"),
+            }
         }
     }
 

@@ -7,7 +7,8 @@
 mod options;
 mod signals;
 
-pub use options::{Failure, Options};
+#[allow(unused_imports, reason = "each example uses a part")]
+pub use options::{Failure, Limit, Options, host_and_port, seconds};
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

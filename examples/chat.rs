@@ -1,0 +1,209 @@
+//! A chat room: what one member says, every other member hears.
+//!
+//! Shows the framing layer (lines), a room that is a dispatcher and members that hold its typed id (no
+//! `Rc`, no `RefCell`), broadcasting, and what becomes of a member that does not read: it is closed
+//! when its outbox is full, and nobody else notices.
+//!
+//! ```text
+//! cargo run --release --example chat
+//! nc 127.0.0.1 7001        # in two terminals; the first line is your nickname
+//! ```
+//!
+//! To see more: `RUST_LOG=slabloop=debug`.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use slabloop::framing::{Framed, Framing, Handler, Terminator};
+use slabloop::{Accepted, Context, Dispatcher, Id};
+
+/// A longer line ends its sender's connection.
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// A longer nickname is refused.
+const LONGEST_NICK: usize = 32;
+
+const COMMANDS: &str =
+    "* /who lists who is here, /nick NAME renames you, /quit leaves, /help is this";
+
+type MemberId = Id<Framed<Member>>;
+
+/// The room is the listener: everybody can reach it by its id.
+#[derive(Default)]
+struct Room {
+    /// Those who have given a nickname.
+    members: BTreeMap<MemberId, String>,
+    idle_timeout: Option<Duration>,
+}
+
+impl Dispatcher for Room {
+    fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+        let member = Framed::new(Terminator::Line, Member { room: cx.id() })?;
+        let id = cx.add(accepted, member.max_record(LONGEST_LINE))?;
+        if let Some(mut member) = cx.at(id) {
+            member.set_idle_timeout(self.idle_timeout);
+        }
+        reply(cx, id, "* welcome; your nickname?")
+    }
+}
+
+impl Room {
+    /// A member has sent a line.
+    fn hear(&mut self, cx: &mut Context<'_>, who: MemberId, line: &str) -> io::Result<()> {
+        let Some(nick) = self.members.get(&who).cloned() else {
+            return self.enter(cx, who, line);
+        };
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("/who", _) => {
+                let nicks: Vec<_> = self.members.values().map(String::as_str).collect();
+                reply(cx, who, &format!("* here: {}", nicks.join(", ")))
+            }
+            ("/nick", new) => match self.refusal(new.trim()) {
+                Some(refusal) => reply(cx, who, &refusal),
+                None => {
+                    let new = new.trim().to_owned();
+                    self.members.insert(who, new.clone());
+                    self.tell_all(cx, &format!("* {nick} is now {new}"));
+                    Ok(())
+                }
+            },
+            ("/quit", _) => {
+                reply(cx, who, "* goodbye")?;
+                if let Some(mut member) = cx.at(who) {
+                    member.close();
+                }
+                self.leave(cx, who);
+                Ok(())
+            }
+            ("/help", _) => reply(cx, who, COMMANDS),
+            (unknown, _) if unknown.starts_with('/') => reply(
+                cx,
+                who,
+                &format!("* {unknown} is no command; /help lists them"),
+            ),
+            _ => {
+                let others = self.members.keys().filter(|&&member| member != who);
+                cx.broadcast(others.copied(), format!("{nick}: {line}\n").as_bytes());
+                Ok(())
+            }
+        }
+    }
+
+    /// The first line is the nickname.
+    fn enter(&mut self, cx: &mut Context<'_>, who: MemberId, line: &str) -> io::Result<()> {
+        let nick = line.trim();
+        if let Some(refusal) = self.refusal(nick) {
+            return reply(cx, who, &refusal);
+        }
+        self.members.insert(who, nick.to_owned());
+        self.tell_all(cx, &format!("* {nick} joined"));
+        Ok(())
+    }
+
+    /// Why nobody can be called that, if so.
+    fn refusal(&self, nick: &str) -> Option<String> {
+        if self.members.values().any(|taken| taken == nick) {
+            return Some(format!("* {nick} is taken; another nickname?"));
+        }
+        let usable = nick.chars().all(|c| !c.is_whitespace() && c != ':')
+            && !nick.starts_with(['/', '*'])
+            && (1..=LONGEST_NICK).contains(&nick.chars().count());
+        let rule = "* a nickname has 1 to 32 characters, no space or colon, and no / or * in front";
+        (!usable).then(|| rule.to_owned())
+    }
+
+    fn leave(&mut self, cx: &mut Context<'_>, who: MemberId) {
+        if let Some(nick) = self.members.remove(&who) {
+            self.tell_all(cx, &format!("* {nick} left"));
+        }
+    }
+
+    fn tell_all(&self, cx: &mut Context<'_>, text: &str) {
+        cx.broadcast(self.members.keys().copied(), format!("{text}\n").as_bytes());
+    }
+}
+
+fn reply(cx: &mut Context<'_>, to: MemberId, text: &str) -> io::Result<()> {
+    cx.at(to).map_or(Ok(()), |mut member| {
+        member.send(format!("{text}\n").as_bytes())
+    })
+}
+
+/// One connection.
+struct Member {
+    room: Id<Room>,
+}
+
+impl Member {
+    /// Tells the room as soon as it is decided: closing may take until the peer has closed, too.
+    fn leave(&self, cx: &mut Context<'_>) {
+        let me = cx.id();
+        cx.with(self.room, |room, cx| room.leave(cx, me));
+    }
+}
+
+impl Handler for Member {
+    fn found_terminator(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &mut Framing,
+        line: &[u8],
+    ) -> io::Result<()> {
+        // What a peer sent goes to other people's terminals: no control characters.
+        let line: String = String::from_utf8_lossy(line)
+            .chars()
+            .filter(|c| !c.is_control())
+            .collect();
+        let me = cx.id();
+        cx.with(self.room, |room, cx| room.hear(cx, me, &line))
+            .unwrap_or(Ok(()))
+    }
+
+    fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
+        cx.log_fault(&error);
+        // Too long a line gets an answer; for one whose outbox is full there is no room, nor any need.
+        let _ = cx.send(b"* that cannot be: lines have 64 KiB at most; goodbye\n");
+        cx.close();
+        self.leave(cx);
+    }
+
+    fn handle_close(&mut self, cx: &mut Context<'_>) {
+        self.leave(cx);
+    }
+}
+
+const HELP: &str = "\
+A chat room. The first line that a client sends is its nickname; every line after that reaches
+everybody else. /who, /nick NAME, /quit and /help are commands.
+
+Usage: chat [OPTIONS]
+
+  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7001]
+  --max-connections N      members at once; more wait until others leave [no limit]
+  --idle-timeout SECONDS   closes a member with which no byte moved for so long [never]
+  --drain SECONDS          how long queued output may take to leave at the end [5]
+  --duration SECONDS       ends by itself after so long [never]
+  -h, --help               this text
+
+Examples:
+  chat --listen 127.0.0.1:0
+  chat --max-connections 1000 --idle-timeout 3600
+";
+
+fn main() -> ExitCode {
+    common::run(HELP, |arguments| {
+        let options = common::Options::parse(arguments, "127.0.0.1:7001", |_, _| Ok(false))?;
+        let reactor = common::builder(&options, 1).build();
+        let mut reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
+        let room = Room {
+            idle_timeout: options.idle_timeout,
+            ..Room::default()
+        };
+        common::listen(&mut reactor, &options, room)?;
+        common::serve(reactor, &options)
+    })
+}
