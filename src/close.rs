@@ -24,7 +24,7 @@ use crate::core::{Callback, Core, Running};
 use crate::errors::{is_interrupted, is_would_block};
 use crate::readiness::Flag;
 use crate::slots::{AnyId, Life, Slot};
-use crate::socket::{Address, Io, Kind};
+use crate::socket::{Address, Io, Kind, Socket};
 use crate::timers::Action;
 
 /// How a dispatcher came to its end; see [`Context::how_it_ended`](crate::Context::how_it_ended).
@@ -202,10 +202,16 @@ impl Core {
                 break;
             }
             budget -= 1;
-            let Some(id) = self.ending.pop_front() else {
+            let Some(&id) = self.ending.front() else {
                 break;
             };
-            self.unhook(id);
+            // It stays in front until its socket is gone: a foreign source is users' code, and if it
+            // panics the slot is still owed its handle_close.
+            let slot = self.slots.get(id);
+            if slot.is_some_and(|slot| !matches!(slot.socket.io, Io::Closed)) {
+                self.unhook(id);
+            }
+            self.ending.pop_front();
             self.closed.push(id);
             let result = self.call(id, Callback::Close, |dispatcher, cx| {
                 dispatcher.handle_close(cx);
@@ -222,13 +228,16 @@ impl Core {
     /// duplicate of it lives somewhere.
     fn unhook(&mut self, id: AnyId) {
         let slot = self.slots.slot_mut(id);
-        if let Err(error) = self.poller.deregister(&mut slot.socket) {
-            log::debug!("{id}: deregistering: {error}");
-        }
         self.connections -= usize::from(slot.socket.kind() == Kind::Stream);
-        slot.socket.io = Io::Closed;
+        let mut socket = Socket::closed();
+        std::mem::swap(&mut socket.io, &mut slot.socket.io);
         self.resume_listeners();
         log::debug!("{}: closed", self.label(id));
+        self.running = Running { id, callback: Callback::Drop };
+        if let Err(error) = self.poller.deregister(&mut socket) {
+            log::debug!("{id}: deregistering: {error}");
+        }
+        drop(socket);
     }
 
     /// Frees the place. The dispatcher is dropped last, when nothing can be left half done if its own
