@@ -118,17 +118,26 @@ impl Reactor {
         waited
     }
 
-    fn timeout(&mut self, limit: Option<Duration>) -> Option<Duration> {
-        let core = &mut self.core;
-        let carried_over = !core.ready.is_empty()
+    /// Whether work is left that needs no event. After a panic that was let through that may be
+    /// anything.
+    fn has_work_left(&self) -> bool {
+        let core = &self.core;
+        !core.ready.is_empty()
             || !core.dirty.is_empty()
             || !core.ending.is_empty()
             || !core.dispatching.is_empty()
             || !core.firing.is_empty()
-            || self.jobs_left_over;
-        if carried_over {
+            || !core.flushing.is_empty()
+            || !core.closed.is_empty()
+            || self.jobs_left_over
+            || !self.jobs.is_empty()
+    }
+
+    fn timeout(&mut self, limit: Option<Duration>) -> Option<Duration> {
+        if self.has_work_left() {
             return Some(Duration::ZERO);
         }
+        let core = &mut self.core;
         let next_timer = match core.timers.next_due() {
             None | Some(Tick::NEVER) => None,
             Some(due) => Some(due.since(core.clock.now())),
@@ -249,6 +258,7 @@ impl Reactor {
 
     fn could_be_woken(&mut self) -> bool {
         self.core.slots.len() > 0
+            || self.has_work_left()
             || self
                 .core
                 .timers
@@ -619,26 +629,26 @@ impl Drop for Reactor {
         self.core.refusing = true;
         self.core.end_all();
         let _propagated = self.core.close_now();
-        let timers = std::mem::take(&mut self.core.timers);
-        let jobs = std::mem::take(&mut self.jobs);
-        // Closures are dropped one by one, for the drop of each may panic.
-        let closures: Vec<Box<dyn std::any::Any>> = vec![Box::new(timers), Box::new(jobs)];
-        for closure in closures {
-            drop_contained(closure);
+        // One by one, for the drop of each may panic.
+        let mut panics = 0;
+        for action in std::mem::take(&mut self.core.timers).into_actions() {
+            panics += drop_contained(action);
         }
-        for job in waiting {
-            drop_contained(job);
+        for job in std::mem::take(&mut self.jobs).into_iter().chain(waiting) {
+            panics += drop_contained(job);
+        }
+        if panics > 0 {
+            log::error!("reactor: {panics} closures panicked when they were dropped");
         }
         self.core.log_limits.finish();
     }
 }
 
-/// Drops a value of the user's. A panic in it must not leave our own drop.
-fn drop_contained<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        log::error!("reactor: panic in drop of a closure");
-        std::mem::forget(payload);
-    }
+/// Drops a value of the user's; how many panics it took, none or one. They must not leave our own drop.
+fn drop_contained<T>(value: T) -> usize {
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
+    // The payload is the user's, too.
+    dropped.map_err(std::mem::forget).is_err().into()
 }
 
 impl fmt::Debug for Reactor {

@@ -313,6 +313,11 @@ impl Timers {
         (id, action)
     }
 
+    /// What all timers would have done.
+    pub(crate) fn into_actions(self) -> impl Iterator<Item = Action> {
+        self.entries.into_iter().map(|(_, entry)| entry.action)
+    }
+
     /// Gives a periodic closure back after it has run, unless it cancelled itself.
     pub(crate) fn put_back(&mut self, id: TimerId, closure: Repeating) {
         if self.owner(id).is_some() {
