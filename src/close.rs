@@ -233,7 +233,10 @@ impl Core {
         std::mem::swap(&mut socket.io, &mut slot.socket.io);
         self.resume_listeners();
         log::debug!("{}: closed", self.label(id));
-        self.running = Running { id, callback: Callback::Drop };
+        self.running = Running {
+            id,
+            callback: Callback::Drop,
+        };
         if let Err(error) = self.poller.deregister(&mut socket) {
             log::debug!("{id}: deregistering: {error}");
         }
