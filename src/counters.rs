@@ -49,6 +49,8 @@ pub struct Counters {
     pub timers: u64,
     /// Posted closures run.
     pub posts: u64,
+    /// Posts refused because as many were waiting as may.
+    pub posts_refused: u64,
     /// Connections that the reactor cut off because `shutdown`'s deadline came first.
     pub aborted: u64,
 }

@@ -64,6 +64,7 @@ impl Handle {
                 return Err(PostError::Gone(job));
             }
             if queue.jobs.len() >= self.shared.capacity {
+                queue.refused += 1;
                 return Err(PostError::Full(job));
             }
             queue.jobs.push_back(Box::new(job));
@@ -182,6 +183,8 @@ pub(crate) struct Shared {
 
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Posts that found it full.
+    refused: u64,
     /// Set when the reactor is dropped; nothing is taken after that.
     closed: bool,
 }
@@ -191,6 +194,7 @@ impl Shared {
         Shared {
             queue: Mutex::new(Queue {
                 jobs: VecDeque::new(),
+                refused: 0,
                 closed: false,
             }),
             capacity,
@@ -253,6 +257,11 @@ impl Shared {
 
     pub(crate) fn has_jobs(&self) -> bool {
         !self.lock().jobs.is_empty()
+    }
+
+    /// How many posts found the queue full.
+    pub(crate) fn refused(&self) -> u64 {
+        self.lock().refused
     }
 
     /// The reactor is going: refuses everything from now on, and gives back what was waiting, which

@@ -50,7 +50,6 @@ impl LogLimit {
 #[derive(Debug, Default)]
 pub(crate) struct LogLimits {
     pub(crate) shortage: LogLimit,
-    pub(crate) accept_fault: LogLimit,
     pub(crate) at_limit: LogLimit,
     pub(crate) fault: LogLimit,
     pub(crate) slow: LogLimit,
@@ -65,7 +64,6 @@ impl LogLimits {
                 "out of descriptors or memory while accepting",
                 &mut self.shortage,
             ),
-            ("accept error", &mut self.accept_fault),
             ("at the connection limit", &mut self.at_limit),
             ("fault of a dispatcher", &mut self.fault),
             ("slow callback", &mut self.slow),

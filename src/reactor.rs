@@ -582,7 +582,10 @@ impl Reactor {
     /// What has been counted.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.core.counters
+        Counters {
+            posts_refused: self.core.shared.refused(),
+            ..self.core.counters
+        }
     }
 
     /// How many dispatchers there are.

@@ -292,6 +292,7 @@ impl Slots {
         self.slab.len() - self.retired
     }
 
+    #[cfg(feature = "testing")]
     pub(crate) fn capacity(&self) -> usize {
         self.slab.capacity()
     }
