@@ -71,6 +71,7 @@ impl Core {
             {
                 slot.life = Life::Flushing;
                 slot.readiness.want_nothing();
+                self.layer_is_full(id, false);
                 self.cancel_user_timers(id);
                 if !self.slots.slot(id).outbox.is_empty()
                     && !self.slots.slot(id).readiness.has(Flag::Writable)

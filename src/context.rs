@@ -120,6 +120,28 @@ impl Context<'_> {
         slot.outbox.is_below_low() && slot.can_queue(1)
     }
 
+    /// Whether a `send` would be taken, but for the hard cap.
+    pub(crate) fn can_send(&self) -> bool {
+        self.core.slots.slot(self.id).can_queue(0)
+    }
+
+    /// The low and the high mark.
+    pub(crate) fn marks(&self) -> (usize, usize) {
+        let marks = self.core.slots.slot(self.id).outbox.marks;
+        (marks.low as usize, marks.high as usize)
+    }
+
+    /// How much may be sent without holding those who feed this one.
+    pub(crate) fn room_below_high(&self) -> usize {
+        self.marks().1.saturating_sub(self.queued())
+    }
+
+    /// For a layer that queues output above the outbox: whether that is so much that whoever feeds this
+    /// one is to be held.
+    pub(crate) fn layer_is_full(&mut self, full: bool) {
+        self.core.layer_is_full(self.id, full);
+    }
+
     /// Reads what there is, up to the length of `buffer`, without waiting. Calls nothing.
     ///
     /// `Ok(0)` is the end of the stream, and nothing else is; the reactor has noticed it and will call
@@ -294,11 +316,18 @@ impl Context<'_> {
                 "send on a connection shut for writing",
             ));
         }
-        let (queued, cap) = (slot.outbox.len(), slot.outbox.marks.cap);
+        let queued = slot.outbox.len();
+        Err(self.over_the_cap(queued, bytes.len()))
+    }
+
+    /// More is queued than the hard cap allows: the connection ends, and here is the error that says
+    /// so, once for the caller and once for `handle_error`.
+    #[cold]
+    pub(crate) fn over_the_cap(&mut self, queued: usize, more: usize) -> io::Error {
+        let cap = self.hard_cap();
         let text = format!(
-            "{}: outbox over its hard cap: {queued} bytes queued, {} more, cap {cap}",
+            "{}: outbox over its hard cap: {queued} bytes queued, {more} more, cap {cap}",
             self.core.label(self.id),
-            bytes.len()
         );
         let error = About::error(io::ErrorKind::QuotaExceeded, self.id, text.clone());
         self.core.counters.over_cap += 1;
@@ -307,7 +336,7 @@ impl Context<'_> {
         slot.broken_by.get_or_insert(kept);
         slot.readiness.set(Flag::Broken);
         self.core.mark_dirty(self.id);
-        Err(error)
+        error
     }
 
     /// Sends `bytes` to each of `to`; how many took them. Each gets a copy in its outbox, and one write at
@@ -341,7 +370,7 @@ impl Context<'_> {
     }
 
     /// An error of the reactor's own about this dispatcher.
-    fn refusal(&self, kind: io::ErrorKind, what: &str) -> io::Error {
+    pub(crate) fn refusal(&self, kind: io::ErrorKind, what: &str) -> io::Error {
         About::error(
             kind,
             self.id,

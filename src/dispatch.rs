@@ -37,7 +37,7 @@ impl Slot {
     pub(crate) fn can_produce(&self) -> bool {
         self.readiness.has(Flag::WantWrite)
             && self.readiness.has(Flag::Writable)
-            && !self.readiness.has(Flag::WriteBroken)
+            && !self.readiness.is_done_sending()
             && self.outbox.is_below_low()
     }
 

@@ -24,7 +24,7 @@
 
 use crate::core::Core;
 use crate::readiness::Flag;
-use crate::slots::{AnyId, Life};
+use crate::slots::{AnyId, Life, Slot};
 use crate::socket::Kind;
 use crate::timers::Action;
 
@@ -55,21 +55,41 @@ impl Core {
 
     /// Compares an outbox with its marks, and holds or releases whoever feeds it.
     pub(crate) fn review_congestion(&mut self, sink: AnyId) {
-        let slot = self.slots.slot_mut(sink);
+        let slot = self.slots.slot(sink);
         let congested = slot.readiness.has(Flag::Congested);
-        if !congested && slot.outbox.is_over_high() {
+        let full = self.counts_as_full(slot);
+        let slot = self.slots.slot_mut(sink);
+        if !congested && (full || slot.outbox.is_over_high()) {
             slot.readiness.set(Flag::Congested);
             self.for_each_feeder(sink, Core::hold);
-        } else if congested && slot.outbox.is_below_low() {
+        } else if congested && !full && slot.outbox.is_below_low() {
             slot.readiness.clear(Flag::Congested);
             self.for_each_feeder(sink, Core::release);
             self.release_broadcasters(sink);
         }
     }
 
-    /// Throws away what a connection has queued; how much it was. What was held for it is released.
+    /// Whether a connection is to be treated as over its high mark although its outbox is not.
+    pub(crate) fn counts_as_full(&self, slot: &Slot) -> bool {
+        slot.readiness.has(Flag::LayerFull)
+    }
+
+    /// A layer above the outbox says whether it has so much queued that it counts as over the mark.
+    pub(crate) fn layer_is_full(&mut self, sink: AnyId, full: bool) {
+        let slot = self.slots.slot_mut(sink);
+        if full && matches!(slot.life, Life::Connecting | Life::Open) {
+            slot.readiness.set(Flag::LayerFull);
+        } else {
+            slot.readiness.clear(Flag::LayerFull);
+        }
+        self.review_congestion(sink);
+    }
+
+    /// Throws away what a connection has queued; how much it was. Who was held for it is released.
     pub(crate) fn discard_output(&mut self, id: AnyId) -> usize {
-        let discarded = self.buffers.discard(&mut self.slots.slot_mut(id).outbox);
+        let slot = self.slots.slot_mut(id);
+        slot.readiness.clear(Flag::LayerFull);
+        let discarded = self.buffers.discard(&mut slot.outbox);
         self.review_congestion(id);
         discarded
     }

@@ -161,12 +161,12 @@ fn check_flow(core: &Core) {
         }
         if slot.readiness.has(Flag::Congested) {
             assert!(
-                !slot.outbox.is_below_low(),
+                !slot.outbox.is_below_low() || core.counts_as_full(slot),
                 "{id} is congested and not below its low mark"
             );
         } else {
             assert!(
-                !slot.outbox.is_over_high(),
+                !slot.outbox.is_over_high() && !slot.readiness.has(Flag::LayerFull),
                 "{id} is over its high mark and congested"
             );
         }

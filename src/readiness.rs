@@ -130,6 +130,8 @@ flags! {
     AcceptPaused = 1 << 11;
     /// This one's own outbox went over its high mark and has not come below the low one since.
     Congested = 1 << 12;
+    /// A layer above the outbox has so much queued that this one counts as over its high mark.
+    LayerFull = 1 << 27;
     /// A layer above the socket has input left to deliver.
     More = 1 << 13;
     /// A read said zero: the stream has ended.

@@ -140,15 +140,21 @@ impl Decoder {
         }
     }
 
-    /// Whether a record is complete without another byte: a length of zero.
+    /// Whether a record is complete without another byte: all of the length that was told has come.
     pub(super) fn is_complete(&self) -> bool {
-        matches!(self.terminator, Terminator::Length(_)) && self.progress == Progress::Body(0)
+        self.progress == Progress::Body(0)
+            && matches!(
+                self.terminator,
+                Terminator::Length(_) | Terminator::Prefixed(_)
+            )
     }
 
     /// Looks at the next input.
     pub(super) fn step(&mut self, input: &[u8], max_record: usize) -> io::Result<Step> {
         if self.is_complete() {
-            self.terminator = Terminator::None;
+            if let Terminator::Length(_) = self.terminator {
+                self.terminator = Terminator::None;
+            }
             self.progress = Progress::Open;
             return Ok(Step::Record(0));
         }
@@ -284,12 +290,9 @@ impl Decoder {
 
     fn step_prefixed(&mut self, input: &[u8], width: usize, max_record: usize) -> io::Result<Step> {
         let (value, seen) = match self.progress {
-            Progress::Body(_) => {
-                let step = self.step_body(input);
-                return Ok(step);
-            }
+            Progress::Body(_) => return Ok(self.step_body(input)),
             Progress::Length { value, seen } => (value, seen),
-            _ => (0, 0),
+            Progress::Open | Progress::Matched(_) | Progress::Comma => (0, 0),
         };
         let value = value << 8 | usize::from(input[0]);
         if seen + 1 < width {
@@ -300,28 +303,8 @@ impl Decoder {
             return Ok(Step::Framing(1));
         }
         check_length(value, max_record)?;
-        if value == 0 {
-            self.progress = Progress::Open;
-            return Ok(Step::Record(1));
-        }
         self.progress = Progress::Body(value);
         Ok(Step::Framing(1))
-    }
-
-    /// After data was handed out: whether that was the last of the record.
-    pub(super) fn ended_with_data(&mut self) -> bool {
-        match (&self.terminator, self.progress) {
-            (Terminator::Length(_), Progress::Body(0)) => {
-                self.terminator = Terminator::None;
-                self.progress = Progress::Open;
-                true
-            }
-            (Terminator::Prefixed(_), Progress::Body(0)) => {
-                self.progress = Progress::Open;
-                true
-            }
-            _ => false,
-        }
     }
 }
 
@@ -380,9 +363,6 @@ mod tests {
                     Step::Data(count) => {
                         record.extend_from_slice(&rest[..count]);
                         rest = &rest[count..];
-                        if decoder.ended_with_data() {
-                            records.push(std::mem::take(&mut record));
-                        }
                     }
                     Step::GiveBack(count) => record.extend_from_slice(decoder.given_back(count)),
                     Step::Framing(count) => rest = &rest[count..],

@@ -35,7 +35,8 @@ pub trait Handler: Sized + 'static {
 
     /// A piece of the current record has come, never an empty one. The default gathers it, for
     /// `found_terminator` to have the record whole. A handler that takes pieces itself gets an empty
-    /// record there. With [`Terminator::None`] there are only pieces.
+    /// record there. With [`Terminator::None`] there are only pieces; the default gathers no more than
+    /// the maximum of them.
     ///
     /// # Errors
     ///
@@ -46,8 +47,7 @@ pub trait Handler: Sized + 'static {
         framing: &mut Framing,
         piece: &[u8],
     ) -> io::Result<()> {
-        framing.record.extend_from_slice(piece);
-        Ok(())
+        framing.gather(piece)
     }
 
     /// As [`Dispatcher::handle_connect`].
@@ -86,7 +86,8 @@ pub trait Handler: Sized + 'static {
     }
 
     /// As [`Dispatcher::handle_error`]. A record that is too long or malformed comes here as
-    /// `InvalidData`; an implementation may still say why before it closes.
+    /// `InvalidData`, once. An implementation may still tell the peer why; then the connection closes,
+    /// whatever it does, for nobody knows where the next record begins.
     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
         cx.log_fault(&error);
         cx.close();
@@ -106,7 +107,12 @@ pub struct Framing {
     record: Vec<u8>,
     /// Bytes of the current record so far, gathered or not.
     length: usize,
+    /// Records found since input was last used up: only lengths of zero make more than one.
+    records_without_input: u8,
+    /// Whether `close_when_done` was called.
     closing: bool,
+    /// Whether the input made no sense: no record after it could be told from rubbish.
+    malformed: bool,
 }
 
 impl Framing {
@@ -135,10 +141,14 @@ impl Framing {
     ///
     /// # Errors
     ///
-    /// As [`Context::send`]; `QuotaExceeded` if more than the hard cap waits behind a producer.
+    /// As [`Context::send`]; what waits behind a producer counts towards the marks and the hard cap.
+    /// `NotConnected` after [`close_when_done`](Framing::close_when_done).
     pub fn push(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
-        if self.producers.is_empty() {
+        if self.producers.is_empty() || !cx.can_send() {
             return cx.send(bytes);
+        }
+        if self.closing {
+            return Err(cx.refusal(io::ErrorKind::NotConnected, "push after close_when_done"));
         }
         self.producers.push_bytes(cx, bytes)
     }
@@ -157,12 +167,15 @@ impl Framing {
 
     /// Sends what `producer` gives, a piece at a time, each drawn only when the outbox is below its low
     /// mark, until a read gives nothing. The read must not block: it runs in the loop. Its errors are
-    /// the connection's.
+    /// the connection's, and its end.
+    ///
+    /// Does nothing on a connection that is closing or shut for writing. While many producers wait,
+    /// those who feed this connection are held, as by a full outbox.
     pub fn push_producer(&mut self, cx: &mut Context<'_>, producer: impl Read + 'static) {
-        if cx.is_closing() || self.closing {
+        if self.closing || !cx.can_send() {
             return;
         }
-        self.producers.push(producer);
+        self.producers.push(cx, producer);
         cx.start_writing();
     }
 
@@ -170,7 +183,7 @@ impl Framing {
     /// left. From here on nothing is read.
     pub fn close_when_done(&mut self, cx: &mut Context<'_>) {
         self.closing = true;
-        if self.producers.is_empty() {
+        if self.producers.is_empty() || !cx.can_send() {
             cx.close();
         } else {
             cx.pause_reading();
@@ -189,7 +202,10 @@ fn encode(terminator: &Terminator, record: &[u8]) -> io::Result<Vec<u8>> {
     let contains_its_end = || invalid("the record contains what would end it".to_owned());
     match terminator {
         Terminator::None | Terminator::Length(_) => Ok(record.to_vec()),
-        Terminator::Line if record.contains(&b'\n') => Err(contains_its_end()),
+        // A carriage return at its end would be taken for a part of the line's.
+        Terminator::Line if record.contains(&b'\n') || record.ends_with(b"\r") => {
+            Err(contains_its_end())
+        }
         Terminator::Line => Ok([record, b"\n"].concat()),
         Terminator::Bytes(end) => {
             let encoded = [record, end].concat();
@@ -252,7 +268,9 @@ impl<H: Handler> Framed<H> {
             producers: Producers::default(),
             record: Vec::new(),
             length: 0,
+            records_without_input: 0,
             closing: false,
+            malformed: false,
         };
         Ok(Framed {
             handler,
@@ -292,60 +310,66 @@ impl<H: Handler> Framed<H> {
         (&mut self.handler, &mut self.framing)
     }
 
-    /// Hands out what is in `input`; how much of it was used up.
-    fn hand_out(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+    /// Bytes of memory that are kept for input.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn input_memory(&self) -> usize {
+        self.input.capacity() + self.framing.record.capacity()
+    }
+
+    /// Hands out what is in `input`, and takes off it what was used up.
+    fn hand_out(&mut self, cx: &mut Context<'_>, input: &mut &[u8]) -> io::Result<()> {
         let Framed {
             handler,
             framing,
             records_per_turn,
             ..
         } = self;
-        let mut used = 0;
         let mut records = 0;
-        let mut empty_in_a_row = 0;
         // Looked at after each call: a handler may close, pause, or be held by what it has sent.
-        while records < *records_per_turn && cx.is_reading() && !cx.is_closing() {
-            let step = framing.decoder.step(&input[used..], framing.max_record)?;
-            let found = match step {
+        while records < *records_per_turn && cx.is_reading() && !cx.is_closing() && !framing.closing
+        {
+            match framing.step(input)? {
                 Step::NeedMore => break,
                 Step::Data(count) => {
-                    let piece = &input[used..used + count];
-                    used += count;
+                    let piece = framing.use_up(input, count);
                     framing.take(handler, cx, piece)?;
-                    framing.decoder.ended_with_data()
                 }
                 Step::GiveBack(count) => {
                     let piece = framing.decoder.given_back(count).to_vec();
                     framing.take(handler, cx, &piece)?;
-                    false
                 }
                 Step::Framing(count) => {
-                    used += count;
-                    false
+                    framing.use_up(input, count);
                 }
                 Step::Record(count) => {
-                    used += count;
-                    empty_in_a_row += usize::from(count == 0);
-                    true
+                    framing.use_up(input, count);
+                    records += 1;
+                    framing.found(handler, cx)?;
                 }
-            };
-            if empty_in_a_row > 1 {
-                let text = "two records of length zero with no byte between them";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-            }
-            if used > 0 {
-                empty_in_a_row = empty_in_a_row.min(1);
-            }
-            if found && !cx.is_closing() {
-                records += 1;
-                framing.found(handler, cx)?;
             }
         }
-        Ok(used)
+        Ok(())
     }
 }
 
 impl Framing {
+    fn step(&mut self, input: &[u8]) -> io::Result<Step> {
+        let step = self.decoder.step(input, self.max_record);
+        self.malformed |= step.is_err();
+        step
+    }
+
+    fn use_up<'i>(&mut self, input: &mut &'i [u8], count: usize) -> &'i [u8] {
+        let (used, rest) = input.split_at(count);
+        *input = rest;
+        if count > 0 {
+            self.records_without_input = 0;
+        }
+        used
+    }
+
     /// Hands a piece of data to the handler, if the record may be that long.
     fn take<H: Handler>(
         &mut self,
@@ -355,18 +379,37 @@ impl Framing {
     ) -> io::Result<()> {
         self.length += piece.len();
         if self.length > self.max_record && self.decoder.terminator() != Terminator::None {
+            self.malformed = true;
             return Err(too_long(self.max_record));
         }
         handler.collect_incoming(cx, self, piece)
     }
 
+    /// What `collect_incoming` does by default.
+    fn gather(&mut self, piece: &[u8]) -> io::Result<()> {
+        if piece.len() > self.max_record.saturating_sub(self.record.len()) {
+            self.malformed = true;
+            return Err(too_long(self.max_record));
+        }
+        self.record.extend_from_slice(piece);
+        Ok(())
+    }
+
     /// A record is complete.
     fn found<H: Handler>(&mut self, handler: &mut H, cx: &mut Context<'_>) -> io::Result<()> {
+        // The end of a body whose bytes came before is one, an empty record after it is two.
+        const MOST: u8 = 2;
+        self.records_without_input += 1;
+        if self.records_without_input > MOST {
+            self.malformed = true;
+            let text = "one record of length zero after another, with no byte between them";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         self.length = 0;
         let mut record = std::mem::take(&mut self.record);
         let result = handler.found_terminator(cx, self, &record);
-        // The memory is kept for the next record, unless this one was unusually long.
-        if self.record.capacity() == 0 && record.capacity() <= READ_BYTES {
+        if self.record.capacity() == 0 {
+            // The next record of this turn goes into the same memory.
             record.clear();
             self.record = record;
         }
@@ -380,23 +423,30 @@ impl<H: Handler> Dispatcher for Framed<H> {
     }
 
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if !self.input.is_empty() || self.framing.decoder.is_complete() {
-            let input = std::mem::take(&mut self.input);
-            let used = self.hand_out(cx, &input)?;
-            self.input = input;
-            self.input.drain(..used);
-        } else {
-            let mut chunk = [0; READ_BYTES];
+        if self.framing.closing {
+            // Somebody has switched it on again.
+            cx.pause_reading();
+            return Ok(());
+        }
+        let mut chunk = [0; READ_BYTES];
+        let held = std::mem::take(&mut self.input);
+        let mut rest = if held.is_empty() && !self.framing.decoder.is_complete() {
             let count = cx.recv(&mut chunk)?;
-            let used = self.hand_out(cx, &chunk[..count])?;
-            self.input.extend_from_slice(&chunk[used..count]);
+            &chunk[..count]
+        } else {
+            &held[..]
+        };
+        let result = self.hand_out(cx, &mut rest);
+        // Kept also if a callback failed: the connection may outlive that, and misses nothing. With
+        // nothing left an idle connection holds no buffer.
+        if !self.framing.malformed {
+            self.input = rest.to_vec();
         }
-        if self.input.is_empty() {
-            // An idle connection holds no buffer.
-            self.input = Vec::new();
+        if self.framing.record.is_empty() {
+            self.framing.record = Vec::new();
         }
-        cx.has_more_input(!self.input.is_empty());
-        Ok(())
+        cx.has_more_input(!self.input.is_empty() || self.framing.decoder.is_complete());
+        result
     }
 
     fn handle_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -420,6 +470,9 @@ impl<H: Handler> Dispatcher for Framed<H> {
 
     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
         self.handler.handle_error(cx, error);
+        if self.framing.malformed {
+            cx.close();
+        }
     }
 
     fn handle_close(&mut self, cx: &mut Context<'_>) {
