@@ -1,0 +1,1040 @@
+//! The framing layer over real sockets: records put together however the stream was cut, bounds on what
+//! a peer can make us hold, no record after a close or during a pause, and output drawn from producers
+//! only when there is room.
+//!
+//! Unix sockets stand in for TCP wherever TCP adds nothing but delay: what is written is there at once.
+
+mod util;
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use slabloop::framing::{Framed, Framing, Handler, LengthPrefix, Terminator};
+use slabloop::{Context, Id, Reactor, Socket};
+use util::*;
+
+/// What a recorder has been told.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    records: Rc<RefCell<Vec<Vec<u8>>>>,
+    /// `eof`, `error Kind`, `close`, in order.
+    events: Rc<RefCell<Vec<String>>>,
+    /// What was left of an unfinished record at the end.
+    unfinished: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Seen {
+    fn records(&self) -> Vec<Vec<u8>> {
+        self.records.borrow().clone()
+    }
+
+    fn count(&self) -> usize {
+        self.records.borrow().len()
+    }
+
+    fn events(&self) -> Vec<String> {
+        self.events.borrow().clone()
+    }
+
+    fn has_closed(&self) -> bool {
+        self.events
+            .borrow()
+            .last()
+            .is_some_and(|event| event == "close")
+    }
+}
+
+type OnRecord = Box<dyn FnMut(&mut Context<'_>, &mut Framing, &[u8]) -> io::Result<()>>;
+
+/// A handler that writes down what it is told, and may do something with each record.
+struct Recorder {
+    seen: Seen,
+    on_record: OnRecord,
+    /// Whether `handle_error` leaves the connection alone.
+    forgiving: bool,
+}
+
+impl Recorder {
+    fn new(seen: &Seen) -> Recorder {
+        Recorder::doing(seen, |_, _, _| Ok(()))
+    }
+
+    fn doing(
+        seen: &Seen,
+        on_record: impl FnMut(&mut Context<'_>, &mut Framing, &[u8]) -> io::Result<()> + 'static,
+    ) -> Recorder {
+        Recorder {
+            seen: seen.clone(),
+            on_record: Box::new(on_record),
+            forgiving: false,
+        }
+    }
+
+    fn forgiving(mut self) -> Recorder {
+        self.forgiving = true;
+        self
+    }
+}
+
+impl Handler for Recorder {
+    fn found_terminator(
+        &mut self,
+        cx: &mut Context<'_>,
+        framing: &mut Framing,
+        record: &[u8],
+    ) -> io::Result<()> {
+        assert!(
+            !self.seen.has_closed(),
+            "no record comes after handle_close"
+        );
+        self.seen.records.borrow_mut().push(record.to_vec());
+        (self.on_record)(cx, framing, record)
+    }
+
+    fn handle_eof(&mut self, cx: &mut Context<'_>, framing: &mut Framing) -> io::Result<()> {
+        self.seen.events.borrow_mut().push("eof".to_owned());
+        *self.seen.unfinished.borrow_mut() = framing.unfinished().to_vec();
+        framing.close_when_done(cx);
+        Ok(())
+    }
+
+    fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
+        let text = format!("error {:?}", error.kind());
+        self.seen.events.borrow_mut().push(text);
+        if !self.forgiving {
+            cx.close();
+        }
+    }
+
+    fn handle_close(&mut self, _: &mut Context<'_>) {
+        self.seen.events.borrow_mut().push("close".to_owned());
+    }
+}
+
+fn unix_pair() -> (UnixStream, UnixStream) {
+    let (ours, peer) = UnixStream::pair().expect("descriptors");
+    peer.set_read_timeout(Some(DEADLINE)).expect("positive");
+    peer.set_write_timeout(Some(DEADLINE)).expect("positive");
+    (ours, peer)
+}
+
+fn framed(terminator: Terminator, recorder: Recorder) -> Framed<Recorder> {
+    Framed::new(terminator, recorder).expect("a terminator that ends something")
+}
+
+/// A reactor with one framed connection, and its peer.
+fn connection(framed: Framed<Recorder>) -> (Reactor, Id<Framed<Recorder>>, UnixStream) {
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, peer) = unix_pair();
+    let id = reactor.add(ours, framed).expect("a stream can be added");
+    (reactor, id, peer)
+}
+
+fn lines(count: usize) -> Vec<u8> {
+    (0..count)
+        .flat_map(|i| format!("line {i}\n").into_bytes())
+        .collect()
+}
+
+fn line(i: usize) -> Vec<u8> {
+    format!("line {i}").into_bytes()
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Where records end.
+
+/// The stream that carries `records` under `terminator`.
+fn encoded(terminator: &Terminator, records: &[Vec<u8>]) -> Vec<u8> {
+    let mut stream = Vec::new();
+    for record in records {
+        let length = record.len();
+        match terminator {
+            Terminator::Netstring => stream.extend(format!("{length}:").bytes()),
+            Terminator::Prefixed(prefix) => {
+                let width = match prefix {
+                    LengthPrefix::One => 1,
+                    LengthPrefix::Two => 2,
+                    LengthPrefix::Four => 4,
+                };
+                stream.extend(&u32::try_from(length).expect("short").to_be_bytes()[4 - width..]);
+            }
+            _ => {}
+        }
+        stream.extend(record);
+        match terminator {
+            Terminator::Bytes(end) => stream.extend(end),
+            Terminator::Line => stream.push(b'\n'),
+            Terminator::Netstring => stream.push(b','),
+            _ => {}
+        }
+    }
+    stream
+}
+
+#[test]
+fn every_terminator_finds_its_records_over_tcp_and_over_unix_sockets() {
+    let words: Vec<Vec<u8>> = vec![b"one".to_vec(), Vec::new(), b"t,w:o\x01".to_vec()];
+    let mut cases: Vec<(Terminator, Vec<u8>, Vec<Vec<u8>>, Vec<u8>)> = [
+        Terminator::Bytes(b"!".to_vec()),
+        Terminator::Bytes(b"\r\n\r\n".to_vec()),
+        Terminator::Line,
+        Terminator::Netstring,
+        Terminator::Prefixed(LengthPrefix::One),
+        Terminator::Prefixed(LengthPrefix::Two),
+        Terminator::Prefixed(LengthPrefix::Four),
+    ]
+    .into_iter()
+    .map(|terminator| {
+        let stream = encoded(&terminator, &words);
+        (terminator, stream, words.clone(), Vec::new())
+    })
+    .collect();
+    cases.push((
+        Terminator::Length(5),
+        b"hello world".to_vec(),
+        vec![b"hello".to_vec()],
+        b" world".to_vec(),
+    ));
+    cases.push((
+        Terminator::Length(0),
+        b"rest".to_vec(),
+        vec![Vec::new()],
+        b"rest".to_vec(),
+    ));
+    cases.push((
+        Terminator::None,
+        b"just bytes\n".to_vec(),
+        Vec::new(),
+        b"just bytes\n".to_vec(),
+    ));
+    for (terminator, stream, records, unfinished) in cases {
+        for over_tcp in [false, true] {
+            for piece in [1, 3, stream.len()] {
+                let what = format!("{terminator:?}, tcp {over_tcp}, in pieces of {piece}");
+                let mut reactor = Reactor::new().expect("a poller");
+                let seen = Seen::default();
+                let framed = framed(terminator.clone(), Recorder::new(&seen));
+                let (socket, mut peer): (Socket, Box<dyn Write>) = if over_tcp {
+                    let (ours, peer) = tcp_pair();
+                    (ours.into(), Box::new(peer))
+                } else {
+                    let (ours, peer) = unix_pair();
+                    (ours.into(), Box::new(peer))
+                };
+                reactor.add(socket, framed).expect("a stream");
+                for piece in stream.chunks(piece) {
+                    peer.write_all(piece).expect("room in the kernel");
+                    turn_for(&mut reactor, Duration::ZERO);
+                }
+                drop(peer);
+                turn_until(&mut reactor, &what, |_| seen.has_closed());
+                assert_eq!(seen.records(), records, "{what}");
+                assert_eq!(*seen.unfinished.borrow(), unfinished, "{what}");
+                assert_eq!(seen.events(), ["eof", "close"], "{what}");
+            }
+        }
+    }
+}
+
+/// A stream whose bytes are likely to be, or to look like, ends of records.
+fn tricky_bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(prop::sample::select(b"ab\r\n".to_vec()), 0..most)
+}
+
+/// The plain way: split the whole at each first occurrence of what ends a record.
+fn split_plainly(terminator: &Terminator, stream: &[u8]) -> Vec<Vec<u8>> {
+    let end: &[u8] = match terminator {
+        Terminator::Bytes(end) => end,
+        _ => b"\n",
+    };
+    let (mut records, mut rest) = (Vec::new(), stream);
+    while let Some(at) = rest.windows(end.len()).position(|window| window == end) {
+        let mut record = rest[..at].to_vec();
+        if *terminator == Terminator::Line && record.ends_with(b"\r") {
+            record.pop();
+        }
+        records.push(record);
+        rest = &rest[at + end.len()..];
+    }
+    records
+}
+
+/// Writes `stream` in pieces of the sizes given, over and over, a turn after each, and then closes.
+fn feed(reactor: &mut Reactor, mut peer: UnixStream, stream: &[u8], cuts: &[usize], seen: &Seen) {
+    let mut rest = stream;
+    let mut cuts = cuts.iter().cycle();
+    while !rest.is_empty() {
+        let size = (*cuts.next().expect("it repeats")).min(rest.len());
+        peer.write_all(&rest[..size]).expect("room in the kernel");
+        rest = &rest[size..];
+        turn_for(reactor, Duration::ZERO);
+    }
+    drop(peer);
+    turn_until(reactor, "the end of the stream", |_| seen.has_closed());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn delimited_records_come_out_the_same_however_the_stream_is_cut(
+        stream in tricky_bytes(400),
+        end in prop::option::of(prop::collection::vec(prop::sample::select(b"ab\r\n".to_vec()), 1..6)),
+        cuts in prop::collection::vec(1..40usize, 1..10),
+        records_per_turn in 1..20usize,
+    ) {
+        let terminator = end.map_or(Terminator::Line, Terminator::Bytes);
+        let seen = Seen::default();
+        let framed = framed(terminator.clone(), Recorder::new(&seen)).records_per_turn(records_per_turn);
+        let (mut reactor, _, peer) = connection(framed);
+        feed(&mut reactor, peer, &stream, &cuts, &seen);
+        prop_assert_eq!(seen.records(), split_plainly(&terminator, &stream));
+        prop_assert_eq!(seen.events(), ["eof", "close"]);
+    }
+
+    #[test]
+    fn counted_records_come_out_the_same_however_the_stream_is_cut(
+        records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
+        which in 0..4usize,
+        cuts in prop::collection::vec(1..60usize, 1..10),
+        records_per_turn in 1..20usize,
+    ) {
+        let terminator = [
+            Terminator::Netstring,
+            Terminator::Prefixed(LengthPrefix::One),
+            Terminator::Prefixed(LengthPrefix::Two),
+            Terminator::Prefixed(LengthPrefix::Four),
+        ][which].clone();
+        let seen = Seen::default();
+        let framed = framed(terminator.clone(), Recorder::new(&seen)).records_per_turn(records_per_turn);
+        let (mut reactor, _, peer) = connection(framed);
+        feed(&mut reactor, peer, &encoded(&terminator, &records), &cuts, &seen);
+        prop_assert_eq!(seen.records(), records);
+        prop_assert_eq!(seen.events(), ["eof", "close"]);
+    }
+
+    #[test]
+    fn what_push_record_sends_is_read_back_as_the_same_record(
+        records in prop::collection::vec(tricky_bytes(60), 1..20),
+        which in 0..6usize,
+    ) {
+        let terminator = [
+            Terminator::Line,
+            Terminator::Bytes(b"\r\n".to_vec()),
+            Terminator::Bytes(b"abab".to_vec()),
+            Terminator::Netstring,
+            Terminator::Prefixed(LengthPrefix::One),
+            Terminator::Prefixed(LengthPrefix::Four),
+        ][which].clone();
+        let (sender, receiver) = (Seen::default(), Seen::default());
+        let (mut reactor, id, peer) =
+            connection(framed(terminator.clone(), Recorder::new(&sender)));
+        reactor
+            .add(peer, framed(terminator.clone(), Recorder::new(&receiver)))
+            .expect("a stream");
+        let mut accepted = Vec::new();
+        for record in &records {
+            let pushed = reactor
+                .with(id, |framed, cx| framed.framing().push_record(cx, record))
+                .expect("it is there");
+            match pushed {
+                Ok(()) => accepted.push(record.clone()),
+                Err(error) => {
+                    prop_assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+                    // Refused only for a reason: alone on a stream it would not be read back.
+                    let alone = encoded(&terminator, std::slice::from_ref(record));
+                    prop_assert_ne!(split_plainly(&terminator, &alone), vec![record.clone()]);
+                }
+            }
+        }
+        reactor.at(id).expect("open").close();
+        turn_until(&mut reactor, "the end of the stream", |_| receiver.has_closed());
+        prop_assert_eq!(receiver.records(), accepted);
+    }
+}
+
+#[test]
+fn a_record_too_long_for_its_prefix_is_refused_and_harms_nobody() {
+    let seen = Seen::default();
+    let prefixed = Terminator::Prefixed(LengthPrefix::One);
+    let (mut reactor, id, mut peer) = connection(framed(prefixed, Recorder::new(&seen)));
+    let refused = reactor.with(id, |framed, cx| {
+        framed.framing().push_record(cx, &[7; 256])?;
+        Ok::<_, io::Error>(())
+    });
+    let error = refused.expect("it is there").expect_err("255 is the most");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    reactor
+        .with(id, |framed, cx| framed.framing().push_record(cx, &[7; 255]))
+        .expect("it is there")
+        .expect("it fits");
+    turn(&mut reactor);
+    let mut received = [0; 256];
+    peer.read_exact(&mut received).expect("one record");
+    assert_eq!(received[0], 255);
+    assert!(seen.events().is_empty());
+}
+
+#[test]
+fn a_terminator_set_in_found_terminator_holds_from_the_very_next_byte() {
+    let stream = b"5\nhello0\n3\na\nb7\nthe end";
+    let expected: [&[u8]; 8] = [b"5", b"hello", b"0", b"", b"3", b"a\nb", b"7", b"the end"];
+    for first in 1..stream.len() {
+        for second in [1, stream.len()] {
+            let seen = Seen::default();
+            let mut in_body = false;
+            let recorder = Recorder::doing(&seen, move |_, framing, record| {
+                in_body = !in_body;
+                if in_body {
+                    assert_eq!(framing.terminator(), Terminator::Line);
+                    let length = String::from_utf8_lossy(record).parse().expect("a number");
+                    framing.set_terminator(Terminator::Length(length))
+                } else {
+                    framing.set_terminator(Terminator::Line)
+                }
+            });
+            let (mut reactor, _, peer) = connection(framed(Terminator::Line, recorder));
+            feed(&mut reactor, peer, stream, &[first, second], &seen);
+            assert_eq!(seen.records(), expected, "cut at {first}, then {second}");
+            assert_eq!(seen.events(), ["eof", "close"]);
+        }
+    }
+}
+
+#[test]
+fn terminators_that_end_nothing_or_too_late_are_refused() {
+    for terminator in [
+        Terminator::Bytes(Vec::new()),
+        Terminator::Length(64 * 1024 + 1),
+    ] {
+        let refused = Framed::new(terminator, Recorder::new(&Seen::default())).map(|_| ());
+        assert_eq!(
+            refused.expect_err("no good").kind(),
+            io::ErrorKind::InvalidInput
+        );
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Bounds on what a peer can make us hold.
+
+#[test]
+fn an_overlong_record_is_one_error_and_the_end_whatever_the_handler_does() {
+    let long_line = [&[b'x'; 200][..], b"\nshort\n"].concat();
+    let cases: [(Terminator, Vec<u8>); 8] = [
+        (Terminator::Line, long_line.clone()),
+        (Terminator::Bytes(b"\n".to_vec()), long_line),
+        // Never ended: closed when the limit is passed, not when the end comes.
+        (Terminator::Line, vec![b'x'; 101]),
+        (Terminator::Netstring, b"101:".to_vec()),
+        (Terminator::Netstring, b"3:abcd1:a,".to_vec()),
+        (Terminator::Netstring, b"one:".to_vec()),
+        (Terminator::Prefixed(LengthPrefix::One), b"\x65abc".to_vec()),
+        // No records and no maximum, but what is gathered of it has one.
+        (Terminator::None, vec![b'x'; 101]),
+    ];
+    for (terminator, stream) in cases {
+        for forgiving in [false, true] {
+            let what = format!("{terminator:?}, {stream:?}, forgiving {forgiving}");
+            let seen = Seen::default();
+            let mut recorder = Recorder::new(&seen);
+            if forgiving {
+                recorder = recorder.forgiving();
+            }
+            let framed = framed(terminator.clone(), recorder).max_record(100);
+            let (mut reactor, _, mut peer) = connection(framed);
+            peer.write_all(&stream).expect("room");
+            turn_until(&mut reactor, &what, |_| !seen.events().is_empty());
+            // What comes behind it is thrown away by the close, whatever it is.
+            peer.write_all(b"\nmore\n1:a,\x01a\n").expect("room");
+            drop(peer);
+            turn_until(&mut reactor, &what, |_| seen.has_closed());
+            assert_eq!(seen.events(), ["error InvalidData", "close"], "{what}");
+            assert!(seen.records().is_empty(), "{what}: {:?}", seen.records());
+        }
+    }
+}
+
+/// asynchat had no limit: a line that never ended grew until the process died.
+#[test]
+fn an_endless_line_never_has_more_memory_than_the_longest_record() {
+    const MAX: usize = 20_000;
+    let seen = Seen::default();
+    let framed = framed(Terminator::Line, Recorder::new(&seen)).max_record(MAX);
+    let (mut reactor, id, mut peer) = connection(framed);
+    let piece = [b'x'; 1000];
+    for sent in (1000..).step_by(1000) {
+        peer.write_all(&piece).expect("room");
+        turn(&mut reactor);
+        let Some(memory) = reactor.with(id, |framed, _| framed.input_memory()) else {
+            break;
+        };
+        assert!(memory <= 2 * MAX, "{memory} bytes for a record of {MAX}");
+        if !seen.events().is_empty() {
+            assert_eq!(sent, MAX + 1000, "ended as soon as it was too long");
+            break;
+        }
+    }
+    assert_eq!(seen.events()[0], "error InvalidData");
+}
+
+/// A record whose length is told as zero needs no byte to be complete. A handler that asks for another,
+/// and another, would never give the loop back.
+#[test]
+fn records_of_length_zero_cannot_keep_the_loop() {
+    for records_per_turn in [1, 2, 256] {
+        let seen = Seen::default();
+        let recorder = Recorder::doing(&seen, |_, framing, _| {
+            framing.set_terminator(Terminator::Length(0))
+        });
+        let framed = framed(Terminator::Line, recorder).records_per_turn(records_per_turn);
+        let (mut reactor, _, mut peer) = connection(framed);
+        peer.write_all(b"start\nrest").expect("room");
+        turn_until(&mut reactor, "an end of it", |_| !seen.events().is_empty());
+        assert_eq!(seen.events()[0], "error InvalidData");
+        assert!(seen.count() <= 4, "{} records of five bytes", seen.count());
+    }
+}
+
+#[test]
+fn empty_records_that_cost_the_peer_bytes_are_records_like_others() {
+    let seen = Seen::default();
+    let (mut reactor, _, peer) = connection(framed(Terminator::Line, Recorder::new(&seen)));
+    feed(&mut reactor, peer, &[b'\n'; 3000], &[3000], &seen);
+    assert_eq!(seen.count(), 3000);
+    let seen = Seen::default();
+    let zeros = Terminator::Prefixed(LengthPrefix::Two);
+    let (mut reactor, _, peer) = connection(framed(zeros, Recorder::new(&seen)));
+    feed(&mut reactor, peer, &[0; 3000], &[3000], &seen);
+    assert_eq!(seen.count(), 1500);
+}
+
+/// The last record of a turn's budget may leave one behind that needs no byte: it comes although no
+/// input does.
+#[test]
+fn a_record_that_is_complete_without_input_comes_without_input() {
+    let seen = Seen::default();
+    let recorder = Recorder::doing(&seen, |_, framing, record| match record {
+        b"0" => framing.set_terminator(Terminator::Length(0)),
+        _ => framing.set_terminator(Terminator::Line),
+    });
+    let framed = framed(Terminator::Line, recorder).records_per_turn(1);
+    let (mut reactor, _, mut peer) = connection(framed);
+    peer.write_all(b"0\n").expect("room");
+    turn_until(&mut reactor, "both records", |_| seen.count() == 2);
+    peer.write_all(b"next\n").expect("room");
+    turn_until(&mut reactor, "the line", |_| seen.count() == 3);
+    assert_eq!(seen.records(), [&b"0"[..], b"", b"next"]);
+}
+
+#[test]
+fn an_idle_framed_connection_holds_no_buffer() {
+    let seen = Seen::default();
+    let recorder = Recorder::doing(&seen, |cx, framing, record| {
+        framing.push(cx, record)?;
+        framing.push(cx, b"\n")
+    });
+    let (mut reactor, id, mut peer) =
+        connection(framed(Terminator::Line, recorder).records_per_turn(3));
+    let stream = [&[b'x'; 9000][..], b"\n", &lines(100)].concat();
+    peer.write_all(&stream).expect("room");
+    let mut back = vec![0; stream.len()];
+    turn_until(&mut reactor, "all lines", |_| seen.count() == 101);
+    settle(&mut reactor);
+    peer.read_exact(&mut back).expect("the echo");
+    assert!(back == stream, "every line comes back");
+    let memory = reactor.with(id, |framed, _| framed.input_memory());
+    assert_eq!(memory, Some(0));
+    assert_eq!(reactor.memory().0, 0, "and nothing is queued");
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Held above the socket: what no event announces any more.
+
+/// pyftpdlib (#191, #347, #613) and secure-smtpd (#36) lost or repeated what a layer held back. Here all
+/// of the input, and its end, are in one segment: after that the kernel has nothing more to say.
+#[test]
+fn a_thousand_lines_and_the_end_in_one_segment_come_ten_a_turn_and_then_one_eof() {
+    let seen = Seen::default();
+    let framed = framed(Terminator::Line, Recorder::new(&seen)).records_per_turn(10);
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, mut peer) = tcp_pair();
+    peer.write_all(&lines(1000)).expect("room");
+    peer.shutdown(Shutdown::Write).expect("connected");
+    reactor.add(ours, framed).expect("a stream");
+    turn_until(&mut reactor, "the first lines", |_| seen.count() > 0);
+    let mut turns = 0;
+    while seen.count() < 1000 {
+        let before = seen.count();
+        turn(&mut reactor);
+        turns += 1;
+        assert!(seen.count() - before <= 10, "ten a turn");
+        assert!(turns < 300, "it goes on without a new event");
+    }
+    turn_until(&mut reactor, "the end", |_| !seen.events().is_empty());
+    drop(peer);
+    turn_until(&mut reactor, "the close", |_| seen.has_closed());
+    assert_eq!(seen.events(), ["eof", "close"]);
+    assert_eq!(seen.records(), (0..1000).map(line).collect::<Vec<_>>());
+}
+
+/// asynchat goes on handing out what it has received after the channel was closed.
+#[test]
+fn no_record_comes_after_a_close_an_abort_or_a_close_when_done() {
+    let enders: [fn(&mut Context<'_>, &mut Framing); 4] = [
+        |cx, _| cx.close(),
+        |cx, _| cx.abort(),
+        |cx, framing| framing.close_when_done(cx),
+        // With a producer still sending the close itself comes later; and reading stays off, even if
+        // somebody switches it on.
+        |cx, framing| {
+            framing.push_producer(cx, io::repeat(b'x').take(3_000_000));
+            framing.close_when_done(cx);
+            cx.resume_reading();
+        },
+    ];
+    for (which, end) in enders.into_iter().enumerate() {
+        for records_per_turn in [1, 2, 10, 256] {
+            let seen = Seen::default();
+            let counted = seen.clone();
+            let recorder = Recorder::doing(&seen, move |cx, framing, _| {
+                if counted.count() == 3 {
+                    end(cx, framing);
+                }
+                Ok(())
+            });
+            let framed = framed(Terminator::Line, recorder).records_per_turn(records_per_turn);
+            let (mut reactor, _, mut peer) = connection(framed);
+            peer.write_all(&lines(1000)).expect("room");
+            peer.shutdown(Shutdown::Write).expect("connected");
+            let drain = std::thread::spawn(move || {
+                let mut output = Vec::new();
+                // An abort may be a reset.
+                let _ = peer.read_to_end(&mut output);
+                output
+            });
+            turn_until(&mut reactor, "the close", |_| seen.has_closed());
+            let output = drain.join().expect("no panic");
+            assert_eq!(seen.count(), 3, "ender {which}, {records_per_turn} a turn");
+            assert_eq!(seen.events(), ["close"], "ender {which}");
+            assert_eq!(output.len(), if which == 3 { 3_000_000 } else { 0 });
+        }
+    }
+}
+
+#[test]
+fn a_pause_in_the_middle_holds_the_other_records_and_the_end() {
+    let seen = Seen::default();
+    let counted = seen.clone();
+    let recorder = Recorder::doing(&seen, move |cx, _, _| {
+        if counted.count() % 3 == 0 {
+            cx.pause_reading();
+        }
+        Ok(())
+    });
+    let (mut reactor, id, mut peer) = connection(framed(Terminator::Line, recorder));
+    peer.write_all(&lines(10)).expect("room");
+    peer.shutdown(Shutdown::Write).expect("connected");
+    for paused_at in [3, 6, 9] {
+        turn_until(&mut reactor, "the lines", |_| seen.count() == paused_at);
+        settle(&mut reactor);
+        assert_eq!(seen.count(), paused_at, "none during the pause");
+        assert!(seen.events().is_empty(), "the end waits as well");
+        reactor.at(id).expect("open").resume_reading();
+    }
+    drop(peer);
+    turn_until(&mut reactor, "the close", |_| seen.has_closed());
+    assert_eq!(seen.records(), (0..10).map(line).collect::<Vec<_>>());
+    assert_eq!(seen.events(), ["eof", "close"]);
+}
+
+#[test]
+fn the_terminator_may_change_in_the_middle_of_what_was_received() {
+    for records_per_turn in [1, 3, 10] {
+        let seen = Seen::default();
+        let counted = seen.clone();
+        let recorder = Recorder::doing(&seen, move |_, framing, _| match counted.count() {
+            3 => framing.set_terminator(Terminator::Bytes(b"ne ".to_vec())),
+            _ => Ok(()),
+        });
+        let framed = framed(Terminator::Line, recorder).records_per_turn(records_per_turn);
+        let (mut reactor, _, peer) = connection(framed);
+        feed(&mut reactor, peer, &lines(6), &[1000], &seen);
+        let expected: [&[u8]; 6] = [b"line 0", b"line 1", b"line 2", b"li", b"3\nli", b"4\nli"];
+        assert_eq!(seen.records(), expected);
+        assert_eq!(*seen.unfinished.borrow(), b"5\n");
+        assert_eq!(seen.events(), ["eof", "close"]);
+    }
+}
+
+/// A callback that fails does not cost the connection the records behind it: "not now" is no error, an
+/// error about somebody else is not this one's, and a fault that the handler forgives is forgiven.
+#[test]
+fn an_error_that_the_connection_survives_loses_no_record() {
+    let errors: [fn(&mut Context<'_>) -> io::Error; 3] = [
+        |_| io::ErrorKind::WouldBlock.into(),
+        |_| io::ErrorKind::InvalidInput.into(),
+        |cx| {
+            let (theirs, _peer) = unix_pair();
+            let other = cx.add(theirs, Echo).expect("a stream");
+            let mut other = cx.at(other).expect("just added");
+            other.close();
+            other.send(b"too late").expect_err("it is closing")
+        },
+    ];
+    for (which, make) in errors.into_iter().enumerate() {
+        let seen = Seen::default();
+        let counted = seen.clone();
+        let recorder = Recorder::doing(&seen, move |cx, _, _| match counted.count() {
+            3 | 5 => Err(make(cx)),
+            _ => Ok(()),
+        });
+        let framed = framed(Terminator::Line, recorder.forgiving()).records_per_turn(4);
+        let (mut reactor, _, peer) = connection(framed);
+        feed(&mut reactor, peer, &lines(10), &[1000], &seen);
+        assert_eq!(seen.records(), (0..10).map(line).collect::<Vec<_>>());
+        let faults = if which == 1 { 2 } else { 0 };
+        let mut expected = vec!["error InvalidInput"; faults];
+        expected.extend(["eof", "close"]);
+        assert_eq!(seen.events(), expected);
+    }
+}
+
+/// The default echo of a framed stream is held by its own full outbox in the middle of what it has
+/// received, and goes on where it was.
+#[test]
+fn records_wait_while_the_answers_to_those_before_them_are_not_taken() {
+    let seen = Seen::default();
+    let recorder = Recorder::doing(&seen, |cx, framing, _| framing.push(cx, &[b'x'; 4000]));
+    let (mut reactor, _, mut peer) = connection(framed(Terminator::Line, recorder));
+    socket2::SockRef::from(&peer)
+        .set_recv_buffer_size(4096)
+        .expect("a socket");
+    peer.write_all(&lines(1000)).expect("room");
+    peer.shutdown(Shutdown::Write).expect("connected");
+    settle(&mut reactor);
+    let held_at = seen.count();
+    assert!(
+        held_at < 200,
+        "{held_at} answers of 4,000 bytes were queued"
+    );
+    assert!(reactor.memory().0 <= 64 * 1024 + 4000);
+    let reading = std::thread::spawn(move || {
+        let mut output = Vec::new();
+        peer.read_to_end(&mut output).map(|_| output.len())
+    });
+    turn_until(&mut reactor, "the close", |_| seen.has_closed());
+    assert_eq!(seen.records(), (0..1000).map(line).collect::<Vec<_>>());
+    assert_eq!(seen.events(), ["eof", "close"]);
+    assert_eq!(
+        reading.join().expect("no panic").expect("a clean end"),
+        4_000_000
+    );
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Producers.
+
+/// Counts what is drawn from it.
+struct Counting {
+    left: usize,
+    drawn: Rc<Cell<usize>>,
+    dropped: Rc<Cell<usize>>,
+}
+
+impl Counting {
+    fn new(bytes: usize) -> (Counting, Rc<Cell<usize>>, Rc<Cell<usize>>) {
+        let (drawn, dropped) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let producer = Counting {
+            left: bytes,
+            drawn: Rc::clone(&drawn),
+            dropped: Rc::clone(&dropped),
+        };
+        (producer, drawn, dropped)
+    }
+}
+
+impl Read for Counting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = buffer.len().min(self.left);
+        buffer[..count].fill(b'p');
+        self.left -= count;
+        self.drawn.set(self.drawn.get() + count);
+        Ok(count)
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.dropped.set(self.dropped.get() + 1);
+    }
+}
+
+#[test]
+fn a_producer_is_asked_only_when_there_is_room_and_all_of_it_arrives() {
+    const TOTAL: usize = 4_000_000;
+    let seen = Seen::default();
+    let (mut reactor, id, mut peer) = connection(framed(Terminator::Line, Recorder::new(&seen)));
+    let (producer, drawn, dropped) = Counting::new(TOTAL);
+    reactor.with(id, |framed, cx| {
+        framed.framing().push_producer(cx, producer);
+        framed.framing().close_when_done(cx);
+    });
+    settle(&mut reactor);
+    let taken = usize::try_from(reactor.counters().bytes_out).expect("small");
+    let ahead = drawn.get() - taken;
+    assert_eq!(ahead, reactor.memory().0, "what is drawn is queued or gone");
+    assert!(ahead <= 64 * 1024, "{ahead} bytes drawn that nobody took");
+    assert!(drawn.get() < TOTAL, "the peer has not read yet");
+    assert!(seen.events().is_empty(), "closed when done, not before");
+    let reading = std::thread::spawn(move || {
+        let mut output = Vec::new();
+        peer.read_to_end(&mut output).map(|_| output.len())
+    });
+    turn_until(&mut reactor, "the close", |_| seen.has_closed());
+    assert_eq!(
+        reading.join().expect("no panic").expect("a clean end"),
+        TOTAL
+    );
+    assert_eq!((drawn.get(), dropped.get()), (TOTAL, 1));
+}
+
+#[test]
+fn what_is_pushed_behind_a_producer_comes_behind_it_and_all_of_it_before_the_close() {
+    let seen = Seen::default();
+    let (mut reactor, id, mut peer) = connection(framed(Terminator::Line, Recorder::new(&seen)));
+    let expected = reactor.with(id, |framed, cx| {
+        let framing = framed.framing();
+        let mut expected = Vec::new();
+        framing.push(cx, b"first ").expect("room");
+        expected.extend(b"first ");
+        for round in 0..4u8 {
+            let body = pattern(round, 100_000);
+            expected.extend(&body);
+            framing.push_producer(cx, io::Cursor::new(body));
+            for small in 0..50 {
+                let piece = format!("{round}.{small} ");
+                framing.push(cx, piece.as_bytes()).expect("room");
+                expected.extend(piece.bytes());
+            }
+            framing.push_record(cx, b"a record").expect("room");
+            expected.extend(b"a record\n");
+        }
+        framing.close_when_done(cx);
+        let error = framing.push(cx, b"late").expect_err("it is closing");
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+        framing.push_producer(cx, io::repeat(b'!').take(1000));
+        expected
+    });
+    let reading = std::thread::spawn(move || {
+        let mut output = Vec::new();
+        peer.read_to_end(&mut output).map(|_| output)
+    });
+    turn_until(&mut reactor, "the close", |_| seen.has_closed());
+    let output = reading.join().expect("no panic").expect("a clean end");
+    assert!(
+        Some(output) == expected,
+        "every byte, in the order of the calls"
+    );
+    assert_eq!(seen.events(), ["close"]);
+}
+
+/// What waits behind a producer is queued like any other output. It was counted, but the producer's own
+/// bytes were taken off the count as they left: a peer that kept one running could pile up any amount.
+#[test]
+fn what_waits_behind_a_producer_is_within_the_hard_cap_however_much_the_producer_gives() {
+    const CAP: usize = 100_000;
+    let mut reactor = Reactor::builder()
+        .hard_cap(CAP)
+        .build()
+        .expect("good marks");
+    let seen = Seen::default();
+    let (ours, mut peer) = unix_pair();
+    let id = reactor
+        .add(ours, framed(Terminator::Line, Recorder::new(&seen)))
+        .expect("a stream");
+    reactor.with(id, |framed, cx| {
+        framed.framing().push_producer(cx, io::repeat(b'p'));
+    });
+    let mut pushed = 0;
+    let mut discarded = vec![0; 1 << 20];
+    let error = loop {
+        turn(&mut reactor);
+        // The peer takes what the producer gives; nothing that was pushed can leave.
+        let _ = peer.read(&mut discarded).expect("the producer gives");
+        let outcome = reactor
+            .with(id, |framed, cx| framed.framing().push(cx, &[b'x'; 1000]))
+            .expect("open");
+        match outcome {
+            Ok(()) => pushed += 1000,
+            Err(error) => break error,
+        }
+        assert!(pushed <= CAP, "{pushed} bytes wait");
+    };
+    assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+    let label = format!("{id}");
+    assert!(error.to_string().contains(&label), "it names it: {error}");
+    turn(&mut reactor);
+    assert_eq!(seen.events(), ["error QuotaExceeded", "close"]);
+    assert_eq!(reactor.counters().over_cap, 1);
+}
+
+/// A peer that asks for files without end and reads none of them: each answer is a producer, which puts
+/// nothing into the outbox until it is asked. Before they counted, each request opened another file.
+#[test]
+fn a_peer_that_asks_for_producers_and_reads_nothing_is_not_read_any_more() {
+    let seen = Seen::default();
+    let dropped = Rc::new(Cell::new(0));
+    let drops = Rc::clone(&dropped);
+    let recorder = Recorder::doing(&seen, move |cx, framing, _| {
+        let (mut producer, ..) = Counting::new(50_000);
+        producer.dropped = Rc::clone(&drops);
+        framing.push_producer(cx, producer);
+        framing.push(cx, b"\n")
+    });
+    let (mut reactor, _, mut peer) = connection(framed(Terminator::Line, recorder));
+    peer.write_all(&lines(500)).expect("room");
+    peer.shutdown(Shutdown::Write).expect("connected");
+    settle(&mut reactor);
+    let open = seen.count() - dropped.get();
+    assert!(
+        open <= 20,
+        "{open} producers wait for a peer that reads nothing"
+    );
+    let reading = std::thread::spawn(move || {
+        let mut output = Vec::new();
+        peer.read_to_end(&mut output).map(|_| output.len())
+    });
+    turn_until(&mut reactor, "the close", |_| seen.has_closed());
+    assert_eq!(seen.count(), 500, "every request is answered in the end");
+    assert_eq!(seen.events(), ["eof", "close"]);
+    let length = reading.join().expect("no panic").expect("a clean end");
+    assert_eq!(length, 500 * 50_001);
+    assert_eq!(dropped.get(), 500);
+}
+
+/// The held connection of a peer that resets is let go, and ends.
+#[test]
+fn a_reset_ends_a_connection_that_its_producers_hold() {
+    let seen = Seen::default();
+    let recorder = Recorder::doing(&seen, move |cx, framing, _| {
+        framing.push_producer(cx, io::repeat(b'p').take(1_000_000));
+        Ok(())
+    });
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, mut peer) = tcp_pair();
+    reactor
+        .add(ours, framed(Terminator::Line, recorder))
+        .expect("a stream");
+    peer.write_all(&lines(100)).expect("room");
+    turn_until(&mut reactor, "the hold", |_| seen.count() > 10);
+    settle(&mut reactor);
+    assert!(seen.count() < 50, "held");
+    reset(peer);
+    turn_until(&mut reactor, "the close", |_| seen.has_closed());
+    assert_eq!(reactor.memory().0, 0);
+    assert_eq!(seen.events(), ["close"]);
+}
+
+/// With marks below a producer's usual piece the pieces are smaller: they neither break the cap nor go
+/// over the high mark, which would stop the reading of the very connection that they answer on.
+#[test]
+fn a_producers_pieces_stay_below_the_high_mark() {
+    let mut reactor = Reactor::builder()
+        .low_mark(1000)
+        .high_mark(2000)
+        .hard_cap(3000)
+        .build()
+        .expect("good marks");
+    let seen = Seen::default();
+    let (ours, mut peer) = unix_pair();
+    let id = reactor
+        .add(ours, framed(Terminator::Line, Recorder::new(&seen)))
+        .expect("a stream");
+    reactor.with(id, |framed, cx| {
+        framed
+            .framing()
+            .push_producer(cx, io::repeat(b'p').take(1_000_000));
+    });
+    settle(&mut reactor);
+    assert!(reactor.memory().0 <= 2000);
+    peer.write_all(b"still read\n").expect("room");
+    turn_until(&mut reactor, "the line", |_| seen.count() == 1);
+    let mut output = vec![0; 1_000_000];
+    peer.set_nonblocking(true).expect("a socket");
+    let mut have = 0;
+    turn_until(&mut reactor, "all of it", |reactor| {
+        assert!(reactor.memory().0 <= 2000, "never over the high mark");
+        if let Ok(count) = peer.read(&mut output[have..]) {
+            have += count;
+        }
+        have == output.len()
+    });
+    assert!(seen.events().is_empty());
+}
+
+/// Gives a few bytes, then fails whenever it is asked.
+struct Failing(usize);
+
+impl Read for Failing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0 == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let count = buffer.len().min(self.0);
+        self.0 -= count;
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_producer_that_fails_is_one_error_and_the_next_goes_on_if_that_is_forgiven() {
+    for forgiving in [false, true] {
+        let seen = Seen::default();
+        let mut recorder = Recorder::new(&seen);
+        if forgiving {
+            recorder = recorder.forgiving();
+        }
+        let (mut reactor, id, mut peer) = connection(framed(Terminator::Line, recorder));
+        reactor.with(id, |framed, cx| {
+            framed.framing().push_producer(cx, Failing(10));
+            framed.framing().push(cx, b"next").expect("room");
+            framed.framing().close_when_done(cx);
+        });
+        turn_until(&mut reactor, "the failure", |_| !seen.events().is_empty());
+        settle(&mut reactor);
+        let mut output = Vec::new();
+        peer.read_to_end(&mut output).expect("a clean end");
+        drop(peer);
+        turn_until(&mut reactor, "the close", |_| seen.has_closed());
+        assert_eq!(seen.events(), ["error UnexpectedEof", "close"]);
+        assert_eq!(output.len(), if forgiving { 14 } else { 10 });
+    }
+}
+
+/// Shut for writing, nothing can be sent any more: a producer would be asked for ever and never sent.
+#[test]
+fn a_producer_on_a_connection_shut_for_writing_is_dropped_and_nothing_spins() {
+    let seen = Seen::default();
+    let (mut reactor, id, peer) = connection(framed(Terminator::Line, Recorder::new(&seen)));
+    let (early, _, _) = Counting::new(100_000_000);
+    let (late, drawn, dropped) = Counting::new(1000);
+    reactor.with(id, |framed, cx| {
+        framed.framing().push_producer(cx, early);
+        cx.shutdown_write();
+        framed.framing().push_producer(cx, late);
+        cx.start_writing();
+        let error = framed.framing().push(cx, b"late").expect_err("shut");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    });
+    assert_eq!((drawn.get(), dropped.get()), (0, 1));
+    settle(&mut reactor);
+    drop(peer);
+    turn_until(&mut reactor, "the close", |_| seen.has_closed());
+    assert_eq!(seen.events(), ["eof", "close"]);
+}
