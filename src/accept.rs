@@ -195,6 +195,10 @@ impl Core {
             if self.connections >= self.config.max_connections {
                 return self.pause_at_limit(id);
             }
+            if self.tight {
+                // Resumed when enough has drained: see `review_total`.
+                return self.pause(id);
+            }
             match self.slots.slot_mut(id).socket.accept() {
                 Ok(accepted) => {
                     self.counters.accepted += 1;

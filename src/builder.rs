@@ -38,6 +38,7 @@ pub struct Builder {
     low_mark: usize,
     high_mark: usize,
     hard_cap: usize,
+    max_queued: Option<usize>,
     accept_batch: usize,
     accept_retry: Duration,
     max_connections: Option<usize>,
@@ -61,6 +62,7 @@ impl Default for Builder {
             low_mark: marks.low as usize,
             high_mark: marks.high as usize,
             hard_cap: marks.cap as usize,
+            max_queued: None,
             accept_batch: 64,
             accept_retry: Duration::from_millis(100),
             max_connections: None,
@@ -98,6 +100,17 @@ impl Builder {
     /// is refused whole and closes the connection.
     pub fn hard_cap(&mut self, bytes: usize) -> &mut Self {
         self.hard_cap = bytes;
+        self
+    }
+
+    /// When more than this is queued for all connections together, listeners stop accepting, and whoever
+    /// feeds a connection with anything at all queued is not read, until it is less than half. Default:
+    /// no limit.
+    ///
+    /// Looked at once a turn: what one turn's callbacks send comes on top. It closes nobody; those who
+    /// take nothing end by the [stall timeout](Builder::stall_timeout).
+    pub fn max_queued(&mut self, bytes: usize) -> &mut Self {
+        self.max_queued = Some(bytes);
         self
     }
 
@@ -196,11 +209,12 @@ impl Builder {
     /// # Errors
     ///
     /// `InvalidInput`, naming the setting, if one is out of range: marks must satisfy
-    /// 0 < low <= high <= cap <= 4 GiB, every count must be at least 1, and the accept retry at least a
+    /// 0 < low <= high <= cap <= 4 GiB, every count and the total must be at least 1, and the accept retry at least a
     /// millisecond. Otherwise what the system says when it makes a poller.
     pub fn build(&self) -> io::Result<Reactor> {
         for (name, value) in [
             ("accept_batch", self.accept_batch),
+            ("max_queued", self.max_queued.unwrap_or(1)),
             ("max_connections", self.max_connections.unwrap_or(1)),
             ("post_capacity", self.post_capacity),
             ("posts_per_turn", self.posts_per_turn),
@@ -224,6 +238,7 @@ impl Builder {
         }
         let config = Config {
             marks: Marks::new(self.low_mark, self.high_mark, self.hard_cap)?,
+            max_queued: self.max_queued.unwrap_or(usize::MAX),
             accept_batch: self.accept_batch,
             accept_retry: self.accept_retry,
             max_connections: self.max_connections.unwrap_or(usize::MAX),
@@ -250,6 +265,7 @@ impl Builder {
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) marks: Marks,
+    pub(crate) max_queued: usize,
     pub(crate) accept_batch: usize,
     pub(crate) accept_retry: Duration,
     pub(crate) max_connections: usize,

@@ -56,6 +56,8 @@ pub(crate) struct Core {
     /// Streams that exist.
     pub(crate) connections: usize,
     pub(crate) buffers: Buffers,
+    /// All outboxes together went over their bound and have not come below half of it since.
+    pub(crate) tight: bool,
     pub(crate) config: Config,
     pub(crate) counters: Counters,
     pub(crate) log_limits: LogLimits,
@@ -167,6 +169,11 @@ impl<T: Copy> Batch<T> {
         self.next == self.items.len()
     }
 
+    /// What was worked through, and is known until the next load.
+    pub(crate) fn done(&self) -> &[T] {
+        &self.items[..self.next]
+    }
+
     /// The items' memory, for filling. Only while the batch is empty.
     pub(crate) fn refill(&mut self, fill: impl FnOnce(&mut Vec<T>)) {
         self.items.drain(..self.next);
@@ -209,6 +216,7 @@ impl Core {
             paused_listeners: Vec::new(),
             connections: 0,
             buffers: Buffers::default(),
+            tight: false,
             config,
             counters: Counters::default(),
             log_limits: LogLimits::default(),

@@ -35,6 +35,8 @@ pub struct Counters {
     pub writes: u64,
     /// Connections closed because their outbox went over its hard cap.
     pub over_cap: u64,
+    /// Times that all outboxes together went over their bound.
+    pub over_total: u64,
     /// Deadlines passed: connecting, idle, stalled, closing.
     pub deadlines: u64,
     /// Callbacks that took longer than the slow-callback threshold.

@@ -19,6 +19,9 @@
 //! hold up the others, though: after [a while](crate::Builder::broadcast_patience) it holds nobody, its
 //! queue grows, and the hard cap ends it.
 //!
+//! All outboxes together may have [a bound](crate::Builder::max_queued) as well. While it is exceeded
+//! every connection with anything queued counts as congested, and nobody new is accepted.
+//!
 //! The low mark lies well under the high one (half, by default), so that a byte more or less does not
 //! switch anybody off and on; Envoy does it for the same reason.
 
@@ -71,7 +74,41 @@ impl Core {
 
     /// Whether a connection is to be treated as over its high mark although its outbox is not.
     pub(crate) fn counts_as_full(&self, slot: &Slot) -> bool {
-        slot.readiness.has(Flag::LayerFull)
+        slot.readiness.has(Flag::LayerFull) || self.tight && !slot.outbox.is_empty()
+    }
+
+    /// Compares all outboxes together with their bound, once a turn.
+    #[inline]
+    pub(crate) fn review_total(&mut self) {
+        if self.tight || self.buffers.queued() > self.config.max_queued {
+            self.tighten_or_relax();
+        }
+    }
+
+    #[cold]
+    fn tighten_or_relax(&mut self) {
+        let (queued, most) = (self.buffers.queued(), self.config.max_queued);
+        let was_tight = self.tight;
+        self.tight = queued > if was_tight { most / 2 } else { most };
+        let concerned: Vec<AnyId> = if self.tight && was_tight {
+            // Whoever got something to send since was flushed, and has some of it left.
+            self.flushing.done().to_vec()
+        } else {
+            self.slots.iter().map(|(id, _)| id).collect()
+        };
+        for id in concerned {
+            if self.slots.get(id).is_some() {
+                self.review_congestion(id);
+            }
+        }
+        if self.tight && !was_tight {
+            self.counters.over_total += 1;
+            if let Some(held_back) = self.log_limits.over_total.pass(self.now) {
+                log::warn!("{queued} bytes are queued in all; holding input{held_back}");
+            }
+        } else if !self.tight {
+            self.resume_listeners();
+        }
     }
 
     /// A layer above the outbox says whether it has so much queued that it counts as over the mark.

@@ -51,6 +51,7 @@ impl LogLimit {
 pub(crate) struct LogLimits {
     pub(crate) shortage: LogLimit,
     pub(crate) at_limit: LogLimit,
+    pub(crate) over_total: LogLimit,
     pub(crate) fault: LogLimit,
     pub(crate) slow: LogLimit,
     pub(crate) panic: LogLimit,
@@ -65,6 +66,7 @@ impl LogLimits {
                 &mut self.shortage,
             ),
             ("at the connection limit", &mut self.at_limit),
+            ("too much queued in all", &mut self.over_total),
             ("fault of a dispatcher", &mut self.fault),
             ("slow callback", &mut self.slow),
             ("panic in a callback", &mut self.panic),

@@ -227,6 +227,7 @@ impl Reactor {
 
     fn close(&mut self) {
         self.contain(|reactor| reactor.core.close_step());
+        self.core.review_total();
     }
 
     /// Runs a step that runs users' code. After a panic it goes on where it was: each step takes an
