@@ -2,7 +2,7 @@
 //!
 //! Shows the framing layer (lines), a room that is a dispatcher and members that hold its typed id (no
 //! `Rc`, no `RefCell`), broadcasting, and what becomes of a member that does not read: it is closed
-//! when its outbox is full, and nobody else notices.
+//! when its outbox reaches its hard cap of 1 MiB, and nobody else notices.
 //!
 //! ```text
 //! cargo run --release --example chat
@@ -76,7 +76,8 @@ impl Room {
                 if let Some(mut member) = cx.at(who) {
                     member.close();
                 }
-                self.leave(cx, who);
+                // No line of theirs comes after this; and the nickname is free at once.
+                self.forget(cx, who);
                 Ok(())
             }
             ("/help", _) => reply(cx, who, COMMANDS),
@@ -116,7 +117,7 @@ impl Room {
         (!usable).then(|| rule.to_owned())
     }
 
-    fn leave(&mut self, cx: &mut Context<'_>, who: MemberId) {
+    fn forget(&mut self, cx: &mut Context<'_>, who: MemberId) {
         if let Some(nick) = self.members.remove(&who) {
             self.tell_all(cx, &format!("* {nick} left"));
         }
@@ -139,10 +140,11 @@ struct Member {
 }
 
 impl Member {
-    /// Tells the room as soon as it is decided: closing may take until the peer has closed, too.
-    fn leave(&self, cx: &mut Context<'_>) {
+    /// Tells the room, and so everybody, as soon as we decide to close: `handle_close` comes only when
+    /// the peer has closed too, which may take a while.
+    fn tell_room_i_left(&self, cx: &mut Context<'_>) {
         let me = cx.id();
-        cx.with(self.room, |room, cx| room.leave(cx, me));
+        cx.with(self.room, |room, room_cx| room.forget(room_cx, me));
     }
 }
 
@@ -154,25 +156,29 @@ impl Handler for Member {
         line: &[u8],
     ) -> io::Result<()> {
         // What a peer sent goes to other people's terminals: no control characters.
-        let line: String = String::from_utf8_lossy(line)
-            .chars()
-            .filter(|c| !c.is_control())
-            .collect();
+        let line = String::from_utf8_lossy(line);
+        let line: String = line.chars().filter(|c| !c.is_control()).collect();
         let me = cx.id();
-        cx.with(self.room, |room, cx| room.hear(cx, me, &line))
+        // In the closure the context is the room's. No room: we are shutting down.
+        cx.with(self.room, |room, room_cx| room.hear(room_cx, me, &line))
             .unwrap_or(Ok(()))
     }
 
     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
         cx.log_fault(&error);
-        // Too long a line gets an answer; for one whose outbox is full there is no room, nor any need.
-        let _ = cx.send(b"* that cannot be: lines have 64 KiB at most; goodbye\n");
+        let reason: &[u8] = match error.kind() {
+            io::ErrorKind::InvalidData => b"* lines have 64 KiB at most; goodbye\n",
+            io::ErrorKind::TimedOut => b"* not a word for too long; goodbye\n",
+            // For one whose outbox is at its hard cap there is no room, nor any need.
+            _ => b"",
+        };
+        let _ = cx.send(reason);
         cx.close();
-        self.leave(cx);
+        self.tell_room_i_left(cx);
     }
 
     fn handle_close(&mut self, cx: &mut Context<'_>) {
-        self.leave(cx);
+        self.tell_room_i_left(cx);
     }
 }
 
