@@ -311,6 +311,8 @@ impl Socket {
         match &mut self.io {
             Io::Stream(socket) => socket.send_vectored_with_flags(pieces, MSG_NOSIGNAL),
             Io::PipeWriter(pipe) => pipe.write_vectored(pieces),
+            #[cfg(feature = "testing")]
+            Io::Simulated(socket) => socket.send_vectored(pieces),
             other => other.send_other(pieces.first().map_or(&[], |first| first)),
         }
     }

@@ -145,6 +145,15 @@ pub trait SimSocket: Source {
     /// As the test wants.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
+    /// As `sendmsg(2)` with several pieces; takes the first of them, or a part of it.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn send_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.send(pieces.first().map_or(&[], |first| first))
+    }
+
     /// As `shutdown(2)`, the write side.
     ///
     /// # Errors
