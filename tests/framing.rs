@@ -179,7 +179,9 @@ fn encoded(terminator: &Terminator, records: &[Vec<u8>]) -> Vec<u8> {
 #[test]
 fn every_terminator_finds_its_records_over_tcp_and_over_unix_sockets() {
     let words: Vec<Vec<u8>> = vec![b"one".to_vec(), Vec::new(), b"t,w:o\x01".to_vec()];
-    let mut cases: Vec<(Terminator, Vec<u8>, Vec<Vec<u8>>, Vec<u8>)> = [
+    // Terminator, stream, records, and what is left unfinished.
+    type Case = (Terminator, Vec<u8>, Vec<Vec<u8>>, Vec<u8>);
+    let mut cases: Vec<Case> = [
         Terminator::Bytes(b"!".to_vec()),
         Terminator::Bytes(b"\r\n\r\n".to_vec()),
         Terminator::Line,
@@ -1037,4 +1039,35 @@ fn a_producer_on_a_connection_shut_for_writing_is_dropped_and_nothing_spins() {
     drop(peer);
     turn_until(&mut reactor, "the close", |_| seen.has_closed());
     assert_eq!(seen.events(), ["eof", "close"]);
+}
+
+/// What waits in producers holds whoever feeds the connection. A close drops them: nobody is held any
+/// more for what will not be sent, though the connection itself may linger.
+#[test]
+fn a_close_drops_the_producers_and_whoever_was_held_for_them_goes_on() {
+    let seen = Seen::default();
+    let (mut reactor, sink, _peer) = connection(framed(Terminator::Line, Recorder::new(&seen)));
+    let (ours, _other_peer) = unix_pair();
+    let source = reactor.add(ours, Echo).expect("a stream");
+    let is_reading = |reactor: &mut Reactor| reactor.at(source).expect("open").is_reading();
+    reactor.at(source).expect("open").feeds(sink);
+    let (producer, _, dropped) = Counting::new(1000);
+    reactor.with(sink, |framed, cx| {
+        framed.framing().push_producer(cx, producer);
+        for _ in 0..30 {
+            framed.framing().push_producer(cx, io::repeat(b'p'));
+        }
+    });
+    assert!(!is_reading(&mut reactor), "many producers wait");
+    reactor.at(sink).expect("open").close();
+    turn(&mut reactor);
+    assert!(
+        is_reading(&mut reactor),
+        "what will not be sent holds nobody"
+    );
+    assert_eq!(reactor.count(), 2, "the peer has not closed yet");
+    assert_eq!(dropped.get(), 0, "they go with their connection");
+    reactor.at(sink).expect("it lingers").abort();
+    turn(&mut reactor);
+    assert_eq!(dropped.get(), 1);
 }
