@@ -20,8 +20,8 @@ use socket2::SockRef;
 /// What [`add`](crate::Reactor::add) takes: a socket, a pipe's end, or a foreign event source.
 ///
 /// Made with `From` from the streams, listeners and datagram sockets of `std` and of `mio`, from the
-/// ends of a `mio` pipe, and from what a listener [`Accepted`](crate::Accepted); or with
-/// [`Socket::foreign`]. It is made non-blocking when it is added.
+/// ends of a `mio` pipe, from a child process's standard streams, and from what a listener
+/// [`Accepted`](crate::Accepted); or with [`Socket::foreign`]. It is made non-blocking when it is added.
 #[derive(Debug)]
 pub struct Socket {
     pub(crate) io: Io,
@@ -462,6 +462,9 @@ socket_from! {
     mio::net::UnixDatagram => |s| Socket::unix_datagram(s);
     pipe::Receiver => |p| Socket { io: Io::PipeReader(p), blocking: true, address: Address::None };
     pipe::Sender => |p| Socket { io: Io::PipeWriter(p), blocking: true, address: Address::None };
+    std::process::ChildStdin => |p| Socket::from(pipe::Sender::from(p));
+    std::process::ChildStdout => |p| Socket::from(pipe::Receiver::from(p));
+    std::process::ChildStderr => |p| Socket::from(pipe::Receiver::from(p));
 }
 
 /// An address as far as it is known without asking the kernel.
