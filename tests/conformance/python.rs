@@ -1,5 +1,7 @@
 //! Finding a Python that still has asyncore, and running a script with it.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
