@@ -35,6 +35,11 @@ const DIFFERENCES: &[(&str, &str)] = &[
          here it returns the error, and handle_close follows the callback",
     ),
     (
+        "input before the hang-up",
+        "asyncore's poll variant reads once and then closes for the hang-up, whatever input is left; here \
+         all of it is delivered first",
+    ),
+    (
         "closed once",
         "asyncore's poll variant calls handle_close for the hang-up although the read has just called it; \
          here it is called once",
@@ -95,8 +100,8 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ),
     (
         "read for nothing",
-        "the poller reports urgent data as readable too, so that handle_read may come with it and find \
-         nothing, which is no error",
+        "handle_read may find nothing, which is no error: after a read that filled its buffer exactly, and \
+         with urgent data, which the poller reports as readable too",
     ),
     (
         "stale events are dropped",
@@ -328,6 +333,11 @@ fn dispatchers_of_a_client_behave_as_in_asyncore() {
 #[test]
 fn buffered_sending_behaves_as_in_asyncore() {
     check_those_of("with_send");
+}
+
+#[test]
+fn ends_of_pipes_behave_as_asyncores_file_dispatchers() {
+    check_those_of("file");
 }
 
 #[test]

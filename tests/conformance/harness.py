@@ -80,6 +80,29 @@ class Peer:
             self.got += data
 
 
+class PipeEnd:
+    """Enough of a socket for a peer."""
+
+    family = None
+
+    def __init__(self, fd):
+        self.fd = fd
+
+    def setblocking(self, on):
+        os.set_blocking(self.fd, on)
+
+    def send(self, data):
+        return os.write(self.fd, data)
+
+    def recv(self, size):
+        return os.read(self.fd, size)
+
+    def close(self):
+        if self.fd is not None:
+            os.close(self.fd)
+        self.fd = None
+
+
 class Scripted:
     """What all dispatchers share: the log, and the script's verbs."""
 
@@ -211,6 +234,12 @@ class WithSend(Scripted, asyncore.dispatcher_with_send):
             self.do_recv(4096)
 
 
+class File(Scripted, asyncore.file_dispatcher):
+    handle_read = Plain.handle_read
+    handle_write = Plain.handle_write
+    writable = Plain.writable
+
+
 class Chat(Scripted, asynchat.async_chat):
     def prepare(self, world, who, spec):
         super().prepare(world, who, spec)
@@ -255,7 +284,7 @@ class Chat(Scripted, asynchat.async_chat):
         self.push(self.last)
 
 
-KINDS = {"dispatcher": Plain, "with_send": WithSend, "chat": Chat}
+KINDS = {"dispatcher": Plain, "with_send": WithSend, "chat": Chat, "file": File}
 
 
 class Listener(asyncore.dispatcher):
@@ -378,6 +407,14 @@ class World:
         self.plain_listener.settimeout(DEADLINE)
         self.peers[name] = Peer(self.plain_listener.accept()[0])
 
+    def step_pipe(self, who, name, mode):
+        """A file dispatcher on one end of a pipe, a peer on the other."""
+        reader, writer = os.pipe()
+        ours, theirs = (reader, writer) if mode == "reading" else (writer, reader)
+        self.add(who, self.scenario["server"], ours)
+        os.close(ours)  # It has duplicated it.
+        self.peers[name] = Peer(PipeEnd(theirs))
+
     def step_send(self, name, text):
         data = text.encode("latin-1")
         self.peers[name].unsent += data
@@ -387,7 +424,7 @@ class World:
 
     def wait_for_arrival(self, sock):
         """Until the other side's kernel has it all: what is sent before a pass is there in that pass."""
-        if self.family == socket.AF_INET:
+        if sock.family == socket.AF_INET:
             deadline = time.monotonic() + 1.0
             while time.monotonic() < deadline:
                 unacknowledged = fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4)

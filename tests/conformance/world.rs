@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use mio::unix::pipe;
 use serde_json::Value;
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
 use slabloop::{Accepted, AnyId, Context, Dispatcher, Id, Reactor, SocketOptions};
@@ -96,13 +97,45 @@ struct Shared {
 
 type Common = Rc<RefCell<Shared>>;
 
-/// A plain socket, not in the loop: what it is told to send and take is pumped between two turns.
+/// A plain socket or the end of a pipe, not in the loop: what it is told to send and take is pumped
+/// between two turns.
 struct Peer {
-    socket: Option<Socket>,
+    socket: Option<End>,
     unsent: Vec<u8>,
     got: Vec<u8>,
     reading: bool,
     end: Option<String>,
+}
+
+enum End {
+    Socket(Socket),
+    PipeReader(pipe::Receiver),
+    PipeWriter(pipe::Sender),
+}
+
+impl End {
+    fn socket(&self) -> &Socket {
+        match self {
+            End::Socket(socket) => socket,
+            End::PipeReader(_) | End::PipeWriter(_) => panic!("this step is for sockets"),
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            End::Socket(socket) => socket.write(bytes),
+            End::PipeWriter(pipe) => pipe.write(bytes),
+            End::PipeReader(_) => panic!("this end is for reading"),
+        }
+    }
+
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            End::Socket(socket) => socket.read(buffer),
+            End::PipeReader(pipe) => pipe.read(buffer),
+            End::PipeWriter(_) => panic!("this end is for writing"),
+        }
+    }
 }
 
 impl Peer {
@@ -110,8 +143,13 @@ impl Peer {
         socket.set_nonblocking(true).expect("a socket");
         // Means nothing on a Unix socket.
         let _ = socket.set_tcp_nodelay(true);
+        Peer::at(End::Socket(socket))
+    }
+
+    /// `mio` makes both ends of a pipe non-blocking.
+    fn at(end: End) -> Peer {
         Peer {
-            socket: Some(socket),
+            socket: Some(end),
             unsent: Vec::new(),
             got: Vec::new(),
             reading: false,
@@ -124,7 +162,7 @@ impl Peer {
             return;
         };
         while !self.unsent.is_empty() {
-            match socket.write(&self.unsent) {
+            match socket.send(&self.unsent) {
                 Ok(sent) => drop(self.unsent.drain(..sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => self.unsent.clear(),
@@ -132,7 +170,7 @@ impl Peer {
         }
         let mut chunk = [0; 65536];
         while self.reading && self.end.is_none() {
-            match socket.read(&mut chunk) {
+            match socket.recv(&mut chunk) {
                 Ok(0) => self.end = Some("eof".into()),
                 Ok(count) => self.got.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -726,6 +764,7 @@ impl World {
         self.with_peer(name, |peer| {
             let socket = peer.socket.take();
             if let (Some(socket), true) = (&socket, linger) {
+                let socket = socket.socket();
                 socket.set_linger(Some(Duration::ZERO)).expect("TCP");
             }
             peer.end.get_or_insert("own close".into());
@@ -756,6 +795,21 @@ impl World {
                     .peers
                     .insert(text_of(&step[1]).to_owned(), Peer::new(socket));
             }
+            "pipe" => {
+                let (writer, reader) = pipe::new().expect("descriptors");
+                let (who, name) = (text_of(&step[1]), text_of(&step[2]));
+                let spec = self.scenario["server"].clone();
+                let (added, peer) = if step[3] == "reading" {
+                    let added = add(&mut self.reactor, who, &spec, reader, &self.common);
+                    (added, End::PipeWriter(writer))
+                } else {
+                    let added = add(&mut self.reactor, who, &spec, writer, &self.common);
+                    (added, End::PipeReader(reader))
+                };
+                added.expect("a pipe can be added");
+                let mut common = self.common.borrow_mut();
+                common.peers.insert(name.to_owned(), Peer::at(peer));
+            }
             "send" => self.feed(&step[1], &bytes_of(&step[2]), false),
             "feed" => self.feed(&step[1], &bytes_of(&step[2]), true),
             "feed_each" => {
@@ -769,11 +823,11 @@ impl World {
             }
             "received" => self.until_received(),
             "urgent" => self.with_peer(&step[1], |peer| {
-                let socket = peer.socket.as_ref().expect("open");
+                let socket = peer.socket.as_ref().expect("open").socket();
                 socket.send_out_of_band(&bytes_of(&step[2])).expect("TCP");
             }),
             "shut" => self.with_peer(&step[1], |peer| {
-                let socket = peer.socket.as_ref().expect("open");
+                let socket = peer.socket.as_ref().expect("open").socket();
                 socket.shutdown(Shutdown::Write).expect("connected");
             }),
             "close" => self.close_peer(&step[1], false),
