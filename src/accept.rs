@@ -189,7 +189,7 @@ impl Core {
     /// strand the rest: the event says that there is somebody, not how many.
     pub(crate) fn accept_batch(&mut self, id: AnyId) {
         for _ in 0..self.config.accept_batch {
-            if self.slots.slot(id).life != Life::Listening {
+            if self.slots.slot(id).life() != Life::Listening {
                 return;
             }
             if self.connections >= self.config.max_connections {
@@ -247,7 +247,7 @@ impl Core {
     }
 
     fn pause_with_retry(&mut self, id: AnyId) {
-        if self.slots.slot(id).life != Life::Listening {
+        if self.slots.slot(id).life() != Life::Listening {
             return;
         }
         self.pause(id);

@@ -57,7 +57,7 @@ impl Core {
     pub(crate) fn close(&mut self, id: AnyId) {
         let slot = self.slots.slot_mut(id);
         let readiness = slot.readiness;
-        match slot.life {
+        match slot.life() {
             Life::Connecting if !slot.outbox.is_empty() => {
                 // Bytes were accepted for sending: they leave first, if the connection comes to stand.
                 slot.readiness.set(Flag::CloseAsked);
@@ -69,7 +69,7 @@ impl Core {
                     && !readiness.has(Flag::WriteBroken)
                     && !readiness.has(Flag::Broken) =>
             {
-                slot.life = Life::Flushing;
+                slot.enter(Life::Flushing);
                 slot.readiness.want_nothing();
                 self.layer_is_full(id, false);
                 self.cancel_user_timers(id);
@@ -89,7 +89,7 @@ impl Core {
     /// `abort()` of the API.
     pub(crate) fn abort(&mut self, id: AnyId) {
         let slot = self.slots.slot(id);
-        if matches!(slot.life, Life::Open | Life::Flushing | Life::Draining)
+        if matches!(slot.life(), Life::Open | Life::Flushing | Life::Draining)
             && matches!(slot.socket.address, Address::Inet(_))
             && slot.socket.kind() == Kind::Stream
         {
@@ -110,10 +110,10 @@ impl Core {
     /// The one way into `Ended`: the slot waits for its `handle_close`, and for nothing else.
     pub(crate) fn end(&mut self, id: AnyId, how: End) {
         let slot = self.slots.slot_mut(id);
-        if slot.life == Life::Ended {
+        if slot.life() == Life::Ended {
             return;
         }
-        slot.life = Life::Ended;
+        slot.enter(Life::Ended);
         slot.end = Some(how);
         slot.readiness.want_nothing();
         // Here and not in the close step: one that is due in this very turn must not fire any more.
@@ -155,7 +155,7 @@ impl Core {
         if !slot.readiness.has(Flag::ShutDone) && slot.socket.shutdown_write().is_err() {
             return self.end(id, End::Closed);
         }
-        slot.life = Life::Draining;
+        slot.enter(Life::Draining);
         self.timers
             .cancel_where(&mut slot.timers, |action| !action.is_users());
         self.arm_deadline(id, self.config.close_timeout, Action::CloseDeadline);

@@ -93,13 +93,13 @@ impl Core {
 
     fn connected(&mut self, id: AnyId) {
         let slot = self.slots.slot_mut(id);
-        slot.life = Life::Open;
+        slot.enter(Life::Open);
         slot.touched = self.now;
         self.timers
             .cancel_where(&mut slot.timers, |action| !action.is_users());
         let slot = self.slots.slot_mut(id);
         if slot.readiness.lower(Flag::CloseAsked) {
-            slot.life = Life::Flushing;
+            slot.enter(Life::Flushing);
             self.mark_dirty(id);
             return;
         }

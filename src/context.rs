@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -157,9 +157,30 @@ impl Context<'_> {
     pub fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let core = &mut *self.core;
         let slot = core.slots.slot_mut(self.id);
-        if buffer.is_empty() || slot.life != Life::Open || !slot.readiness.may_recv() {
+        if buffer.is_empty() || !slot.readiness.may_recv() {
             return self.recv_refused(buffer);
         }
+        let Io::Stream(stream) = &mut slot.socket.io else {
+            return self.recv_other(buffer);
+        };
+        match stream.read(buffer) {
+            Ok(received) if received > 0 => {
+                if received < buffer.len() {
+                    slot.readiness.read_short();
+                }
+                slot.touched = core.now;
+                core.counters.bytes_in += received as u64;
+                Ok(received)
+            }
+            outcome => self.recv_stopped(outcome),
+        }
+    }
+
+    /// Reads a datagram socket, or a stream that is no socket.
+    #[inline(never)]
+    fn recv_other(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let core = &mut *self.core;
+        let slot = core.slots.slot_mut(self.id);
         if slot.socket.kind() == Kind::Datagram {
             return self.recv_datagram(buffer);
         }
@@ -185,7 +206,7 @@ impl Context<'_> {
                 "recv into an empty buffer: it would look like the end".to_owned(),
             ));
         }
-        match slot.life {
+        match slot.life() {
             Life::Connecting => return Err(io::ErrorKind::WouldBlock.into()),
             Life::Listening => return Err(unsupported("recv", "a listener")),
             Life::Open => {}
@@ -276,6 +297,25 @@ impl Context<'_> {
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let core = &mut *self.core;
         let slot = core.slots.slot_mut(self.id);
+        let plain = slot.readiness.sends_plainly() && slot.outbox.stays_below_high(bytes.len());
+        if !plain || bytes.is_empty() {
+            return self.send_other(bytes);
+        }
+        if slot.outbox.is_empty() {
+            slot.output_moved = core.now;
+        }
+        core.buffers.append(&mut slot.outbox, bytes);
+        if slot.readiness.raise(Flag::Dirty) {
+            core.dirty.push(self.id);
+        }
+        Ok(())
+    }
+
+    /// Sends where the kernel is known to be full, or the high mark is near or exceeded.
+    #[inline(never)]
+    fn send_other(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let core = &mut *self.core;
+        let slot = core.slots.slot_mut(self.id);
         if !slot.can_queue(bytes.len()) {
             return self.send_unusual(bytes);
         }
@@ -296,7 +336,7 @@ impl Context<'_> {
     #[cold]
     fn send_unusual(&mut self, bytes: &[u8]) -> io::Result<()> {
         let slot = self.core.slots.slot_mut(self.id);
-        match slot.life {
+        match slot.life() {
             Life::Connecting | Life::Open => {}
             Life::Listening => return Err(unsupported("send", "a listener")),
             Life::Flushing | Life::Draining | Life::Ended => {
@@ -471,7 +511,7 @@ impl Context<'_> {
         const LONGEST: usize = 256 * 1024;
         let core = &mut *self.core;
         let slot = core.slots.slot_mut(self.id);
-        let open = slot.life == Life::Open;
+        let open = slot.life() == Life::Open;
         if buffer.is_empty() || !open || !slot.readiness.has(Flag::Readable) {
             return Err(match self.recv_refused(buffer) {
                 Err(error) => error,
@@ -559,7 +599,7 @@ impl Context<'_> {
         operate: impl FnOnce(&mut S) -> io::Result<R>,
     ) -> io::Result<R> {
         let slot = self.core.slots.slot_mut(self.id);
-        if slot.life == Life::Ended {
+        if slot.life() == Life::Ended {
             return Err(self.refusal(io::ErrorKind::NotConnected, "read_with or write_with"));
         }
         let kind = slot.socket.kind();
@@ -613,7 +653,7 @@ impl Context<'_> {
     #[must_use]
     pub fn is_closing(&self) -> bool {
         let slot = self.core.slots.slot(self.id);
-        slot.life > Life::Open || slot.readiness.has(Flag::CloseAsked)
+        slot.life() > Life::Open || slot.readiness.has(Flag::CloseAsked)
     }
 
     /// How it ended, in [`handle_close`](Dispatcher::handle_close); `None` before.
@@ -664,7 +704,7 @@ impl Context<'_> {
     /// next turn on.
     pub fn resume_reading(&mut self) {
         let slot = self.core.slots.slot_mut(self.id);
-        if slot.life <= Life::Open && slot.socket.can_recv() {
+        if slot.life() <= Life::Open && slot.socket.can_recv() {
             slot.readiness.set(Flag::WantRead);
         }
         self.core.requeue(self.id);
@@ -682,7 +722,7 @@ impl Context<'_> {
     /// `handle_read` is called although the socket may have nothing, and `handle_eof` waits.
     pub fn has_more_input(&mut self, more: bool) {
         let slot = self.core.slots.slot_mut(self.id);
-        if more && slot.life == Life::Open {
+        if more && slot.life() == Life::Open {
             slot.readiness.set(Flag::More);
         } else {
             slot.readiness.clear(Flag::More);
@@ -695,7 +735,7 @@ impl Context<'_> {
     /// `send`.
     pub fn start_writing(&mut self) {
         let slot = self.core.slots.slot_mut(self.id);
-        if slot.life <= Life::Open && slot.life != Life::Listening {
+        if slot.life() <= Life::Open && slot.life() != Life::Listening {
             slot.readiness.set(Flag::WantWrite);
         }
         self.core.requeue(self.id);
@@ -714,7 +754,7 @@ impl Context<'_> {
     /// Android; elsewhere nothing follows.
     pub fn watch_priority(&mut self) {
         let slot = self.core.slots.slot_mut(self.id);
-        if slot.life <= Life::Open {
+        if slot.life() <= Life::Open {
             slot.readiness.set(Flag::WantPriority);
         }
         self.core.requeue(self.id);
@@ -753,7 +793,7 @@ impl Context<'_> {
     pub fn at(&mut self, id: impl Into<AnyId>) -> Option<Context<'_>> {
         let id = id.into();
         let slot = self.core.slots.get(id)?;
-        if slot.life == Life::Ended {
+        if slot.life() == Life::Ended {
             return None;
         }
         Some(Context {

@@ -10,6 +10,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,17 +183,19 @@ impl<T: Copy> Batch<T> {
     }
 }
 
-/// Holds a dispatcher while it runs, and puts it back into its slot, come what may.
+/// Holds a dispatcher while it runs, and puts it back into its slot, come what may. (`ManuallyDrop`
+/// because it is never dropped here: without code for that the guard can live in registers.)
 struct Seat<'a> {
     core: &'a mut Core,
     id: AnyId,
-    dispatcher: Option<Box<dyn Dispatcher>>,
+    dispatcher: Option<ManuallyDrop<Box<dyn Dispatcher>>>,
 }
 
 impl Drop for Seat<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        self.core.slots.slot_mut(self.id).dispatcher = self.dispatcher.take();
+        let dispatcher = self.dispatcher.take().map(ManuallyDrop::into_inner);
+        self.core.slots.slot_mut(self.id).dispatcher = dispatcher;
     }
 }
 
@@ -267,7 +270,7 @@ impl Core {
         let type_name = std::any::type_name::<D>();
         let kind = socket.kind();
         let mut slot = Slot::new(Box::new(dispatcher), type_name, socket, self.config.marks);
-        slot.life = life;
+        slot.enter(life);
         slot.touched = self.now;
         if slot.socket.can_recv() {
             slot.readiness.set(Flag::WantRead);
@@ -298,30 +301,31 @@ impl Core {
         callback: Callback,
         body: impl FnOnce(&mut dyn Dispatcher, &mut Context<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
-        self.counters.callbacks += 1;
-        self.running = Running { id, callback };
-        match self.config.slow_callback {
-            None => self.seated(id, body),
-            Some(threshold) => {
-                let started = self.clock.now();
-                let result = self.seated(id, body);
-                self.measure(id, callback, threshold, started);
-                result
-            }
+        let measured = self.config.slow_callback;
+        let measured = measured.map(|threshold| (threshold, self.clock.now()));
+        let dispatcher = self.slots.slot_mut(id).take_dispatcher();
+        let (result, _) = self.run(id, dispatcher, callback, body);
+        if let Some((threshold, started)) = measured {
+            self.measure(id, callback, threshold, started);
         }
+        result
     }
 
+    /// Calls a dispatcher that has been taken out of its slot, and puts it back there.
     #[inline]
-    fn seated(
+    pub(crate) fn run(
         &mut self,
         id: AnyId,
+        dispatcher: Box<dyn Dispatcher>,
+        callback: Callback,
         body: impl FnOnce(&mut dyn Dispatcher, &mut Context<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let dispatcher = self.slots.slot_mut(id).dispatcher.take();
+    ) -> (io::Result<()>, &mut Slot) {
+        self.counters.callbacks += 1;
+        self.running = Running { id, callback };
         let mut seat = Seat {
             core: self,
             id,
-            dispatcher,
+            dispatcher: Some(ManuallyDrop::new(dispatcher)),
         };
         let Seat {
             core,
@@ -329,14 +333,15 @@ impl Core {
             ..
         } = &mut seat
         else {
-            unreachable!("no callback runs inside another, so the dispatcher is in its slot");
+            unreachable!("it has just been put there");
         };
-        let result = body(&mut **dispatcher, &mut Context::new(core, id));
+        let result = body(&mut ***dispatcher, &mut Context::new(core, id));
         // The guard's own drop is for unwinding; here it would only be checked once more.
-        let dispatcher = seat.dispatcher.take();
+        let dispatcher = seat.dispatcher.take().map(ManuallyDrop::into_inner);
         std::mem::forget(seat);
-        self.slots.slot_mut(id).dispatcher = dispatcher;
-        result
+        let slot = self.slots.slot_mut(id);
+        slot.dispatcher = dispatcher;
+        (result, slot)
     }
 
     #[cold]
@@ -378,7 +383,7 @@ impl Core {
     pub(crate) fn settle(&mut self, id: AnyId, callback: Callback, result: io::Result<()>) -> bool {
         let slot = self.slots.slot(id);
         let broken = slot.readiness.has(Flag::Broken);
-        if slot.life > Life::Open {
+        if slot.life() > Life::Open {
             // It closed itself: what it returns changes nothing.
             if broken {
                 self.end(id, End::Lost);
@@ -405,7 +410,7 @@ impl Core {
             self.finish_broken(id, told);
             return false;
         }
-        if self.slots.slot(id).life > Life::Open {
+        if self.slots.slot(id).life() > Life::Open {
             return false;
         }
         if may_go_on && self.slots.slot(id).readiness.eof_due() {
@@ -464,7 +469,7 @@ impl Core {
             let fault = classify(&error) == Class::Fault;
             how = if fault { End::Failed } else { End::Lost };
             log::debug!("{}: broken: {error}", self.label(id));
-            if fault && !told && self.slots.slot(id).life <= Life::Open {
+            if fault && !told && self.slots.slot(id).life() <= Life::Open {
                 self.report(id, error);
             }
         }
@@ -488,8 +493,8 @@ impl Core {
         let slot = self
             .slots
             .get_mut(id)
-            .filter(|slot| slot.life < Life::Ended)?;
-        let dispatcher = Some(slot.dispatcher.take()?);
+            .filter(|slot| slot.life() < Life::Ended)?;
+        let dispatcher = Some(ManuallyDrop::new(slot.dispatcher.take()?));
         let mut seat = Seat {
             core: self,
             id,
@@ -498,7 +503,7 @@ impl Core {
         let Seat {
             core, dispatcher, ..
         } = &mut seat;
-        let any: &mut dyn Any = &mut **dispatcher.as_mut()?;
+        let any: &mut dyn Any = &mut ***dispatcher.as_mut()?;
         let result = body(any.downcast_mut::<D>()?, &mut Context::new(core, id));
         Some(result)
     }
@@ -583,7 +588,7 @@ impl Core {
     /// What `Debug` shows of a dispatcher.
     pub(crate) fn describe(&self, id: AnyId, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slot = self.slots.slot(id);
-        let state = match slot.life {
+        let state = match slot.life() {
             Life::Connecting => "connecting",
             Life::Listening => "listening",
             Life::Open if slot.socket.kind() == Kind::Stream => "connected",

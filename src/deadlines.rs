@@ -26,7 +26,7 @@ impl Core {
         let armed = self
             .timers
             .arm(due, period, id, Some(&mut slot.timers), action);
-        if slot.life > Life::Open {
+        if slot.life() > Life::Open {
             // Whoever is closing gets no timers; the id it is given has simply fired already.
             self.timers.cancel(armed, Some(&mut slot.timers));
         }
@@ -67,7 +67,7 @@ impl Core {
             self.counters.stale += 1;
             return;
         };
-        if slot.life == Life::Ended {
+        if slot.life() == Life::Ended {
             // It ended earlier in this turn; the close step takes its timers out.
             return;
         }
@@ -94,7 +94,7 @@ impl Core {
             Action::Stalled(limit) => {
                 let left = output_moved.after(limit).since(self.now);
                 let waiting = self.slots.slot(id).outbox.len();
-                if waiting == 0 || self.slots.slot(id).life != Life::Open {
+                if waiting == 0 || self.slots.slot(id).life() != Life::Open {
                     // It moves again; the next time it is stuck sets a new deadline.
                 } else if left > Duration::ZERO {
                     self.arm_again(id, left, action);
@@ -143,7 +143,7 @@ impl Core {
     /// A closing connection has had its time.
     fn close_deadline(&mut self, id: AnyId) {
         let slot = self.slots.slot(id);
-        if slot.life != Life::Flushing {
+        if slot.life() != Life::Flushing {
             self.counters.deadlines += 1;
             return self.end(id, End::Closed);
         }

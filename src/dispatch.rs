@@ -15,7 +15,12 @@ impl Slot {
     /// Whether the dispatch step has anything to do for this slot.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
-        match self.life {
+        self.readiness.is_just_readable() || self.has_other_work()
+    }
+
+    #[inline(never)]
+    fn has_other_work(&self) -> bool {
+        match self.life() {
             Life::Open => {
                 self.readiness.can_read()
                     || self.readiness.is_unusual()
@@ -46,13 +51,13 @@ impl Slot {
     pub(crate) fn can_flush(&self) -> bool {
         !self.outbox.is_empty()
             && self.readiness.has(Flag::Writable)
-            && matches!(self.life, Life::Open | Life::Flushing)
+            && matches!(self.life(), Life::Open | Life::Flushing)
     }
 
     /// Whether a `send` of this many bytes goes straight to the outbox.
     #[inline]
     pub(crate) fn can_queue(&self, bytes: usize) -> bool {
-        matches!(self.life, Life::Open | Life::Connecting)
+        matches!(self.life(), Life::Open | Life::Connecting)
             && !self.readiness.is_done_sending()
             && !self.readiness.has(Flag::NoOutbox)
             && self.outbox.has_room_for(bytes)
@@ -86,7 +91,7 @@ impl Slot {
     /// The usual case after a callback: still open, nothing broken, the end not just seen.
     #[inline]
     pub(crate) fn nothing_unusual_after_a_callback(&self) -> bool {
-        self.life <= Life::Open && self.readiness.is_plain_after_a_callback()
+        self.life() <= Life::Open && self.readiness.is_plain_after_a_callback()
     }
 }
 
@@ -116,7 +121,7 @@ impl Core {
             if slot.has_work() && slot.readiness.raise(Flag::Queued) {
                 ready.push(id);
             }
-            if slot.can_flush() && slot.readiness.raise(Flag::Dirty) {
+            if signals.may_bring_room() && slot.can_flush() && slot.readiness.raise(Flag::Dirty) {
                 dirty.push(id);
             }
         });
@@ -125,32 +130,31 @@ impl Core {
     /// Step 4. The usual case, an open connection with input and nothing else to look at, is kept
     /// apart: it is one look before the callback and one after it.
     pub(crate) fn dispatch(&mut self) {
+        let measured = self.config.slow_callback.is_some();
         while let Some(id) = self.dispatching.next() {
             let Some(slot) = self.slots.get_mut(id) else {
                 self.counters.stale += 1;
                 continue;
             };
             slot.readiness.clear(Flag::Queued);
-            if slot.life == Life::Open && slot.readiness.is_just_readable() {
-                self.dispatch_read(id);
-            } else {
+            if measured || !slot.readiness.is_just_readable() {
                 self.dispatch_other(id);
+                continue;
+            }
+            let dispatcher = slot.take_dispatcher();
+            let (result, slot) = self.run(id, dispatcher, Callback::Read, |dispatcher, cx| {
+                dispatcher.handle_read(cx)
+            });
+            if result.is_err() || !slot.readiness.is_usual() {
+                self.after_unusual_read(id, result);
+            } else if slot.readiness.is_just_readable() && slot.readiness.raise(Flag::Queued) {
+                self.ready.push(id);
             }
         }
     }
 
-    #[inline]
-    fn dispatch_read(&mut self, id: AnyId) {
-        let result = self.call(id, Callback::Read, |dispatcher, cx| {
-            dispatcher.handle_read(cx)
-        });
-        let slot = self.slots.slot_mut(id);
-        if result.is_ok() && slot.life == Life::Open && !slot.readiness.is_unusual() {
-            if slot.readiness.is_just_readable() && slot.readiness.raise(Flag::Queued) {
-                self.ready.push(id);
-            }
-            return;
-        }
+    #[inline(never)]
+    fn after_unusual_read(&mut self, id: AnyId, result: io::Result<()>) {
         if self.settle(id, Callback::Read, result) {
             self.serve_the_rest(id);
         }
@@ -159,7 +163,7 @@ impl Core {
 
     #[inline(never)]
     fn dispatch_other(&mut self, id: AnyId) {
-        match self.slots.slot(id).life {
+        match self.slots.slot(id).life() {
             Life::Open => self.dispatch_open(id),
             Life::Listening => self.accept_batch(id),
             Life::Connecting => self.finish_connect(id),

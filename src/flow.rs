@@ -34,14 +34,14 @@ use crate::timers::Action;
 impl Core {
     /// Has `source` feed `sink` from now on; a sink that is gone means nobody.
     pub(crate) fn feeds(&mut self, source: AnyId, sink: AnyId) {
-        if self.slots.slot(source).life == Life::Ended {
+        if self.slots.slot(source).life() == Life::Ended {
             return;
         }
         self.unlink_source(source);
         let Some(slot) = self
             .slots
             .get_mut(sink)
-            .filter(|slot| slot.life != Life::Ended)
+            .filter(|slot| slot.life() != Life::Ended)
         else {
             self.slots.slot_mut(source).feeds = AnyId::NOBODY;
             return;
@@ -114,7 +114,7 @@ impl Core {
     /// A layer above the outbox says whether it has so much queued that it counts as over the mark.
     pub(crate) fn layer_is_full(&mut self, sink: AnyId, full: bool) {
         let slot = self.slots.slot_mut(sink);
-        if full && matches!(slot.life, Life::Connecting | Life::Open) {
+        if full && matches!(slot.life(), Life::Connecting | Life::Open) {
             slot.readiness.set(Flag::LayerFull);
         } else {
             slot.readiness.clear(Flag::LayerFull);
@@ -157,7 +157,7 @@ impl Core {
     pub(crate) fn hold_broadcaster(&mut self, sink: AnyId) {
         let source = self.running.id;
         let reads = self.slots.get(source).is_some_and(|slot| {
-            slot.socket.kind() == Kind::Stream && slot.life <= Life::Open && slot.feeds != sink
+            slot.socket.kind() == Kind::Stream && slot.life() <= Life::Open && slot.feeds != sink
         });
         let slot = self.slots.slot_mut(sink);
         if !reads || slot.readiness.has(Flag::Stuck) || slot.broadcasters.contains(&source) {

@@ -11,9 +11,11 @@ use crate::errors::{Class, classify, is_interrupted};
 use crate::outbox::CHUNKS_PER_WRITE;
 use crate::readiness::Flag;
 use crate::slots::{AnyId, Life};
+use crate::socket::{Io, send};
 use crate::timers::Action;
 
 impl Core {
+    /// The usual case, an open connection whose output fits one chunk and is taken whole, is kept apart.
     pub(crate) fn flush(&mut self) {
         while let Some(id) = self.flushing.next() {
             let Some(slot) = self.slots.get_mut(id) else {
@@ -21,20 +23,35 @@ impl Core {
                 continue;
             };
             slot.readiness.clear(Flag::Dirty);
-            if slot.readiness.has(Flag::Broken) {
-                // Its outbox went over the cap, or somebody else's read found it broken.
-                self.finish_broken(id, false);
-                continue;
-            }
-            match slot.life {
-                Life::Open | Life::Flushing => self.flush_one(id),
-                Life::Connecting | Life::Listening | Life::Draining | Life::Ended => {}
+            match (&mut slot.socket.io, self.buffers.only_piece(&slot.outbox)) {
+                (Io::Stream(stream), Some(piece)) if slot.readiness.writes_plainly() => {
+                    self.counters.writes += 1;
+                    match send(stream, piece) {
+                        Ok(written) if written == piece.len() => {
+                            self.buffers.release_only_piece(&mut slot.outbox);
+                            slot.touched = self.now;
+                            slot.output_moved = self.now;
+                            self.counters.bytes_out += written as u64;
+                        }
+                        outcome => self.after_a_write(id, outcome),
+                    }
+                }
+                _ => self.flush_other(id),
             }
         }
     }
 
-    fn flush_one(&mut self, id: AnyId) {
+    #[inline(never)]
+    fn flush_other(&mut self, id: AnyId) {
         let slot = self.slots.slot_mut(id);
+        if slot.readiness.has(Flag::Broken) {
+            // Its outbox went over the cap, or somebody else's read found it broken.
+            return self.finish_broken(id, false);
+        }
+        match slot.life() {
+            Life::Open | Life::Flushing => {}
+            Life::Connecting | Life::Listening | Life::Draining | Life::Ended => return,
+        }
         if slot.outbox.is_empty() {
             return self.output_done(id);
         }
@@ -42,15 +59,19 @@ impl Core {
             return;
         }
         self.counters.writes += 1;
-        let written = match self.buffers.only_piece(&slot.outbox) {
-            Some(piece) => slot.socket.send(piece),
-            None => {
-                let mut pieces = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
-                let count = self.buffers.gather(&slot.outbox, &mut pieces);
-                slot.socket.send_vectored(&pieces[..count])
-            }
+        let mut pieces = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
+        let count = self.buffers.gather(&slot.outbox, &mut pieces);
+        let outcome = match pieces[..count] {
+            [piece] => slot.socket.send(&piece),
+            _ => slot.socket.send_vectored(&pieces[..count]),
         };
-        match written {
+        self.after_a_write(id, outcome);
+    }
+
+    #[inline(never)]
+    fn after_a_write(&mut self, id: AnyId, outcome: io::Result<usize>) {
+        let slot = self.slots.slot_mut(id);
+        match outcome {
             Ok(bytes) if bytes > 0 => {
                 self.buffers.advance(&mut slot.outbox, bytes);
                 slot.touched = self.now;
@@ -58,11 +79,11 @@ impl Core {
                 self.counters.bytes_out += bytes as u64;
                 if slot.outbox.is_empty()
                     && !slot.readiness.needs_more_after_a_write()
-                    && slot.life == Life::Open
+                    && slot.life() == Life::Open
                 {
                     return;
                 }
-                self.after_a_write(id);
+                self.write_went_on(id);
             }
             outcome => self.write_stopped(id, outcome),
         }
@@ -70,7 +91,7 @@ impl Core {
 
     /// The kernel has taken something, and more follows from it than "done".
     #[cold]
-    fn after_a_write(&mut self, id: AnyId) {
+    fn write_went_on(&mut self, id: AnyId) {
         self.slots.slot_mut(id).readiness.clear(Flag::Stuck);
         self.review_congestion(id);
         if self.slots.slot(id).outbox.is_empty() {
@@ -101,7 +122,7 @@ impl Core {
                 return self.write_failed(id, error);
             }
         }
-        let deadline = match slot.life {
+        let deadline = match slot.life() {
             Life::Flushing => Some((self.config.close_timeout, Action::CloseDeadline)),
             _ => self
                 .config
@@ -119,7 +140,7 @@ impl Core {
     pub(crate) fn write_failed(&mut self, id: AnyId, error: io::Error) {
         let discarded = self.discard_output(id);
         let slot = self.slots.slot_mut(id);
-        let life = slot.life;
+        let life = slot.life();
         slot.readiness.set(Flag::WriteBroken);
         slot.broken_by.get_or_insert(error);
         log::debug!(
@@ -139,7 +160,7 @@ impl Core {
     /// Nothing is queued any more: whatever was waiting for that happens now.
     fn output_done(&mut self, id: AnyId) {
         let slot = self.slots.slot_mut(id);
-        match slot.life {
+        match slot.life() {
             Life::Flushing => self.start_draining(id),
             Life::Open if slot.readiness.has(Flag::ShutAsked) => self.shut_now(id),
             _ => {}
@@ -161,7 +182,7 @@ impl Core {
     /// `shutdown_write` of the API: the write side is shut once the outbox is empty.
     pub(crate) fn shutdown_write(&mut self, id: AnyId) {
         let slot = self.slots.slot_mut(id);
-        if !matches!(slot.life, Life::Connecting | Life::Open) {
+        if !matches!(slot.life(), Life::Connecting | Life::Open) {
             return;
         }
         if !slot.socket.can_half_close() {
@@ -172,7 +193,7 @@ impl Core {
             return;
         }
         slot.readiness.clear(Flag::WantWrite);
-        if slot.readiness.raise(Flag::ShutAsked) && slot.life == Life::Open {
+        if slot.readiness.raise(Flag::ShutAsked) && slot.life() == Life::Open {
             self.mark_dirty(id);
         }
     }

@@ -73,7 +73,7 @@ fn check_slots(core: &Core) {
             "{id} holds its dispatcher between callbacks"
         );
         assert!(
-            !matches!(slot.socket.io, Io::Closed) || slot.life == Life::Ended,
+            !matches!(slot.socket.io, Io::Closed) || slot.life() == Life::Ended,
             "{id} has a socket until it has ended"
         );
         if slot.has_work() {
@@ -88,14 +88,14 @@ fn check_slots(core: &Core) {
                 "{id} can be flushed and is dirty: {slot:?}"
             );
         }
-        if slot.life == Life::Ended {
+        if slot.life() == Life::Ended {
             assert!(
                 core.ending.contains(&id),
                 "{id} has ended and waits for its handle_close"
             );
             assert!(slot.outbox.is_empty(), "{id} has ended and keeps no output");
         }
-        if slot.life == Life::Listening && readiness.has(Flag::AcceptPaused) {
+        if slot.life() == Life::Listening && readiness.has(Flag::AcceptPaused) {
             let retries = core.timers.has(slot.timers, &Action::AcceptRetry);
             let at_limit = core.connections >= core.config.max_connections;
             assert!(
@@ -103,11 +103,11 @@ fn check_slots(core: &Core) {
                 "{id} is paused and something will resume it"
             );
         }
-        if slot.life == Life::Connecting && core.config.connect_timeout.is_some() {
+        if slot.life() == Life::Connecting && core.config.connect_timeout.is_some() {
             let armed = core.timers.has(slot.timers, &Action::ConnectDeadline);
             assert!(armed, "{id} is connecting and has a deadline");
         }
-        if matches!(slot.life, Life::Flushing | Life::Draining) {
+        if matches!(slot.life(), Life::Flushing | Life::Draining) {
             let armed = core.timers.has(slot.timers, &Action::CloseDeadline);
             let working = readiness.has(Flag::Dirty) || readiness.has(Flag::Queued);
             assert!(
@@ -136,7 +136,7 @@ fn check_flow(core: &Core) {
         let sink = core.slots.get(feeds);
         let fed = sink.is_some_and(|sink| sink.readiness.has(Flag::Congested));
         let broadcasts = held_for.get(&id).copied().unwrap_or(0);
-        if slot.life != Life::Ended {
+        if slot.life() != Life::Ended {
             let holds = u32::from(fed) + broadcasts;
             assert_eq!(
                 slot.holds, holds,
@@ -148,7 +148,7 @@ fn check_flow(core: &Core) {
                 "{id} is held, and its flag says so"
             );
         }
-        if feeds != id && feeds != AnyId::NOBODY && slot.life != Life::Ended {
+        if feeds != id && feeds != AnyId::NOBODY && slot.life() != Life::Ended {
             let known = sink.is_some_and(|sink| sink.feeders.contains(&id));
             assert!(known, "{feeds} knows that {id} feeds it");
         }

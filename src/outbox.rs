@@ -110,6 +110,12 @@ impl Outbox {
         bytes <= (self.marks.cap - self.len.min(self.marks.cap)) as usize
     }
 
+    /// Whether as many bytes more leave it at its high mark or below.
+    #[inline]
+    pub(crate) fn stays_below_high(&self, bytes: usize) -> bool {
+        bytes <= self.marks.high.saturating_sub(self.len) as usize
+    }
+
     #[inline]
     pub(crate) fn is_over_high(&self) -> bool {
         self.len > self.marks.high
@@ -130,18 +136,30 @@ impl fmt::Debug for Outbox {
 #[derive(Debug)]
 struct Chunk {
     bytes: Vec<u8>,
+    /// The one behind it in its queue, or in the list of free ones.
     next: u32,
 }
 
 /// The arena that all outboxes of a reactor share.
-#[derive(Default)]
 pub(crate) struct Buffers {
     chunks: Vec<Chunk>,
-    free: Vec<u32>,
+    /// The chunk last freed, first in the list of free ones: its memory is the likeliest to be cached.
+    free: u32,
     /// Sum of the capacities of the free chunks; at most [`SPARE_BYTES`].
     spare: usize,
     /// Sum over all outboxes.
     queued: usize,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Buffers {
+            chunks: Vec::new(),
+            free: NONE,
+            spare: 0,
+            queued: 0,
+        }
+    }
 }
 
 impl Buffers {
@@ -155,11 +173,14 @@ impl Buffers {
         if bytes.is_empty() {
             return;
         }
-        if outbox.tail == NONE {
-            outbox.tail = self.take(bytes.len());
-            outbox.head = outbox.tail;
-        }
-        let chunk = &mut self.chunks[outbox.tail as usize];
+        let chunk = if outbox.is_empty() {
+            let (index, chunk) = self.take(bytes.len());
+            outbox.head = index;
+            outbox.tail = index;
+            chunk
+        } else {
+            &mut self.chunks[outbox.tail as usize]
+        };
         if bytes.len() <= chunk.bytes.capacity() - chunk.bytes.len() {
             chunk.bytes.extend_from_slice(bytes);
         } else {
@@ -180,7 +201,7 @@ impl Buffers {
     fn append_growing(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
         let filled = self.chunks[outbox.tail as usize].bytes.len();
         if filled > 0 && filled + bytes.len() > CHUNK_BYTES {
-            let new = self.take(bytes.len());
+            let (new, _) = self.take(bytes.len());
             self.chunks[outbox.tail as usize].next = new;
             outbox.tail = new;
         }
@@ -190,36 +211,40 @@ impl Buffers {
     }
 
     #[inline]
-    fn take(&mut self, bytes: usize) -> u32 {
-        if let Some(index) = self.free.pop() {
-            self.spare -= self.chunks[index as usize].bytes.capacity();
-            return index;
+    fn take(&mut self, bytes: usize) -> (u32, &mut Chunk) {
+        if self.free == NONE {
+            self.make_spare(bytes);
         }
-        self.take_new(bytes)
+        let index = self.free;
+        let chunk = &mut self.chunks[index as usize];
+        self.free = chunk.next;
+        self.spare -= chunk.bytes.capacity();
+        chunk.next = NONE;
+        (index, chunk)
     }
 
     #[cold]
-    fn take_new(&mut self, bytes: usize) -> u32 {
+    fn make_spare(&mut self, bytes: usize) {
         let index = u32::try_from(self.chunks.len()).expect("4 GiB chunks do not fit in memory");
-        self.chunks.push(Chunk {
-            bytes: Vec::with_capacity(bytes.max(FIRST_BYTES)),
-            next: NONE,
-        });
-        index
+        let bytes = Vec::with_capacity(bytes.max(FIRST_BYTES));
+        self.spare += bytes.capacity();
+        self.chunks.push(Chunk { bytes, next: NONE });
+        self.free = index;
     }
 
     #[inline]
     fn release(&mut self, index: u32) {
         let chunk = &mut self.chunks[index as usize];
-        chunk.next = NONE;
         chunk.bytes.clear();
+        let spare = self.spare + chunk.bytes.capacity();
         // An oversized chunk carried one large payload; kept, it would crowd out the useful ones.
-        if chunk.bytes.capacity() > CHUNK_BYTES || self.spare + chunk.bytes.capacity() > SPARE_BYTES
-        {
+        if chunk.bytes.capacity() > CHUNK_BYTES || spare > SPARE_BYTES {
             chunk.bytes = Vec::new();
+        } else {
+            self.spare = spare;
         }
-        self.spare += chunk.bytes.capacity();
-        self.free.push(index);
+        chunk.next = self.free;
+        self.free = index;
     }
 
     /// What is queued, from the front, as the pieces of one vectored write; how many there are.
@@ -250,24 +275,21 @@ impl Buffers {
         Some(&self.chunks[outbox.head as usize].bytes[outbox.sent as usize..])
     }
 
-    /// The kernel has taken `written` bytes from the front.
+    /// The kernel has taken the whole of [`Buffers::only_piece`].
     #[inline]
+    pub(crate) fn release_only_piece(&mut self, outbox: &mut Outbox) {
+        self.queued -= outbox.len();
+        self.release(outbox.head);
+        *outbox = Outbox::new(outbox.marks);
+    }
+
+    /// The kernel has taken `written` bytes from the front.
     pub(crate) fn advance(&mut self, outbox: &mut Outbox, written: usize) {
         debug_assert!(
             written <= outbox.len(),
             "no more can be taken than is queued"
         );
         self.queued -= written;
-        if written == outbox.len() && outbox.head == outbox.tail && outbox.head != NONE {
-            self.release(outbox.head);
-            *outbox = Outbox::new(outbox.marks);
-            return;
-        }
-        self.advance_through(outbox, written);
-    }
-
-    #[inline(never)]
-    fn advance_through(&mut self, outbox: &mut Outbox, written: usize) {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "at most len, which is a u32"
@@ -303,10 +325,17 @@ impl Buffers {
         self.queued
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    fn free(&self) -> Vec<&Chunk> {
+        let first = self.chunks.get(self.free as usize);
+        std::iter::successors(first, |chunk| self.chunks.get(chunk.next as usize)).collect()
+    }
+
     #[cfg(feature = "testing")]
     pub(crate) fn check(&self, outboxes: &mut dyn Iterator<Item = Outbox>) {
         let mut in_use = 0;
         let mut queued = 0;
+        let free = self.free();
         for outbox in outboxes {
             let mut bytes = 0;
             let mut next = outbox.head;
@@ -341,15 +370,11 @@ impl Buffers {
             "the total is the sum over the outboxes"
         );
         assert_eq!(
-            in_use + self.free.len(),
+            in_use + free.len(),
             self.chunks.len(),
             "every chunk is in one queue or free"
         );
-        let spare: usize = self
-            .free
-            .iter()
-            .map(|&i| self.chunks[i as usize].bytes.capacity())
-            .sum();
+        let spare: usize = free.iter().map(|chunk| chunk.bytes.capacity()).sum();
         assert_eq!(
             spare, self.spare,
             "spare is the sum of the free chunks' capacities"
@@ -366,7 +391,6 @@ impl fmt::Debug for Buffers {
         f.debug_struct("Buffers")
             .field("queued_bytes", &self.queued)
             .field("chunks", &self.chunks.len())
-            .field("free_chunks", &self.free.len())
             .field("spare_bytes", &self.spare)
             .finish()
     }
@@ -425,7 +449,7 @@ mod tests {
         }
         assert!(received == sent, "bytes must come out as they went in");
         assert_eq!(buffers.queued(), 0);
-        assert_eq!(buffers.free.len(), buffers.chunks.len());
+        assert_eq!(buffers.free().len(), buffers.chunks.len());
     }
 
     #[test]

@@ -317,11 +317,10 @@ impl Reactor {
     }
 
     fn abort_connections(&mut self) -> Vec<Aborted> {
-        let left = self
-            .core
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.socket.kind() == Kind::Stream && slot.life != Life::Ended);
+        let left =
+            self.core.slots.iter().filter(|(_, slot)| {
+                slot.socket.kind() == Kind::Stream && slot.life() != Life::Ended
+            });
         let left: Vec<_> = left
             .map(|(id, slot)| Aborted {
                 id,
@@ -529,7 +528,7 @@ impl Reactor {
     pub fn at(&mut self, id: impl Into<AnyId>) -> Option<Context<'_>> {
         let id = id.into();
         let slot = self.core.slots.get(id)?;
-        if slot.life == Life::Ended {
+        if slot.life() == Life::Ended {
             return None;
         }
         Some(Context::new(&mut self.core, id))

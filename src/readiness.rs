@@ -39,6 +39,8 @@ use std::fmt;
 
 use mio::event::Event;
 
+use crate::slots::Life;
+
 /// What one event says about one socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Signals(u32);
@@ -54,6 +56,19 @@ impl Signals {
     /// All but readable and writable are hints in mio's terms: present where the system has them.
     #[inline]
     pub(crate) fn of(event: &Event) -> Signals {
+        let only_readable = !(event.is_error()
+            || event.is_priority()
+            || event.is_writable()
+            || event.is_read_closed()
+            || event.is_write_closed());
+        if only_readable && event.is_readable() {
+            return Signals(Self::READABLE);
+        }
+        Signals::of_any(event)
+    }
+
+    #[inline(never)]
+    fn of_any(event: &Event) -> Signals {
         let mut bits = 0;
         if event.is_readable() {
             bits |= Self::READABLE;
@@ -76,6 +91,12 @@ impl Signals {
         Signals(bits)
     }
 
+    /// Whether a write that found no room is worth another try.
+    #[inline]
+    pub(crate) fn may_bring_room(self) -> bool {
+        self.0 & (Self::WRITABLE | Self::HUNG_UP | Self::ERROR) != 0
+    }
+
     #[cfg(feature = "testing")]
     pub(crate) fn from_bits(bits: u32) -> Signals {
         Signals(bits)
@@ -83,7 +104,8 @@ impl Signals {
 }
 
 /// The state of one slot: what the kernel said, what the dispatcher wants, what holds it back, how far
-/// its stream has come, and which lists it is on. One word, because every event reads and writes it.
+/// its stream has come, which lists it is on, and in the top three bits its [`Life`]. One word, because
+/// every event reads and writes it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Readiness(u32);
 
@@ -176,6 +198,10 @@ const UNUSUAL: u32 = Signals::HUNG_UP
 const AFTER_A_CALLBACK: u32 =
     Flag::EofSeen.bit() | Flag::Broken.bit() | Flag::EofTold.bit() | Flag::WriteBroken.bit();
 
+/// What an emptied outbox may let happen: a release, a shut, a producer's turn.
+const AFTER_A_WRITE: u32 =
+    Flag::Congested.bit() | Flag::ShutAsked.bit() | Flag::WantWrite.bit() | Flag::EofTold.bit();
+
 const READ_MASK: u32 = Flag::WantRead.bit()
     | Flag::Held.bit()
     | Flag::EofSeen.bit()
@@ -183,7 +209,28 @@ const READ_MASK: u32 = Flag::WantRead.bit()
     | Flag::Readable.bit();
 const READ_WHEN: u32 = Flag::WantRead.bit() | Flag::Readable.bit();
 
+/// Where [`Life`] is kept, as a signed number. Open is zero.
+const LIFE_SHIFT: u32 = 29;
+const LIFE: u32 = !0 << LIFE_SHIFT;
+
 impl Readiness {
+    #[inline]
+    pub(crate) fn life(self) -> Life {
+        match self.0 as i32 >> LIFE_SHIFT {
+            -2 => Life::Connecting,
+            -1 => Life::Listening,
+            0 => Life::Open,
+            1 => Life::Flushing,
+            2 => Life::Draining,
+            _ => Life::Ended,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn enter(&mut self, life: Life) {
+        self.0 = self.0 & !LIFE | (life as u32) << LIFE_SHIFT;
+    }
+
     #[inline]
     pub(crate) fn has(self, flag: Flag) -> bool {
         self.0 & flag.bit() != 0
@@ -262,10 +309,16 @@ impl Readiness {
         self.0 & READ_MASK == READ_WHEN || self.layer_can_deliver()
     }
 
-    /// Whether `handle_read` is due and nothing else can be.
+    /// Whether this is an open slot whose `handle_read` is due, and nothing else can be.
     #[inline]
     pub(crate) fn is_just_readable(self) -> bool {
-        self.0 & (READ_MASK | UNUSUAL) == READ_WHEN
+        self.0 & (READ_MASK | UNUSUAL | LIFE) == READ_WHEN
+    }
+
+    /// Whether this is an open slot that can have no work but reading.
+    #[inline]
+    pub(crate) fn is_usual(self) -> bool {
+        self.0 & (UNUSUAL | LIFE) == 0
     }
 
     /// A layer that holds input back delivers it even after the socket has said its last.
@@ -278,7 +331,29 @@ impl Readiness {
     #[inline]
     pub(crate) fn may_recv(self) -> bool {
         const WHEN: u32 = Flag::Readable.bit();
-        self.0 & (WHEN | Flag::EofSeen.bit() | Flag::Broken.bit()) == WHEN
+        self.0 & (WHEN | Flag::EofSeen.bit() | Flag::Broken.bit() | LIFE) == WHEN
+    }
+
+    /// Whether what is sent on this open connection leaves with the next flush, and nothing else is to
+    /// be thought of.
+    #[inline]
+    pub(crate) fn sends_plainly(self) -> bool {
+        const WHEN: u32 = Flag::Writable.bit();
+        const NOT: u32 = Flag::NoOutbox.bit()
+            | Flag::Congested.bit()
+            | Flag::ShutAsked.bit()
+            | Flag::CloseAsked.bit()
+            | Flag::WriteBroken.bit()
+            | Flag::Broken.bit();
+        self.0 & (WHEN | NOT | LIFE) == WHEN
+    }
+
+    /// Whether output of this open connection may be written, and nothing follows from it once it is.
+    #[inline]
+    pub(crate) fn writes_plainly(self) -> bool {
+        const WHEN: u32 = Flag::Writable.bit();
+        const NOT: u32 = AFTER_A_WRITE | Flag::WriteBroken.bit() | Flag::Broken.bit();
+        self.0 & (WHEN | NOT | LIFE) == WHEN
     }
 
     /// Whether the write side is shut, is about to be, or has failed.
@@ -306,11 +381,7 @@ impl Readiness {
     /// Whether an emptied outbox lets something else happen: a release, a shut, a producer's turn.
     #[inline]
     pub(crate) fn needs_more_after_a_write(self) -> bool {
-        const NEEDS: u32 = Flag::Congested.bit()
-            | Flag::ShutAsked.bit()
-            | Flag::WantWrite.bit()
-            | Flag::EofTold.bit();
-        self.0 & NEEDS != 0
+        self.0 & AFTER_A_WRITE != 0
     }
 
     /// Whether `handle_eof` is due.

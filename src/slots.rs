@@ -199,27 +199,29 @@ pub(crate) fn short_type_name(full: &str) -> String {
 }
 
 /// Where a slot stands between being added and being freed. It only ever moves forward.
+///
+/// Zero is the usual case: the bits of a [`Readiness`] in which nothing unusual is set are then those of
+/// an open slot as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Life {
     /// An outgoing connection whose fate is not known yet.
-    Connecting,
+    Connecting = -2,
     /// Accepting.
-    Listening,
+    Listening = -1,
     /// Able to send and receive.
-    Open,
+    Open = 0,
     /// `close()` was called: queued output is still leaving, nothing is read.
-    Flushing,
+    Flushing = 1,
     /// All output is with the kernel and the write side is shut: what arrives is thrown away.
-    Draining,
+    Draining = 2,
     /// Over. Only `handle_close` is left to come.
-    Ended,
+    Ended = 3,
 }
 
 /// One dispatcher and all that belongs to it.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) readiness: Readiness,
-    pub(crate) life: Life,
     pub(crate) generation: u32,
     /// `None` while one of its callbacks, or a `with` closure, runs.
     pub(crate) dispatcher: Option<Box<dyn Dispatcher>>,
@@ -257,7 +259,6 @@ impl Slot {
     ) -> Slot {
         Slot {
             readiness: Readiness::default(),
-            life: Life::Open,
             generation: 0,
             dispatcher: Some(dispatcher),
             socket,
@@ -273,6 +274,27 @@ impl Slot {
             timers: TimerList::default(),
             type_name,
         }
+    }
+}
+
+impl Slot {
+    /// Where it stands. Kept with the other bits, so that one comparison tells the usual case.
+    #[inline]
+    pub(crate) fn life(&self) -> Life {
+        self.readiness.life()
+    }
+
+    /// The dispatcher, for a callback, after which it is put back.
+    #[inline]
+    pub(crate) fn take_dispatcher(&mut self) -> Box<dyn Dispatcher> {
+        self.dispatcher
+            .take()
+            .expect("no callback runs inside another, so the dispatcher is in its slot")
+    }
+
+    #[inline]
+    pub(crate) fn enter(&mut self, life: Life) {
+        self.readiness.enter(life);
     }
 }
 
@@ -362,12 +384,9 @@ impl Slots {
         let generation = &mut self.generations[id.index()];
         let slot = if *generation == u32::MAX {
             self.retired += 1;
-            let tombstone = Slot::new(Box::new(Retired), "", Socket::closed(), Marks::default());
-            let tombstone = Slot {
-                life: Life::Ended,
-                generation: 0,
-                ..tombstone
-            };
+            let mut tombstone =
+                Slot::new(Box::new(Retired), "", Socket::closed(), Marks::default());
+            tombstone.enter(Life::Ended);
             std::mem::replace(&mut self.slab[id.index()], tombstone)
         } else {
             *generation += 1;

@@ -302,7 +302,7 @@ impl Socket {
     #[inline]
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.io {
-            Io::Stream(socket) => socket.send_with_flags(bytes, MSG_NOSIGNAL),
+            Io::Stream(socket) => send(socket, bytes),
             other => other.send_other(bytes),
         }
     }
@@ -412,6 +412,12 @@ impl Io {
             Io::Stream(_) | Io::Closed => Err(io::ErrorKind::NotConnected.into()),
         }
     }
+}
+
+/// Writes to a stream socket.
+#[inline]
+pub(crate) fn send(socket: &socket2::Socket, bytes: &[u8]) -> io::Result<usize> {
+    socket.send_with_flags(bytes, MSG_NOSIGNAL)
 }
 
 fn stream_interest() -> Interest {
