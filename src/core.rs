@@ -192,10 +192,9 @@ struct Seat<'a> {
 }
 
 impl Drop for Seat<'_> {
-    #[inline(always)]
+    #[inline]
     fn drop(&mut self) {
-        let dispatcher = self.dispatcher.take().map(ManuallyDrop::into_inner);
-        self.core.slots.slot_mut(self.id).dispatcher = dispatcher;
+        self.core.seat_again(self.id, self.dispatcher.take());
     }
 }
 
@@ -267,7 +266,7 @@ impl Core {
         let id = self.slots.vacant_id()?;
         let connecting = life == Life::Connecting;
         self.poller.register(&mut socket, id, connecting)?;
-        let type_name = std::any::type_name::<D>();
+        let type_name = std::any::type_name::<D>;
         let kind = socket.kind();
         let mut slot = Slot::new(Box::new(dispatcher), type_name, socket, self.config.marks);
         slot.enter(life);
@@ -309,6 +308,11 @@ impl Core {
             self.measure(id, callback, threshold, started);
         }
         result
+    }
+
+    #[cold]
+    fn seat_again(&mut self, id: AnyId, dispatcher: Option<ManuallyDrop<Box<dyn Dispatcher>>>) {
+        self.slots.slot_mut(id).dispatcher = dispatcher.map(ManuallyDrop::into_inner);
     }
 
     /// Calls a dispatcher that has been taken out of its slot, and puts it back there.
@@ -596,7 +600,7 @@ impl Core {
             Life::Flushing | Life::Draining => "closing",
             Life::Ended => "closed",
         };
-        f.debug_struct(&short_type_name(slot.type_name))
+        f.debug_struct(&short_type_name((slot.type_name)()))
             .field("id", &format_args!("{id}"))
             .field("state", &format_args!("{state}"))
             .field("address", &format_args!("{}", slot.socket.address))
@@ -638,7 +642,7 @@ impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.slot {
             Some(slot) => {
-                let name = short_type_name(slot.type_name);
+                let name = short_type_name((slot.type_name)());
                 write!(f, "{name} {} ({})", self.id, slot.socket.address)
             }
             None if self.id == AnyId::NOBODY => f.write_str("reactor"),

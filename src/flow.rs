@@ -133,7 +133,7 @@ impl Core {
 
     /// The sink has ended, its output is discarded: whoever fed it feeds nobody.
     pub(crate) fn forget_sink(&mut self, sink: AnyId) {
-        for source in std::mem::take(&mut self.slots.slot_mut(sink).feeders) {
+        for source in self.slots.slot_mut(sink).feeders.take() {
             self.slots.slot_mut(source).feeds = AnyId::NOBODY;
         }
     }
@@ -144,9 +144,7 @@ impl Core {
         let Some(slot) = self.slots.get_mut(sink) else {
             return;
         };
-        if let Some(place) = slot.feeders.iter().position(|&feeder| feeder == source) {
-            slot.feeders.swap_remove(place);
-        }
+        slot.feeders.remove(source);
         if slot.readiness.has(Flag::Congested) {
             self.release(source);
         }
@@ -171,7 +169,7 @@ impl Core {
 
     /// Those who were held for a broadcast to `sink` go on.
     pub(crate) fn release_broadcasters(&mut self, sink: AnyId) {
-        for source in std::mem::take(&mut self.slots.slot_mut(sink).broadcasters) {
+        for source in self.slots.slot_mut(sink).broadcasters.take() {
             if self.slots.get(source).is_some() {
                 self.release(source);
             }
@@ -198,7 +196,7 @@ impl Core {
             each(self, sink);
         }
         let feeders = std::mem::take(&mut self.slots.slot_mut(sink).feeders);
-        for &source in &feeders {
+        for &source in feeders.iter() {
             each(self, source);
         }
         self.slots.slot_mut(sink).feeders = feeders;

@@ -127,7 +127,7 @@ fn check_slots(core: &Core) {
 fn check_flow(core: &Core) {
     let mut held_for: HashMap<AnyId, u32> = HashMap::new();
     for (_, slot) in core.slots.iter() {
-        for source in &slot.broadcasters {
+        for source in slot.broadcasters.iter() {
             *held_for.entry(*source).or_default() += 1;
         }
     }
@@ -152,7 +152,7 @@ fn check_flow(core: &Core) {
             let known = sink.is_some_and(|sink| sink.feeders.contains(&id));
             assert!(known, "{feeds} knows that {id} feeds it");
         }
-        for feeder in &slot.feeders {
+        for feeder in slot.feeders.iter() {
             let source = core.slots.get(*feeder);
             assert!(
                 source.is_some_and(|source| source.feeds == id),

@@ -113,7 +113,7 @@ impl Outbox {
     /// Whether as many bytes more leave it at its high mark or below.
     #[inline]
     pub(crate) fn stays_below_high(&self, bytes: usize) -> bool {
-        bytes <= self.marks.high.saturating_sub(self.len) as usize
+        self.len as u64 + bytes as u64 <= self.marks.high as u64
     }
 
     #[inline]

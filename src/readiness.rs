@@ -217,12 +217,12 @@ impl Readiness {
     #[inline]
     pub(crate) fn life(self) -> Life {
         match self.0 as i32 >> LIFE_SHIFT {
-            -2 => Life::Connecting,
             -1 => Life::Listening,
             0 => Life::Open,
             1 => Life::Flushing,
             2 => Life::Draining,
-            _ => Life::Ended,
+            3 => Life::Ended,
+            _ => Life::Connecting,
         }
     }
 

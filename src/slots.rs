@@ -19,6 +19,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Deref;
 
 use mio::Token;
 use slab::Slab;
@@ -41,42 +42,38 @@ use crate::timers::TimerList;
 /// same slot and generation there, or nothing; a typed [`Id`] at least never reaches a dispatcher of
 /// another type.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AnyId {
-    index: u32,
-    generation: u32,
-}
+pub struct AnyId(u64);
 
 const TOKEN_INDEX_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
 const TOKEN_INDEX_MASK: usize = (1 << TOKEN_INDEX_BITS) - 1;
 
 impl AnyId {
     /// Names nobody: no slot ever has this index.
-    pub(crate) const NOBODY: AnyId = AnyId {
-        index: u32::MAX,
-        generation: u32::MAX,
-    };
+    pub(crate) const NOBODY: AnyId = AnyId::new(u32::MAX, u32::MAX);
 
-    pub(crate) fn new(index: u32, generation: u32) -> AnyId {
-        AnyId { index, generation }
+    pub(crate) const fn new(index: u32, generation: u32) -> AnyId {
+        AnyId(index as u64 | (generation as u64) << 32)
     }
 
+    #[inline]
     pub(crate) fn index(self) -> usize {
-        self.index as usize
+        (self.0 & 0xffff_ffff) as usize
+    }
+
+    #[inline]
+    pub(crate) fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 
     pub(crate) fn token(self) -> Token {
-        Token(self.index as usize | (self.generation as usize) << TOKEN_INDEX_BITS)
+        Token(self.index() | (self.generation() as usize) << TOKEN_INDEX_BITS)
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the mask and the shift leave 32 bits"
-    )]
+    #[inline]
     pub(crate) fn from_token(token: Token) -> AnyId {
-        AnyId {
-            index: (token.0 & TOKEN_INDEX_MASK) as u32,
-            generation: (token.0 >> TOKEN_INDEX_BITS) as u32,
-        }
+        let index = (token.0 & TOKEN_INDEX_MASK) as u64;
+        let generation = (token.0 >> TOKEN_INDEX_BITS) as u64;
+        AnyId(index | generation << 32)
     }
 }
 
@@ -85,7 +82,7 @@ impl fmt::Display for AnyId {
         if *self == AnyId::NOBODY {
             return f.write_str("nobody");
         }
-        write!(f, "{}.{}", self.index, self.generation)
+        write!(f, "{}.{}", self.index(), self.generation())
     }
 }
 
@@ -235,9 +232,9 @@ pub(crate) struct Slot {
     /// is not read. Itself, unless `feeds` said otherwise.
     pub(crate) feeds: AnyId,
     /// Who else feeds this one.
-    pub(crate) feeders: Vec<AnyId>,
+    pub(crate) feeders: RareList,
     /// Whose broadcasts have to wait for this one to drain.
-    pub(crate) broadcasters: Vec<AnyId>,
+    pub(crate) broadcasters: RareList,
     /// How many congested connections hold this one; the `Held` flag says whether any.
     pub(crate) holds: u32,
     /// The error that broke the connection. The first one is kept: the kernel tells it once.
@@ -246,14 +243,14 @@ pub(crate) struct Slot {
     pub(crate) end: Option<End>,
     /// The timers that die with this slot.
     pub(crate) timers: TimerList,
-    /// The dispatcher's type, for log lines.
-    pub(crate) type_name: &'static str,
+    /// The dispatcher's type, for log lines. A function is half as long as the name's reference.
+    pub(crate) type_name: fn() -> &'static str,
 }
 
 impl Slot {
     pub(crate) fn new(
         dispatcher: Box<dyn Dispatcher>,
-        type_name: &'static str,
+        type_name: fn() -> &'static str,
         socket: Socket,
         marks: Marks,
     ) -> Slot {
@@ -266,8 +263,8 @@ impl Slot {
             touched: Tick::default(),
             output_moved: Tick::default(),
             feeds: AnyId::NOBODY,
-            feeders: Vec::new(),
-            broadcasters: Vec::new(),
+            feeders: RareList::default(),
+            broadcasters: RareList::default(),
             holds: 0,
             broken_by: None,
             end: None,
@@ -295,6 +292,37 @@ impl Slot {
     #[inline]
     pub(crate) fn enter(&mut self, life: Life) {
         self.readiness.enter(life);
+    }
+}
+
+/// A list of ids that is empty in most slots, where it takes one word.
+#[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "three words would be in every slot")]
+pub(crate) struct RareList(Option<Box<Vec<AnyId>>>);
+
+impl RareList {
+    pub(crate) fn push(&mut self, id: AnyId) {
+        self.0.get_or_insert_default().push(id);
+    }
+
+    pub(crate) fn remove(&mut self, id: AnyId) {
+        let Some(ids) = &mut self.0 else { return };
+        if let Some(place) = ids.iter().position(|&other| other == id) {
+            ids.swap_remove(place);
+        }
+    }
+
+    /// All of them; none is left.
+    pub(crate) fn take(&mut self) -> Vec<AnyId> {
+        self.0.take().map_or_else(Vec::new, |ids| *ids)
+    }
+}
+
+impl Deref for RareList {
+    type Target = [AnyId];
+
+    fn deref(&self) -> &[AnyId] {
+        self.0.as_ref().map_or(&[], |ids| ids)
     }
 }
 
@@ -336,7 +364,7 @@ impl Slots {
     }
 
     pub(crate) fn insert(&mut self, id: AnyId, mut slot: Slot) {
-        slot.generation = id.generation;
+        slot.generation = id.generation();
         slot.feeds = id;
         let key = self.slab.insert(slot);
         debug_assert_eq!(
@@ -345,7 +373,7 @@ impl Slots {
             "the slab fills the place that vacant_key names"
         );
         if key == self.generations.len() {
-            self.generations.push(id.generation);
+            self.generations.push(id.generation());
         }
     }
 
@@ -354,13 +382,13 @@ impl Slots {
     pub(crate) fn get(&self, id: AnyId) -> Option<&Slot> {
         self.slab
             .get(id.index())
-            .filter(|slot| slot.generation == id.generation)
+            .filter(|slot| slot.generation == id.generation())
     }
 
     pub(crate) fn get_mut(&mut self, id: AnyId) -> Option<&mut Slot> {
         self.slab
             .get_mut(id.index())
-            .filter(|slot| slot.generation == id.generation)
+            .filter(|slot| slot.generation == id.generation())
     }
 
     /// The slot of an id that was looked up earlier in this step: slots are freed in the close step
@@ -384,8 +412,12 @@ impl Slots {
         let generation = &mut self.generations[id.index()];
         let slot = if *generation == u32::MAX {
             self.retired += 1;
-            let mut tombstone =
-                Slot::new(Box::new(Retired), "", Socket::closed(), Marks::default());
+            let mut tombstone = Slot::new(
+                Box::new(Retired),
+                std::any::type_name::<Retired>,
+                Socket::closed(),
+                Marks::default(),
+            );
             tombstone.enter(Life::Ended);
             std::mem::replace(&mut self.slab[id.index()], tombstone)
         } else {
@@ -423,7 +455,7 @@ mod tests {
     fn slot() -> Slot {
         Slot::new(
             Box::new(Retired),
-            "Retired",
+            std::any::type_name::<Retired>,
             Socket::closed(),
             Marks::default(),
         )
