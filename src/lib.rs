@@ -121,3 +121,8 @@ pub use timers::TimerId;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The programs of the guide for those who come from asyncore, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/asyncore.md")]
+struct AsyncorePortingGuide;

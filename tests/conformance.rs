@@ -437,3 +437,29 @@ fn every_difference_is_used_and_every_name_is_there_once() {
     let known: BTreeSet<&str> = DIFFERENCES.iter().map(|(name, _)| *name).collect();
     assert_eq!(used, known);
 }
+
+#[test]
+fn porting_guide_states_every_difference_and_the_counts() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/asyncore.md");
+    let guide = std::fs::read_to_string(path).expect("the guide is part of the package");
+    let all = scenarios();
+    let count = all.len();
+    let equal = all
+        .iter()
+        .filter(|scenario| scenario["differences"].as_array().is_none_or(Vec::is_empty))
+        .count();
+    for sentence in [
+        format!("plays {count} scenarios twice"),
+        format!("\n{equal} of the {count} scenarios are equal"),
+        format!("\n{} reasons", DIFFERENCES.len()),
+    ] {
+        assert!(
+            guide.contains(&sentence),
+            "the guide does not say: {sentence}"
+        );
+    }
+    for (name, _) in DIFFERENCES {
+        let row = format!("\n| {name} |");
+        assert!(guide.contains(&row), "the guide has no row for: {name}");
+    }
+}
