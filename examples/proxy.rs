@@ -23,10 +23,10 @@ use common::{Failure, Limit, Options};
 use slabloop::{Accepted, AnyId, Context, Dispatcher, End};
 
 /// The listener: takes clients and gives each an upstream, in turn.
-struct Front {
-    upstreams: Vec<SocketAddr>,
-    next: usize,
-    idle_timeout: Option<Duration>,
+pub(crate) struct Front {
+    pub(crate) upstreams: Vec<SocketAddr>,
+    pub(crate) next: usize,
+    pub(crate) idle_timeout: Option<Duration>,
 }
 
 impl Dispatcher for Front {

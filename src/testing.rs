@@ -295,6 +295,23 @@ impl Reactor {
         (self.core().buffers.queued(), self.core().slots.capacity())
     }
 
+    /// Every dispatcher there is, and how much is queued on it, in the order of their slots.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn outboxes(&self) -> Vec<(AnyId, usize)> {
+        let slots = self.core().slots.iter();
+        slots.map(|(id, slot)| (id, slot.outbox.len())).collect()
+    }
+
+    /// Gives a socket that somebody else has made a send buffer of this size. (Its receive buffer cannot
+    /// be made smaller any more without the kernel dropping what the peer was told there is room for.)
+    #[doc(hidden)]
+    pub fn narrow(&mut self, id: impl Into<AnyId>, bytes: usize) -> io::Result<()> {
+        let slot = self.core().slots.slot(id.into());
+        let socket = slot.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        socket.set_send_buffer_size(bytes)
+    }
+
     /// Starts a connection attempt on a simulated socket.
     #[doc(hidden)]
     pub fn connect_simulated<D: crate::Dispatcher>(
