@@ -1,0 +1,95 @@
+//! The echo server on raw epoll: the floor, with nothing between the program and the kernel.
+//!
+//! Edge-triggered, each socket registered once; one buffer serves all connections. The work on a
+//! connection is in `slabloop_peers::relay`.
+
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream};
+use std::process::ExitCode;
+
+use slabloop_peers::cli::{self, Doing, Result};
+use slabloop_peers::relay::{Progress, Relay};
+use slabloop_peers::serve::{self, BACKLOG, SCRATCH_BYTES};
+use slabloop_peers::sys::{self, Epoll, Event, Interest};
+use slabloop_peers::table::Table;
+
+const LISTENER: usize = usize::MAX;
+
+struct Connection {
+    stream: TcpStream,
+    relay: Relay,
+}
+
+fn main() -> ExitCode {
+    cli::run(serve)
+}
+
+fn serve() -> Result<()> {
+    let address = serve::echo_address()?;
+    let listener = TcpListener::bind(address).doing(format!("listening on {address}"))?;
+    sys::deepen_backlog(&listener, BACKLOG)?;
+    listener.set_nonblocking(true)?;
+    let mut epoll = Epoll::new(1_024)?;
+    epoll.add(&listener, Interest::Read, LISTENER)?;
+    serve::announce(listener.local_addr())?;
+
+    let mut connections = Table::default();
+    let mut scratch = vec![0; SCRATCH_BYTES];
+    let mut batch = Vec::new();
+    loop {
+        batch.clear();
+        batch.extend_from_slice(epoll.wait(None)?);
+        for event in &batch {
+            if event.key() == LISTENER {
+                accept(&listener, &epoll, &mut connections)?;
+            } else {
+                echo(*event, &mut connections, &mut scratch);
+            }
+        }
+    }
+}
+
+fn accept(
+    listener: &TcpListener,
+    epoll: &Epoll,
+    connections: &mut Table<Connection>,
+) -> Result<()> {
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                let key = connections.insert(Connection {
+                    stream,
+                    relay: Relay::default(),
+                });
+                if let Some(connection) = connections.get_mut(key) {
+                    epoll.add(&connection.stream, Interest::Stream, key)?;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => {
+                eprintln!("accept: {error}");
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn echo(event: Event, connections: &mut Table<Connection>, scratch: &mut [u8]) {
+    let Some(Connection { stream, relay }) = connections.get_mut(event.key()) else {
+        return;
+    };
+    if event.is_readable() {
+        relay.note_readable();
+    }
+    if event.is_closed() {
+        relay.note_closed();
+    }
+    match relay.pump(&*stream, &*stream, scratch) {
+        Ok(Progress::Waiting) => {}
+        // A client that reset its connection is no fault of the server: both ends alike, the socket
+        // goes.
+        Ok(Progress::Done) | Err(_) => drop(connections.remove(event.key())),
+    }
+}

@@ -1,0 +1,83 @@
+//! The runner: every peer, the same load, side by side, and a report with tables and plots.
+//!
+//! *Side by side* means in turn, A B C A B C, so that a machine that gets slower does so for all;
+//! the server on one processor and the client on another; medians of several rounds; and ratios
+//! within a round, because a lone absolute time says little on a machine that others share.
+//! Instruction and system-call counts need none of that care: they come out the same every time,
+//! and so they stand first.
+//!
+//! What is missing on a machine (a library, a tool, a program) is left out and named in the report.
+//! Rows are never left out because of what they show.
+//!
+//! Reading order: [`options`] (with the scale of a run), [`peers`], [`process`], one file per
+//! experiment ([`ring`], [`instructions`], [`echo`], [`calls`], [`latency`], [`proxy`], [`http`]),
+//! then [`report`], [`plot`] and [`machine`].
+
+pub mod calls;
+pub mod echo;
+pub mod http;
+pub mod instructions;
+pub mod latency;
+pub mod machine;
+pub mod nginx;
+pub mod options;
+pub mod peers;
+pub mod plot;
+pub mod process;
+pub mod proxy;
+pub mod report;
+pub mod ring;
+pub mod rounds;
+pub mod temp;
+
+use std::time::Instant;
+
+use crate::cli::{Error, Result};
+use options::{Experiment, Options};
+use peers::Found;
+use report::Report;
+
+/// The program `compare`.
+///
+/// # Errors
+///
+/// A bad command line, a C peer that does not compile, or a report that can't be written. A peer
+/// that fails in a run is named in the report instead.
+pub fn main() -> Result<()> {
+    let options = Options::from_args()?;
+    let start = Instant::now();
+    let Found { peers, absent } = peers::find(&options)?;
+    for line in &absent {
+        println!("skipped: {line}");
+    }
+    if peers.is_empty() {
+        return Err(Error::Usage(
+            "--peers: none of those named is here".to_owned(),
+        ));
+    }
+
+    let mut report = Report::new(&options, &peers, absent);
+    for experiment in Experiment::ALL {
+        if !options.wants(experiment) {
+            continue;
+        }
+        let section = match experiment {
+            Experiment::Instructions => instructions::measure(&options, &peers),
+            Experiment::Calls => calls::measure(&options, &peers),
+            Experiment::Ring => ring::measure(&options, &peers),
+            Experiment::Echo => echo::measure(&options, &peers),
+            Experiment::Latency => latency::measure(&options, &peers),
+            Experiment::Proxy => proxy::measure(&options, &peers),
+            Experiment::Http => http::measure(&options, &peers),
+        };
+        println!("{}", section.to_terminal());
+        report.add(section);
+    }
+    report.write(&options.out, start.elapsed())?;
+    println!(
+        "written to {} in {:.0} s",
+        options.out.display(),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! The command lines of the servers, and the line by which they tell that they are ready.
+//!
+//! A server takes `--listen`, a proxy `--upstream` as well. The first line on standard output is
+//! `listening on ADDR`: with port 0 it is the only way to learn the port, and whoever started the
+//! server need not guess when it is up. SIGTERM ends a server by the signal's default action.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use crate::cli::{self, Doing, Error, Result};
+
+/// What one read can bring in, in the peers that keep one buffer for all connections.
+///
+/// A smaller one makes large messages cost more calls; a larger one no longer fits the cache beside
+/// the rest.
+pub const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// What a listener may hold of finished handshakes before they are accepted; the kernel caps it.
+pub const BACKLOG: i32 = 4_096;
+
+/// The address of an echo server, from `--listen`.
+///
+/// # Errors
+///
+/// Unknown flags and unusable values.
+pub fn echo_address() -> Result<SocketAddr> {
+    let mut listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(flag) = cli::next_flag(&mut parser)? {
+        match flag.as_str() {
+            "listen" => listen = address(&mut parser, &flag)?,
+            _ => return Err(cli::unknown(&flag, "--listen ADDR")),
+        }
+    }
+    Ok(listen)
+}
+
+/// The addresses of a proxy: `--listen` and `--upstream`.
+#[derive(Debug, Clone, Copy)]
+pub struct ProxyOptions {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where their bytes go.
+    pub upstream: SocketAddr,
+}
+
+impl ProxyOptions {
+    /// Takes the options from the command line.
+    ///
+    /// # Errors
+    ///
+    /// Unknown flags, unusable values, and a missing `--upstream`.
+    pub fn from_args() -> Result<Self> {
+        let mut listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut upstream = None;
+        let mut parser = lexopt::Parser::from_env();
+        while let Some(flag) = cli::next_flag(&mut parser)? {
+            match flag.as_str() {
+                "listen" => listen = address(&mut parser, &flag)?,
+                "upstream" => upstream = Some(address(&mut parser, &flag)?),
+                _ => return Err(cli::unknown(&flag, "--listen ADDR and --upstream ADDR")),
+            }
+        }
+        let upstream = upstream.ok_or_else(|| {
+            Error::Usage("--upstream is missing: where should the bytes go".to_owned())
+        })?;
+        Ok(ProxyOptions { listen, upstream })
+    }
+}
+
+/// The value of a flag that takes an address with its port.
+///
+/// # Errors
+///
+/// A value that is no such address.
+pub fn address(parser: &mut lexopt::Parser, flag: &str) -> Result<SocketAddr> {
+    cli::value(
+        parser,
+        flag,
+        "an address with a port, such as 127.0.0.1:7000",
+    )
+}
+
+/// Tells the address on standard output.
+///
+/// # Errors
+///
+/// A closed standard output.
+pub fn announce(address: io::Result<SocketAddr>) -> Result<()> {
+    let address = address.doing("asking for the listener's address")?;
+    let mut out = io::stdout();
+    writeln!(out, "listening on {address}")?;
+    // Into a pipe Rust's stdout is line-buffered all the same; flushing says that we rely on it.
+    out.flush()?;
+    Ok(())
+}
