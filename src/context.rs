@@ -13,6 +13,7 @@ use crate::close::End;
 use crate::core::Core;
 use crate::dispatcher::Dispatcher;
 use crate::errors::{About, Class, classify, copy_of, is_interrupted, is_would_block};
+use crate::flush::LARGE_BYTES;
 use crate::handle::Handle;
 use crate::options::SocketOptions;
 use crate::outbox::invalid;
@@ -281,7 +282,8 @@ impl Context<'_> {
     }
 
     /// Sends `bytes`, all or none. Calls nothing: they are copied to the outbox, which is written once
-    /// at the end of the turn, so many small sends cost one system call. They leave in the order of the
+    /// at the end of the turn, so many small sends cost one system call. (Of a large payload, with nothing
+    /// queued before it, the kernel is given what it takes at once.) They leave in the order of the
     /// sends. On a connection that does not stand yet they wait for it. An empty slice is a no-op on a
     /// stream.
     ///
@@ -298,7 +300,7 @@ impl Context<'_> {
         let core = &mut *self.core;
         let slot = core.slots.slot_mut(self.id);
         let plain = slot.readiness.sends_plainly() && slot.outbox.stays_below_high(bytes.len());
-        if !plain || bytes.is_empty() {
+        if !plain || bytes.is_empty() || bytes.len() >= LARGE_BYTES {
             return self.send_other(bytes);
         }
         if slot.outbox.is_empty() {
@@ -311,14 +313,17 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Sends where the kernel is known to be full, or the high mark is near or exceeded.
+    /// Sends what is large, or where the kernel is known to be full, or the high mark is near or exceeded.
     #[inline(never)]
-    fn send_other(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn send_other(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let core = &mut *self.core;
-        let slot = core.slots.slot_mut(self.id);
-        if !slot.can_queue(bytes.len()) {
+        if !core.slots.slot(self.id).can_queue(bytes.len()) {
             return self.send_unusual(bytes);
         }
+        if bytes.len() >= LARGE_BYTES {
+            bytes = &bytes[core.write_at_once(self.id, bytes)..];
+        }
+        let slot = core.slots.slot_mut(self.id);
         if slot.outbox.is_empty() {
             slot.output_moved = core.now;
         }

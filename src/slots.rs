@@ -499,6 +499,12 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn slot_of_an_idle_connection_is_below_three_cache_lines() {
+        assert!(size_of::<Slot>() <= 192, "{}", size_of::<Slot>());
+    }
+
+    #[test]
     fn token_and_id_are_the_same_name() {
         for id in [
             AnyId::new(0, 1),
