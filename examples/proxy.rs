@@ -15,7 +15,7 @@
 mod common;
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -194,8 +194,7 @@ fn look_up(name: &str) -> Result<SocketAddr, Failure> {
 fn refuse_itself(upstreams: &[SocketAddr], listen: &str) -> Result<(), Failure> {
     for own in listen.to_socket_addrs().into_iter().flatten() {
         let itself = upstreams.iter().find(|upstream| {
-            let everywhere = own.ip().is_unspecified() && upstream.ip().is_loopback();
-            upstream.port() == own.port() && (upstream.ip() == own.ip() || everywhere)
+            upstream.port() == own.port() && leads_to(upstream.ip(), own.ip().to_canonical())
         });
         if let Some(upstream) = itself {
             let text =
@@ -204,4 +203,16 @@ fn refuse_itself(upstreams: &[SocketAddr], listen: &str) -> Result<(), Failure> 
         }
     }
     Ok(())
+}
+
+/// Whether connecting to `upstream` reaches who listens at `own`, on the same port.
+fn leads_to(upstream: IpAddr, own: IpAddr) -> bool {
+    let upstream = match upstream.to_canonical() {
+        // Nobody is called that; the system takes it for this machine.
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        named => named,
+    };
+    // An address that can be bound is one of this machine's.
+    upstream == own || own.is_unspecified() && TcpListener::bind((upstream, 0)).is_ok()
 }

@@ -52,11 +52,12 @@ pub fn builder(options: &Options, per_client: usize) -> Builder {
     builder
 }
 
-/// Listens where the options say, and tells where that is.
+/// Listens where the options say, and tells where that is. From that line on a signal ends the program
+/// in good order.
 ///
 /// # Errors
 ///
-/// A sentence that names the address, the cause and a way out.
+/// A sentence that names the address, the cause and a way out; or that signals cannot be caught.
 pub fn listen<D: Dispatcher>(
     reactor: &mut Reactor,
     options: &Options,
@@ -70,6 +71,7 @@ pub fn listen<D: Dispatcher>(
     let address = reactor
         .local_addr(id)
         .map_err(Failure::io("cannot tell the address"))?;
+    signals::watch(reactor).map_err(Failure::io("cannot watch for signals"))?;
     say(&format!("listening on {address}"));
     say(&format!(
         "try: nc {} {}",
@@ -92,9 +94,8 @@ fn reachable_ip(address: SocketAddr) -> String {
 ///
 /// # Errors
 ///
-/// If signals cannot be caught or the loop itself fails.
+/// If the loop itself fails.
 pub fn serve(mut reactor: Reactor, options: &Options) -> Result<(), Failure> {
-    signals::watch(&mut reactor).map_err(Failure::io("cannot watch for signals"))?;
     if let Some(duration) = options.duration {
         reactor.call_later(duration, Reactor::stop);
     }
