@@ -64,6 +64,16 @@ impl Poller {
         /// time wrap around. Cut short, it is one more turn.
         const LONGEST: Duration = Duration::from_secs(20 * 24 * 3600);
         let timeout = timeout.map(|timeout| timeout.min(LONGEST));
+        match self.ask_the_kernel(timeout) {
+            Err(error) if is_interrupted(&error) => {
+                self.events.clear();
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn ask_the_kernel(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         #[cfg(feature = "testing")]
         if let Some(outcome) = self.simulated.wait(timeout) {
             self.events.clear();
@@ -75,13 +85,7 @@ impl Poller {
         } else {
             timeout
         };
-        match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if is_interrupted(&error) => {
-                self.events.clear();
-                Ok(())
-            }
-            outcome => outcome,
-        }
+        self.poll.poll(&mut self.events, timeout)
     }
 
     /// Hands over what the last wait brought.
