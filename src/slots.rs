@@ -505,6 +505,12 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn slot_is_no_larger_than_three_cache_lines() {
+        assert!(size_of::<Slot>() <= 192, "{}", size_of::<Slot>());
+    }
+
+    #[test]
     fn token_and_id_are_the_same_name() {
         for id in [
             AnyId::new(0, 1),
