@@ -11,9 +11,9 @@
 //!  +----------------+----------------+
 //! ```
 //!
-//! (On targets with 32-bit tokens the token carries 20 bits of index and 12 of generation; ids are the
-//! same everywhere.) A place whose generation has reached its last value is retired, never reissued:
-//! it costs one empty slot once in four thousand million reuses.
+//! A place whose generation has reached its last value is retired, never reissued: it costs one empty
+//! slot once in four thousand million reuses. (On targets with 32-bit tokens there are 20 bits of index
+//! and 12 of generation, and it is one in four thousand.)
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -46,6 +46,12 @@ pub struct AnyId(u64);
 
 const TOKEN_INDEX_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
 const TOKEN_INDEX_MASK: usize = (1 << TOKEN_INDEX_BITS) - 1;
+/// The last that a token can carry, and so the last that is issued: the place is retired after it.
+const LAST_GENERATION: u32 = if usize::BITS >= 64 {
+    u32::MAX
+} else {
+    (1 << 12) - 2
+};
 
 impl AnyId {
     /// Names nobody: no slot ever has this index.
@@ -71,6 +77,9 @@ impl AnyId {
 
     #[inline]
     pub(crate) fn from_token(token: Token) -> AnyId {
+        if usize::BITS < 64 && token.0 == usize::MAX {
+            return AnyId::NOBODY;
+        }
         let index = (token.0 & TOKEN_INDEX_MASK) as u64;
         let generation = (token.0 >> TOKEN_INDEX_BITS) as u64;
         AnyId(index | generation << 32)
@@ -410,7 +419,7 @@ impl Slots {
     pub(crate) fn remove(&mut self, id: AnyId) -> Option<Slot> {
         self.get(id)?;
         let generation = &mut self.generations[id.index()];
-        let slot = if *generation == u32::MAX {
+        let slot = if *generation == LAST_GENERATION {
             self.retired += 1;
             let mut tombstone = Slot::new(
                 Box::new(Retired),
@@ -488,9 +497,9 @@ mod tests {
         let mut slots = Slots::default();
         let first = add(&mut slots);
         slots.remove(first);
-        slots.set_next_generation(0, u32::MAX);
+        slots.set_next_generation(0, LAST_GENERATION);
         let last = add(&mut slots);
-        assert_eq!(last, AnyId::new(0, u32::MAX));
+        assert_eq!(last, AnyId::new(0, LAST_GENERATION));
         assert!(slots.remove(last).is_some());
         assert!(slots.get(last).is_none());
         assert_eq!(slots.len(), 0);
