@@ -64,7 +64,7 @@
 //!
 //! In this order, an evening's worth: `dispatcher.rs` (the contract), `reactor.rs` (the turn),
 //! `readiness.rs` (edges into levels), `slots.rs` (names that outlive what they name), `core.rs` and
-//! `dispatch.rs` (calling without `Rc<RefCell<_>>`), `context.rs` (what a callback may do), `outbox.rs`,
+//! `dispatch.rs` (calling without `Rc<RefCell<_>>`), `context.rs` and `context/` (what a callback may do), `outbox.rs`,
 //! `flush.rs` and `flow.rs` (writing, and back-pressure), `accept.rs`, `connect.rs`, `close.rs`,
 //! `timers.rs` and `deadlines.rs`, `handle.rs` (other threads), `framing.rs` (records). `poller.rs` and `clock.rs` are the two
 //! narrow places where the world comes in.

@@ -1,0 +1,139 @@
+//! Datagrams: sent at once or not at all, and received whole before they are cut to the caller's buffer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::Context;
+use crate::errors::is_would_block;
+use crate::readiness::Flag;
+use crate::slots::Life;
+use crate::socket::{Io, unsupported};
+
+impl Context<'_> {
+    /// Sends one datagram to `to`, at once or not at all.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if the socket's buffer is full, in which case the datagram was not sent; otherwise
+    /// what the kernel says. `Unsupported` if this is no UDP socket.
+    pub fn send_to(&mut self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        let sent = match &self.core.slots.slot(self.id).socket.io {
+            Io::Udp(socket) => socket.send_to(bytes, to),
+            other => return Err(self.not_for("send_to", other)),
+        };
+        self.datagram_sent(sent)
+    }
+
+    /// As [`Context::send_to`], on a Unix datagram socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::send_to`], and `InvalidInput` for a path that is too long.
+    pub fn send_to_path(&mut self, bytes: &[u8], to: impl AsRef<Path>) -> io::Result<()> {
+        let sent = match &self.core.slots.slot(self.id).socket.io {
+            Io::UnixDatagram(socket) => socket.send_to(bytes, to),
+            other => return Err(self.not_for("send_to_path", other)),
+        };
+        self.datagram_sent(sent)
+    }
+
+    pub(super) fn datagram_sent(&mut self, sent: io::Result<usize>) -> io::Result<()> {
+        let slot = self.core.slots.slot_mut(self.id);
+        match sent {
+            Ok(bytes) => {
+                slot.touched = self.core.now;
+                self.core.counters.bytes_out += bytes as u64;
+                Ok(())
+            }
+            Err(error) => {
+                if is_would_block(&error) {
+                    slot.readiness.cant_write();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Receives one datagram and its sender.
+    ///
+    /// A datagram longer than `buffer` is cut; [`Context::truncated`] tells.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::recv`]; `Unsupported` if this is no UDP socket.
+    pub fn recv_from(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.take_datagram(buffer, |io, scratch| match io {
+            Io::Udp(socket) => socket.recv_from(scratch),
+            _ => Err(unsupported("recv_from", "anything but a UDP socket")),
+        })
+    }
+
+    /// As [`Context::recv_from`], on a Unix datagram socket; the sender may have no path.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::recv`]; `Unsupported` if this is no Unix datagram socket.
+    pub fn recv_from_path(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Option<PathBuf>)> {
+        self.take_datagram(buffer, |io, scratch| match io {
+            Io::UnixDatagram(socket) => {
+                let (length, from) = socket.recv_from(scratch)?;
+                Ok((length, from.as_pathname().map(Path::to_owned)))
+            }
+            _ => Err(unsupported(
+                "recv_from_path",
+                "anything but a Unix datagram socket",
+            )),
+        })
+    }
+
+    pub(super) fn recv_datagram(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (length, ()) =
+            self.take_datagram(buffer, |io, scratch| Ok((io.recv_other(scratch)?, ())))?;
+        Ok(length)
+    }
+
+    /// The kernel cuts a datagram that does not fit, without a word. So it lands whole in a buffer of
+    /// the reactor's, and is cut, and known to be cut, on the way out.
+    fn take_datagram<A>(
+        &mut self,
+        buffer: &mut [u8],
+        receive: impl FnOnce(&mut Io, &mut [u8]) -> io::Result<(usize, A)>,
+    ) -> io::Result<(usize, A)> {
+        /// More than UDP carries, and more than a Unix datagram socket takes unless told otherwise.
+        const LONGEST: usize = 256 * 1024;
+        let core = &mut *self.core;
+        let slot = core.slots.slot_mut(self.id);
+        let open = slot.life() == Life::Open;
+        if buffer.is_empty() || !open || !slot.readiness.has(Flag::Readable) {
+            return Err(match self.recv_refused(buffer) {
+                Err(error) => error,
+                Ok(_) => io::ErrorKind::WouldBlock.into(),
+            });
+        }
+        core.scratch.resize(LONGEST, 0);
+        match receive(&mut slot.socket.io, &mut core.scratch) {
+            Ok((received, from)) => {
+                let length = received.min(buffer.len());
+                buffer[..length].copy_from_slice(&core.scratch[..length]);
+                core.truncated = received > buffer.len() || received == LONGEST;
+                slot.touched = core.now;
+                core.counters.bytes_in += received as u64;
+                Ok((length, from))
+            }
+            Err(error) => {
+                // Anything else concerns one datagram; the socket stays, and so does what else waits.
+                if is_would_block(&error) {
+                    slot.readiness.cant_read();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the datagram last received, on any socket, was longer than the buffer given for it.
+    #[must_use]
+    pub fn truncated(&self) -> bool {
+        self.core.truncated
+    }
+}

@@ -1,0 +1,286 @@
+//! Reading and sending bytes: `recv`, `send` and `broadcast`, and what each outcome means.
+//!
+//! The usual case of both is kept short and apart; everything else is out of line.
+
+use std::io::{self, Read};
+
+use super::Context;
+use crate::errors::{About, Class, classify, copy_of, is_interrupted};
+use crate::flush::LARGE_BYTES;
+use crate::outbox::invalid;
+use crate::readiness::Flag;
+use crate::slots::{AnyId, Life};
+use crate::socket::{Io, Kind, unsupported};
+
+impl Context<'_> {
+    /// Reads what there is, up to the length of `buffer`, without waiting. Calls nothing.
+    ///
+    /// `Ok(0)` is the end of the stream, and nothing else is; the reactor has noticed it and will call
+    /// [`handle_eof`](Dispatcher::handle_eof) after this callback. (On a datagram socket it is an empty
+    /// datagram.)
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is nothing now; passing it on with `?` is right. `InvalidInput` for an
+    /// empty buffer, which would look like the end. `NotConnected` after `close` or `abort`. Otherwise
+    /// what the kernel says; the connection ends after this callback.
+    #[inline]
+    pub fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let core = &mut *self.core;
+        let slot = core.slots.slot_mut(self.id);
+        if buffer.is_empty() || !slot.readiness.may_recv() {
+            return self.recv_refused(buffer);
+        }
+        let Io::Stream(stream) = &mut slot.socket.io else {
+            return self.recv_other(buffer);
+        };
+        match stream.read(buffer) {
+            Ok(received) if received > 0 => {
+                if received < buffer.len() {
+                    slot.readiness.read_short();
+                }
+                slot.touched = core.now;
+                core.counters.bytes_in += received as u64;
+                Ok(received)
+            }
+            outcome => self.recv_stopped(outcome),
+        }
+    }
+
+    /// Reads a datagram socket, or a stream that is no socket.
+    #[inline(never)]
+    fn recv_other(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let core = &mut *self.core;
+        let slot = core.slots.slot_mut(self.id);
+        if slot.socket.kind() == Kind::Datagram {
+            return self.recv_datagram(buffer);
+        }
+        match slot.socket.recv(buffer) {
+            Ok(received) if received > 0 => {
+                if received < buffer.len() {
+                    slot.readiness.read_short();
+                }
+                slot.touched = core.now;
+                core.counters.bytes_in += received as u64;
+                Ok(received)
+            }
+            outcome => self.recv_stopped(outcome),
+        }
+    }
+
+    /// Why there is nothing to read without asking the kernel.
+    #[cold]
+    pub(super) fn recv_refused(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let slot = self.core.slots.slot(self.id);
+        if buffer.is_empty() {
+            return Err(invalid(
+                "recv into an empty buffer: it would look like the end".to_owned(),
+            ));
+        }
+        match slot.life() {
+            Life::Connecting => return Err(io::ErrorKind::WouldBlock.into()),
+            Life::Listening => return Err(unsupported("recv", "a listener")),
+            Life::Open => {}
+            Life::Flushing | Life::Draining | Life::Ended => {
+                return Err(self.refusal(io::ErrorKind::NotConnected, "recv after close"));
+            }
+        }
+        if slot.readiness.has(Flag::EofSeen) {
+            return Ok(0);
+        }
+        if slot.readiness.has(Flag::Broken) {
+            let error = slot
+                .broken_by
+                .as_ref()
+                .map_or(io::ErrorKind::NotConnected.into(), copy_of);
+            return Err(About::wrap(self.id, "recv", error));
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// The kernel gave no bytes: nothing now, the end, or an error.
+    #[cold]
+    fn recv_stopped(&mut self, outcome: io::Result<usize>) -> io::Result<usize> {
+        let slot = self.core.slots.slot_mut(self.id);
+        let error = match outcome {
+            Ok(received) => {
+                if !slot.readiness.has(Flag::WriteBroken) {
+                    slot.readiness.set(Flag::EofSeen);
+                    if self.core.running.id != self.id {
+                        // Read by somebody else: its own callback follows in the next dispatch.
+                        self.core.requeue(self.id);
+                    }
+                    return Ok(received);
+                }
+                // After a failed write a zero is no end of stream: the kernel tells an error once.
+                slot.broken_by
+                    .as_ref()
+                    .map_or(io::ErrorKind::BrokenPipe.into(), copy_of)
+            }
+            Err(error) if is_interrupted(&error) => return Err(error),
+            Err(error) => match (classify(&error), slot.socket.kind()) {
+                (Class::NotNow, _) => {
+                    slot.readiness.cant_read();
+                    if !slot.readiness.has(Flag::WriteBroken) {
+                        return Err(error);
+                    }
+                    // What the kernel still had has been delivered; now the failed write takes effect.
+                    slot.broken_by
+                        .as_ref()
+                        .map_or(io::ErrorKind::BrokenPipe.into(), copy_of)
+                }
+                (_, Kind::Stream) => error,
+                (Class::Disconnect | Class::Fault, _) => return Err(error),
+            },
+        };
+        self.core.break_socket(self.id, &error);
+        if self.core.running.id == self.id {
+            return Err(error);
+        }
+        self.core.mark_dirty(self.id);
+        Err(About::wrap(self.id, "recv", error))
+    }
+
+    /// Reads and throws away, for default callbacks.
+    pub(crate) fn discard(&mut self) -> io::Result<usize> {
+        if let Io::Foreign(_) = self.core.slots.slot(self.id).socket.io {
+            // Only its dispatcher knows how to read it; asked again and again it would spin.
+            self.pause_reading();
+            return Ok(0);
+        }
+        self.recv(&mut [0; 16 * 1024])
+    }
+
+    /// Sends `bytes`, all or none. Calls nothing: they are copied to the outbox, which is written once
+    /// at the end of the turn, so many small sends cost one system call. (Of a large payload, with nothing
+    /// queued before it, the kernel is given what it takes at once.) They leave in the order of the
+    /// sends. On a connection that does not stand yet they wait for it. An empty slice is a no-op on a
+    /// stream.
+    ///
+    /// On a connected datagram socket it is one datagram, and leaves at once or not at all.
+    ///
+    /// # Errors
+    ///
+    /// `QuotaExceeded` if the outbox would go over its hard cap: nothing of `bytes` is sent, and this
+    /// connection ends with `handle_error` and `handle_close`. `NotConnected` after `close` or `abort`,
+    /// `BrokenPipe` after [`shutdown_write`](Context::shutdown_write) or a failed write. `WouldBlock` on
+    /// a datagram socket whose buffer is full. `Unsupported` on listeners and foreign sources.
+    #[inline]
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let core = &mut *self.core;
+        let slot = core.slots.slot_mut(self.id);
+        let plain = slot.readiness.sends_plainly() && slot.outbox.stays_below_high(bytes.len());
+        if !plain || bytes.is_empty() || bytes.len() >= LARGE_BYTES {
+            return self.send_other(bytes);
+        }
+        if slot.outbox.is_empty() {
+            slot.output_moved = core.now;
+        }
+        core.buffers.append(&mut slot.outbox, bytes);
+        if slot.readiness.raise(Flag::Dirty) {
+            core.dirty.push(self.id);
+        }
+        Ok(())
+    }
+
+    /// Sends what is large, or where the kernel is known to be full, or the high mark is near or exceeded.
+    #[inline(never)]
+    fn send_other(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let core = &mut *self.core;
+        if !core.slots.slot(self.id).can_queue(bytes.len()) {
+            return self.send_unusual(bytes);
+        }
+        if bytes.len() >= LARGE_BYTES {
+            bytes = &bytes[core.write_at_once(self.id, bytes)..];
+        }
+        let slot = core.slots.slot_mut(self.id);
+        if slot.outbox.is_empty() {
+            slot.output_moved = core.now;
+        }
+        core.buffers.append(&mut slot.outbox, bytes);
+        if slot.can_flush() && slot.readiness.raise(Flag::Dirty) {
+            core.dirty.push(self.id);
+        }
+        if slot.outbox.is_over_high() {
+            core.review_congestion(self.id);
+        }
+        Ok(())
+    }
+
+    /// Sends on anything but a stream with room, or says why not.
+    #[cold]
+    fn send_unusual(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let slot = self.core.slots.slot_mut(self.id);
+        match slot.life() {
+            Life::Connecting | Life::Open => {}
+            Life::Listening => return Err(unsupported("send", "a listener")),
+            Life::Flushing | Life::Draining | Life::Ended => {
+                return Err(self.refusal(io::ErrorKind::NotConnected, "send after close"));
+            }
+        }
+        if slot.socket.kind() == Kind::Datagram {
+            let sent = slot.socket.send(bytes);
+            return self.datagram_sent(sent);
+        }
+        if !slot.socket.can_send() {
+            return slot.socket.send(bytes).map(|_| ());
+        }
+        if slot.readiness.is_done_sending() {
+            return Err(self.refusal(
+                io::ErrorKind::BrokenPipe,
+                "send on a connection shut for writing",
+            ));
+        }
+        let queued = slot.outbox.len();
+        Err(self.over_the_cap(queued, bytes.len()))
+    }
+
+    /// More is queued than the hard cap allows: the connection ends, and here is the error that says
+    /// so, once for the caller and once for `handle_error`.
+    #[cold]
+    pub(crate) fn over_the_cap(&mut self, queued: usize, more: usize) -> io::Error {
+        let cap = self.hard_cap();
+        let text = format!(
+            "{}: outbox over its hard cap: {queued} bytes queued, {more} more, cap {cap}",
+            self.core.label(self.id),
+        );
+        let error = About::error(io::ErrorKind::QuotaExceeded, self.id, text.clone());
+        self.core.counters.over_cap += 1;
+        let kept = About::error(io::ErrorKind::QuotaExceeded, self.id, text);
+        let slot = self.core.slots.slot_mut(self.id);
+        slot.broken_by.get_or_insert(kept);
+        slot.readiness.set(Flag::Broken);
+        self.core.mark_dirty(self.id);
+        error
+    }
+
+    /// Sends `bytes` to each of `to`; how many took them. Each gets a copy in its outbox, and one write at
+    /// the end of the turn however many messages it got. Those that are gone are passed over. One that
+    /// would go over its hard cap gets none of it and is closed, by `handle_error` with an error that
+    /// names it; the others do not notice.
+    ///
+    /// The dispatcher whose callback is running, because of whose input this is sent, is not read while
+    /// a receiver that still takes bytes is over its high mark. One that takes none holds it up for
+    /// [a while](crate::Builder::broadcast_patience) only.
+    pub fn broadcast<I>(&mut self, to: I, bytes: &[u8]) -> usize
+    where
+        I: IntoIterator,
+        I::Item: Into<AnyId>,
+    {
+        let mut reached = 0;
+        for id in to {
+            let id = id.into();
+            // A refusal has been dealt with: the receiver is on its way out, and it is told.
+            if self
+                .at(id)
+                .is_some_and(|mut receiver| receiver.send(bytes).is_ok())
+            {
+                reached += 1;
+                if self.core.slots.slot(id).readiness.has(Flag::Congested) {
+                    self.core.hold_broadcaster(id);
+                }
+            }
+        }
+        reached
+    }
+}
