@@ -55,6 +55,14 @@ fn check_lists(core: &Core) {
             .count();
         assert_eq!(flagged, list.len(), "all who say so are on the {name} list");
     }
+    let mut seen = std::collections::HashSet::new();
+    for &id in &core.ending {
+        assert!(seen.insert(id), "{id} waits for its handle_close once");
+        assert!(
+            core.slots.get(id).is_some(),
+            "{id} waits for its handle_close and is alive"
+        );
+    }
     assert!(
         core.closed.is_empty(),
         "whoever had handle_close has been freed"
