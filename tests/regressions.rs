@@ -54,6 +54,8 @@ over_v4_and_v6! {
 
 // ---- pyftpdlib's test_ioloop ----
 
+/// supervisor issues 807 and 1581: descriptors that had been closed were still in the poller's set, under
+/// numbers that were given away again, and the processor went to 100 %.
 fn closed_dispatcher_is_gone_and_its_id_dead(family: Family) {
     let mut reactor = Reactor::new().unwrap();
     let diary = Diary::default();
@@ -70,6 +72,8 @@ fn closed_dispatcher_is_gone_and_its_id_dead(family: Family) {
     assert!(reactor.at(id).is_none() && reactor.at(next).is_some());
 }
 
+/// CPython issue 75168 (bpo-30985): nothing kept a dispatcher from being closed a second time, and by then
+/// its descriptor could be somebody else's.
 fn closing_through_a_dead_id_is_harmless(family: Family) {
     let mut reactor = Reactor::new().unwrap();
     let diary = Diary::default();
@@ -119,6 +123,8 @@ fn interest_swaps_between_reading_and_writing(family: Family) {
     }
 }
 
+/// pyftpdlib issue 607: with a timer as the only thing to come, how the loop slept depended on whether it
+/// had made a pass before.
 #[test]
 fn run_ends_when_a_timer_closes_everything() {
     for turned_before in [false, true] {
@@ -203,6 +209,8 @@ fn after(reactor: &mut Reactor, clock: &SimClock, millis: u64) {
     turn_for(reactor, Duration::ZERO);
 }
 
+/// pyftpdlib issue 72: asyncore had no timers, so that its descendants each wrote a scheduler of their own,
+/// with bugs of its own. This test and the next seven hold what pyftpdlib demands of its one.
 #[test]
 fn timers_fire_by_deadline() {
     let (mut reactor, clock, _diary, _id, _script) = timed(|spy, _| spy);

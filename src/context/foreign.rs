@@ -13,7 +13,7 @@ use crate::slots::Life;
 use crate::socket::{Kind, unsupported};
 
 impl Context<'_> {
-    /// Reads a [foreign](Socket::foreign) source. The closure reads once, or until there is nothing
+    /// Reads a [foreign](crate::Socket::foreign) source. The closure reads once, or until there is nothing
     /// left, and then says `WouldBlock`: until it does, `handle_read` is called again, every turn.
     ///
     /// # Errors
@@ -28,7 +28,7 @@ impl Context<'_> {
         self.foreign(Flag::Readable, read)
     }
 
-    /// Writes a [foreign](Socket::foreign) source, as [`Context::read_with`] reads it.
+    /// Writes a [foreign](crate::Socket::foreign) source, as [`Context::read_with`] reads it.
     ///
     /// # Errors
     ///

@@ -16,7 +16,7 @@ impl Context<'_> {
     /// Reads what there is, up to the length of `buffer`, without waiting. Calls nothing.
     ///
     /// `Ok(0)` is the end of the stream, and nothing else is; the reactor has noticed it and will call
-    /// [`handle_eof`](Dispatcher::handle_eof) after this callback. (On a datagram socket it is an empty
+    /// [`handle_eof`](crate::Dispatcher::handle_eof) after this callback. (On a datagram socket it is an empty
     /// datagram.)
     ///
     /// # Errors
