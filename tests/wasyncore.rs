@@ -620,7 +620,10 @@ fn full_socket_keeps_the_rest_queued(family: Family) {
         .unwrap();
     reactor.at(id).unwrap().send(&output).unwrap();
     settle(&mut reactor);
-    assert_asleep(&mut reactor, "with a full socket");
+    if family == Family::Unix {
+        // TCP may find room for a little more at any time, by its own timers.
+        assert_asleep(&mut reactor, "with a full socket");
+    }
     let queued = reactor.at(id).unwrap().queued();
     assert!(queued > 0 && queued < output.len(), "{queued}");
     assert!(diary.all().is_empty());
