@@ -37,6 +37,15 @@ impl Accepted {
         self.socket.address.path()
     }
 
+    /// Whether small writes leave at once.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.socket
+            .as_ref()
+            .map_or(Ok(false), |socket| socket.tcp_nodelay())
+    }
+
     #[cfg(feature = "testing")]
     pub(crate) fn simulated(socket: Box<dyn crate::testing::SimSocket>) -> Accepted {
         Accepted {
@@ -67,7 +76,8 @@ impl Socket {
                 #[cfg(not(any(target_os = "linux", target_os = "android")))]
                 if let Some(stream) = socket.as_ref() {
                     // On Linux the connection has it from its listener.
-                    let _ = stream.set_tcp_nodelay(true);
+                    let nodelay = socket2::SockRef::from(&*listener).tcp_nodelay();
+                    let _ = stream.set_tcp_nodelay(nodelay.unwrap_or(true));
                 }
                 Ok(Accepted { socket })
             }

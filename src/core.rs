@@ -259,10 +259,6 @@ impl Core {
         }
         socket.make_nonblocking()?;
         socket.learn_address();
-        if let Io::TcpListener(listener) = &socket.io {
-            // Accepted connections inherit it. A refusal leaves a slower listener, not a broken one.
-            let _ = socket2::SockRef::from(listener).set_tcp_nodelay(true);
-        }
         let id = self.slots.vacant_id()?;
         let connecting = life == Life::Connecting;
         self.poller.register(&mut socket, id, connecting)?;

@@ -121,6 +121,13 @@ impl Socket {
         }
     }
 
+    /// A listener that was made elsewhere gets the default of those that are made here: connections
+    /// inherit no-delay from it. A refusal leaves a slower listener, not a broken one.
+    fn given_listener(listener: std::net::TcpListener) -> Socket {
+        let _ = SockRef::from(&listener).set_tcp_nodelay(true);
+        Socket::tcp_listener(listener)
+    }
+
     pub(crate) fn unix_listener(fd: impl Into<OwnedFd>) -> Socket {
         let listener = std::os::unix::net::UnixListener::from(fd.into());
         Socket {
@@ -458,8 +465,8 @@ socket_from! {
     mio::net::TcpStream => |s| Socket::stream(s);
     std::os::unix::net::UnixStream => |s| Socket::stream(s);
     mio::net::UnixStream => |s| Socket::stream(s);
-    std::net::TcpListener => |s| Socket::tcp_listener(s);
-    mio::net::TcpListener => |s| Socket::tcp_listener(std::net::TcpListener::from(s));
+    std::net::TcpListener => |s| Socket::given_listener(s);
+    mio::net::TcpListener => |s| Socket::given_listener(std::net::TcpListener::from(s));
     std::os::unix::net::UnixListener => |s| Socket::unix_listener(s);
     mio::net::UnixListener => |s| Socket::unix_listener(s);
     UdpSocket => |s| Socket::udp(s);

@@ -1011,3 +1011,36 @@ fn streams_that_were_added_or_connect_count_but_are_never_refused() {
         "the listener, one added, one accepted"
     );
 }
+
+/// What `SocketOptions` say of no-delay holds for the connections; a listener made elsewhere gets the
+/// default, which is on.
+#[test]
+fn accepted_connections_have_the_nodelay_that_their_listener_was_given() {
+    struct Asks(Rc<RefCell<Vec<bool>>>);
+    impl Dispatcher for Asks {
+        fn handle_accept(&mut self, _: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+            self.0.borrow_mut().push(accepted.nodelay()?);
+            Ok(())
+        }
+    }
+    for (nodelay, expected) in [(Some(true), true), (Some(false), false), (None, true)] {
+        let mut reactor = Reactor::new().unwrap();
+        let seen = Rc::default();
+        let asks = Asks(Rc::clone(&seen));
+        let id = match nodelay {
+            Some(on) => {
+                let mut options = slabloop::SocketOptions::new();
+                options.nodelay(on);
+                reactor.listen_with("127.0.0.1:0", &options, asks).unwrap()
+            }
+            None => reactor
+                .add(std::net::TcpListener::bind("127.0.0.1:0").unwrap(), asks)
+                .unwrap(),
+        };
+        let _client = TcpStream::connect(reactor.local_addr(id).unwrap()).unwrap();
+        turn_until(&mut reactor, "the connection", |_| {
+            !seen.borrow().is_empty()
+        });
+        assert_eq!(*seen.borrow(), [expected], "asked for {nodelay:?}");
+    }
+}
