@@ -340,7 +340,9 @@ impl Core {
         let dispatcher = seat.dispatcher.take().map(ManuallyDrop::into_inner);
         std::mem::forget(seat);
         let slot = self.slots.slot_mut(id);
-        slot.dispatcher = dispatcher;
+        let nothing = std::mem::replace(&mut slot.dispatcher, dispatcher);
+        // An assignment would look whether there is something to drop.
+        std::mem::forget(nothing);
         (result, slot)
     }
 

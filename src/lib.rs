@@ -53,7 +53,8 @@
 //!
 //! The kernel reports *changes*, the slot remembers *state*, the ready list makes the second out of the
 //! first. Everything between two waits happens one thing after another. Nothing is freed while an event
-//! might still name it.
+//! might still name it. (With nobody left over from the turn before, steps 3 and 4 are one: each event is
+//! merged and its callback made at once.)
 //!
 //! # What is bounded
 //!

@@ -7,6 +7,8 @@
 use std::io;
 use std::time::Duration;
 
+#[cfg(feature = "testing")]
+use mio::Token;
 use mio::{Events, Poll, Registry, Waker};
 
 use crate::errors::is_interrupted;
@@ -20,16 +22,14 @@ pub(crate) const WAKER: AnyId = AnyId::NOBODY;
 #[derive(Debug)]
 pub(crate) struct Poller {
     poll: Poll,
-    events: Events,
     #[cfg(feature = "testing")]
     pub(crate) simulated: crate::testing::Simulated,
 }
 
 impl Poller {
-    pub(crate) fn new(events_per_wait: usize) -> io::Result<Poller> {
+    pub(crate) fn new() -> io::Result<Poller> {
         Ok(Poller {
             poll: Poll::new()?,
-            events: Events::with_capacity(events_per_wait),
             #[cfg(feature = "testing")]
             simulated: crate::testing::Simulated::default(),
         })
@@ -59,24 +59,28 @@ impl Poller {
     ///
     /// A signal ends the wait with no events, as if the time were over: the turn goes on and the next
     /// one works out its time-out afresh. Every other failure is final; retrying it would spin.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn wait(&mut self, news: &mut News, timeout: Option<Duration>) -> io::Result<()> {
         /// Twenty days. The kernel counts milliseconds in 32 bits, and mio before 1.2.1 lets a longer
         /// time wrap around. Cut short, it is one more turn.
         const LONGEST: Duration = Duration::from_secs(20 * 24 * 3600);
         let timeout = timeout.map(|timeout| timeout.min(LONGEST));
-        match self.ask_the_kernel(timeout) {
+        news.taken = 0;
+        let outcome = self.ask_the_kernel(&mut news.events, timeout);
+        #[cfg(feature = "testing")]
+        self.simulated.hand_over(&mut news.simulated);
+        match outcome {
             Err(error) if is_interrupted(&error) => {
-                self.events.clear();
+                news.events.clear();
                 Ok(())
             }
             outcome => outcome,
         }
     }
 
-    fn ask_the_kernel(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    fn ask_the_kernel(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         #[cfg(feature = "testing")]
         if let Some(outcome) = self.simulated.wait(timeout) {
-            self.events.clear();
+            events.clear();
             return outcome;
         }
         #[cfg(feature = "testing")]
@@ -85,17 +89,53 @@ impl Poller {
         } else {
             timeout
         };
-        self.poll.poll(&mut self.events, timeout)
+        self.poll.poll(events, timeout)
+    }
+}
+
+/// What a wait brought, and how much of that has been taken. Apart from the [`Poller`], so that
+/// callbacks can have the poller while events are being worked through.
+#[derive(Debug)]
+pub(crate) struct News {
+    events: Events,
+    taken: usize,
+    #[cfg(feature = "testing")]
+    simulated: Vec<(Token, Signals)>,
+}
+
+impl News {
+    pub(crate) fn with_capacity(events_per_wait: usize) -> News {
+        News {
+            events: Events::with_capacity(events_per_wait),
+            taken: 0,
+            #[cfg(feature = "testing")]
+            simulated: Vec::new(),
+        }
     }
 
-    /// Hands over what the last wait brought.
+    /// How many events the wait brought.
+    pub(crate) fn len(&self) -> usize {
+        let events = self.events.iter().count();
+        #[cfg(feature = "testing")]
+        let events = events + self.simulated.len();
+        events
+    }
+
+    /// Hands over what has not been handed over yet. If `each` panics the next call goes on behind
+    /// the event that it was given.
     #[inline]
-    pub(crate) fn drain(&mut self, mut each: impl FnMut(AnyId, Signals)) {
-        for event in &self.events {
+    pub(crate) fn take(&mut self, mut each: impl FnMut(AnyId, Signals)) {
+        let mut rest = self.events.iter();
+        if self.taken > 0 {
+            rest.nth(self.taken - 1);
+        }
+        for event in rest {
+            self.taken += 1;
             each(AnyId::from_token(event.token()), Signals::of(event));
         }
         #[cfg(feature = "testing")]
-        for (token, signals) in self.simulated.drain() {
+        while !self.simulated.is_empty() {
+            let (token, signals) = self.simulated.remove(0);
             each(AnyId::from_token(token), signals);
         }
     }

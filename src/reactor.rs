@@ -19,7 +19,7 @@ use crate::counters::Counters;
 use crate::dispatcher::Dispatcher;
 use crate::handle::{Handle, Job, Shared};
 use crate::options::SocketOptions;
-use crate::poller::Poller;
+use crate::poller::{News, Poller};
 use crate::slots::{AnyId, Id, Life};
 use crate::socket::{Kind, Socket};
 use crate::timers::{Action, Due, TimerId};
@@ -39,6 +39,7 @@ use crate::timers::{Action, Due, TimerId};
 /// lets queued output leave first.
 pub struct Reactor {
     core: Core,
+    news: News,
     jobs: VecDeque<Job>,
     /// The last look at the queue of posts left some behind.
     jobs_left_over: bool,
@@ -67,10 +68,11 @@ impl Reactor {
         events_per_wait: usize,
         post_capacity: usize,
     ) -> io::Result<Reactor> {
-        let poller = Poller::new(events_per_wait)?;
+        let poller = Poller::new()?;
         let shared = Arc::new(Shared::new(poller.waker()?, post_capacity));
         Ok(Reactor {
             core: Core::new(config, clock, poller, shared),
+            news: News::with_capacity(events_per_wait),
             jobs: VecDeque::new(),
             jobs_left_over: false,
             in_turn: false,
@@ -108,7 +110,7 @@ impl Reactor {
         self.in_turn = true;
         let timeout = self.timeout(limit); // 1: 0 if work was carried over, else until the next timer
         let waited = self.wait(timeout); //   2: the only place where the program sleeps
-        self.core.merge(); //                 3: events become readiness bits
+        self.merge(); //                      3: events become readiness bits
         self.dispatch(); //                   4: each ready slot once
         self.fire_timers(); //                5: all that have expired
         self.run_posts(); //                  6: what other threads handed over by now
@@ -152,16 +154,28 @@ impl Reactor {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let waited = self.core.poller.wait(timeout);
+        let waited = self.core.poller.wait(&mut self.news, timeout);
         self.core.now = self.core.clock.now();
         self.core.timers.begin_turn();
         self.core.counters.turns += 1;
+        self.core.counters.events += self.news.len() as u64;
         waited
+    }
+
+    /// With nobody waiting from before, the ready list would be the events over again: then the dispatch
+    /// merges each when it comes to it, which spares the list and a second look-up.
+    fn merge(&mut self) {
+        if !self.core.can_dispatch_news() {
+            self.core.merge(&mut self.news);
+        }
     }
 
     fn dispatch(&mut self) {
         self.core.dispatching.load(&mut self.core.ready);
-        self.contain(|reactor| reactor.core.dispatch());
+        self.contain(|reactor| {
+            reactor.core.dispatch();
+            reactor.core.dispatch_news(&mut reactor.news);
+        });
     }
 
     fn fire_timers(&mut self) {
@@ -235,6 +249,8 @@ impl Reactor {
     fn contain(&mut self, step: impl Fn(&mut Reactor)) {
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| step(self))) {
             if let Some(payload) = self.core.absorb(payload) {
+                // The turn ends here, and the kernel tells news once.
+                self.core.merge(&mut self.news);
                 self.in_turn = false;
                 self.core.refusing = false;
                 resume_unwind(payload);

@@ -56,15 +56,20 @@ impl Signals {
     /// All but readable and writable are hints in mio's terms: present where the system has them.
     #[inline]
     pub(crate) fn of(event: &Event) -> Signals {
-        let only_readable = !(event.is_error()
-            || event.is_priority()
-            || event.is_writable()
-            || event.is_read_closed()
-            || event.is_write_closed());
-        if only_readable && event.is_readable() {
+        let just_readable = event.is_readable()
+            && !event.is_priority()
+            && !event.is_writable()
+            && !event.is_error()
+            && !event.is_read_closed();
+        if just_readable {
             return Signals(Self::READABLE);
         }
         Signals::of_any(event)
+    }
+
+    #[inline]
+    pub(crate) fn is_just_readable(self) -> bool {
+        self.0 == Self::READABLE
     }
 
     #[inline(never)]
@@ -313,6 +318,12 @@ impl Readiness {
     #[inline]
     pub(crate) fn is_just_readable(self) -> bool {
         self.0 & (READ_MASK | UNUSUAL | LIFE) == READ_WHEN
+    }
+
+    /// Whether this is an open slot with no work left.
+    #[inline]
+    pub(crate) fn is_served(self) -> bool {
+        self.0 & (Signals::READABLE | UNUSUAL | LIFE) == 0
     }
 
     /// Whether this is an open slot that can have no work but reading.

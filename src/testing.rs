@@ -226,10 +226,9 @@ impl Simulated {
         !self.events.is_empty()
     }
 
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Token, Signals)> + '_ {
-        self.events
-            .drain(..)
-            .map(|(token, bits)| (token, Signals::from_bits(bits)))
+    pub(crate) fn hand_over(&mut self, news: &mut Vec<(Token, Signals)>) {
+        let events = self.events.drain(..);
+        news.extend(events.map(|(token, bits)| (token, Signals::from_bits(bits))));
     }
 }
 

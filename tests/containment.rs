@@ -9,8 +9,9 @@ mod scripted;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Once;
@@ -642,6 +643,47 @@ fn posts_behind_one_whose_panic_is_let_through_run_in_the_next_turn() {
     assert_eq!(reactor.take_waits().first(), Some(&Some(Duration::ZERO)));
 }
 
+/// Counts its reads, and may panic after one.
+struct Fuse {
+    panics: bool,
+    reads: Rc<Cell<usize>>,
+}
+
+impl Dispatcher for Fuse {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.reads.set(self.reads.get() + 1);
+        if self.panics {
+            panic!("wanted");
+        }
+        cx.recv(&mut [0; 64]).map(drop)
+    }
+}
+
+/// The kernel tells an edge once: whoever was behind the one that panicked must not wait for another,
+/// and whoever was before it has had its read.
+#[test]
+fn news_of_others_outlives_a_panic_in_the_middle_of_it() {
+    prepare();
+    for (policy, panics) in [(PanicPolicy::Contain, 0), (PanicPolicy::Propagate, 5)] {
+        let mut reactor = Reactor::builder().panic_policy(policy).build().unwrap();
+        let reads = Rc::new(Cell::new(0));
+        let mut peers = Vec::new();
+        for number in 0..10 {
+            let (ours, mut peer) = UnixStream::pair().unwrap();
+            let (panics, reads) = (number % 2 == 1, Rc::clone(&reads));
+            reactor.add(ours, Fuse { panics, reads }).unwrap();
+            peer.write_all(b"!").unwrap();
+            peers.push(peer);
+        }
+        for number in 1..=panics {
+            assert!(catch_unwind(AssertUnwindSafe(|| reactor.turn(Duration::ZERO))).is_err());
+            assert_eq!(reads.get(), 2 * number, "{policy:?}");
+        }
+        turn(&mut reactor);
+        assert_eq!((reads.get(), reactor.count()), (10, 5), "{policy:?}");
+    }
+}
+
 // ---- Errnos ----
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -1044,7 +1086,7 @@ fn regular_file_and_twice_registered_descriptor_are_refused_by_the_kernel_itself
             SourceFd(&self.0).deregister(registry)
         }
     }
-    let (end, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (end, _other) = UnixStream::pair().unwrap();
     let count = reactor.count();
     let first = reactor
         .add(Socket::foreign(Borrowed(end.as_raw_fd())), util::Echo)
