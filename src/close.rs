@@ -20,7 +20,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::core::{Callback, Core, Running};
+use crate::calling::{Callback, Running};
+use crate::core::Core;
 use crate::errors::{is_interrupted, is_would_block};
 use crate::readiness::Flag;
 use crate::slots::{AnyId, Life, Slot};

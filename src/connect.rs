@@ -9,8 +9,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::calling::Callback;
 use crate::close::End;
-use crate::core::{Callback, Core};
+use crate::core::Core;
 use crate::dispatcher::Dispatcher;
 use crate::errors::{is_interrupted, is_not_connected};
 use crate::options::SocketOptions;

@@ -4,8 +4,9 @@
 use std::io;
 use std::time::Duration;
 
+use crate::calling::Callback;
 use crate::close::End;
-use crate::core::{Callback, Core};
+use crate::core::Core;
 use crate::errors::About;
 use crate::readiness::Flag;
 use crate::slots::{AnyId, Life};

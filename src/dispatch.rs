@@ -5,7 +5,8 @@
 
 use std::io;
 
-use crate::core::{Callback, Core};
+use crate::calling::Callback;
+use crate::core::Core;
 use crate::dispatcher::Dispatcher;
 use crate::poller::{News, WAKER};
 use crate::readiness::{Flag, Signals};

@@ -64,10 +64,11 @@
 //! # Reading the source
 //!
 //! In this order, an evening's worth: `dispatcher.rs` (the contract), `reactor.rs` (the turn),
-//! `readiness.rs` (edges into levels), `slots.rs` (names that outlive what they name), `core.rs` and
-//! `dispatch.rs` (calling without `Rc<RefCell<_>>`), `context.rs` and `context/` (what a callback may do), `outbox.rs`,
-//! `flush.rs` and `flow.rs` (writing, and back-pressure), `accept.rs`, `connect.rs`, `close.rs`,
-//! `timers.rs` and `deadlines.rs`, `handle.rs` (other threads), `framing.rs` (records). `poller.rs` and `clock.rs` are the two
+//! `readiness.rs` (edges into levels), `slots.rs` (names that outlive what they name), `core.rs` (what a
+//! reactor is made of), `calling.rs`, `dispatch.rs` and `outcome.rs` (calling without `Rc<RefCell<_>>`, and
+//! what follows), `context.rs` and `context/` (what a callback may do), `outbox.rs`, `flush.rs` and
+//! `flow.rs` (writing, and back-pressure), `accept.rs`, `connect.rs`, `close.rs`, `timers.rs` and
+//! `deadlines.rs`, `handle.rs` (other threads), `framing.rs` (records). `poller.rs` and `clock.rs` are the two
 //! narrow places where the world comes in.
 
 #![forbid(unsafe_code)]
@@ -75,7 +76,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
+mod batch;
 mod builder;
+mod calling;
 mod clock;
 mod close;
 mod connect;
@@ -92,9 +95,11 @@ pub mod framing;
 mod handle;
 #[cfg(feature = "testing")]
 mod invariants;
+mod label;
 mod log_limit;
 mod options;
 mod outbox;
+mod outcome;
 mod poller;
 mod reactor;
 mod readiness;

@@ -1,32 +1,29 @@
-//! The loop: one turn, step by step, and what can be done with a reactor from outside its callbacks.
+//! The loop: one turn, step by step, and how it starts, stops and shuts down.
+
+mod setup;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::{Builder, Config};
+use crate::calling::{Callback, Running};
 use crate::clock::{Clock, Tick};
 use crate::close::{Aborted, End};
-use crate::context::Context;
-use crate::core::{Callback, Core, Running};
-use crate::counters::Counters;
-use crate::dispatcher::Dispatcher;
-use crate::handle::{Handle, Job, Shared};
-use crate::options::SocketOptions;
+use crate::core::Core;
+use crate::handle::{Job, Shared};
 use crate::poller::{News, Poller};
-use crate::slots::{AnyId, Id, Life};
-use crate::socket::{Kind, Socket};
-use crate::timers::{Action, Due, TimerId};
+use crate::slots::{AnyId, Life};
+use crate::socket::Kind;
+use crate::timers::{Action, Due};
 
 /// A single-threaded event loop and everything in it: sockets, dispatchers, timers, posted closures.
 ///
-/// A reactor stays on the thread that made it; other threads use a [`Handle`].
+/// A reactor stays on the thread that made it; other threads use a [`Handle`](crate::Handle).
 ///
 /// ```compile_fail
 /// let reactor = slabloop::Reactor::new().unwrap();
@@ -80,7 +77,7 @@ impl Reactor {
     }
 
     /// Runs turn after turn, until [`stop`](Reactor::stop) was called, or nothing is left that could
-    /// ever wake it: no dispatcher, no timer, no waiting post and no [`Handle`].
+    /// ever wake it: no dispatcher, no timer, no waiting post and no [`Handle`](crate::Handle).
     ///
     /// # Errors
     ///
@@ -291,8 +288,8 @@ impl Reactor {
     }
 
     /// Closes in good order: listeners at once, so that new clients are refused; then every connection
-    /// as by [`Context::close`], while other dispatchers go on; and after `deadline` at the latest
-    /// whatever is left is aborted. Everybody gets `handle_close`. Returns what had to be aborted.
+    /// as by [`Context::close`](crate::Context::close), while other dispatchers go on; and after
+    /// `deadline` at the latest whatever is left is aborted. Everybody gets `handle_close`. Returns what had to be aborted.
     ///
     /// Connections in a listener's queue that were not accepted are reset by the kernel. Nothing can be
     /// added while it lasts; afterwards the reactor is empty and can be used again. Timers and posts
@@ -367,249 +364,6 @@ impl Reactor {
         }
     }
 
-    /// Adds a socket with its dispatcher: a stream that is connected already, a listener, a datagram
-    /// socket, the end of a pipe, a [foreign](Socket::foreign) source, or what a listener
-    /// [`Accepted`](crate::Accepted). It is made non-blocking, belongs to the reactor from here on, and
-    /// is closed with its dispatcher. Calls nothing; there is no `handle_connect` for it.
-    ///
-    /// # Errors
-    ///
-    /// What the system says when the socket is registered; a regular file, for one, cannot be. The
-    /// socket is then closed and the dispatcher dropped, without `handle_close`, for it was never added.
-    pub fn add<D: Dispatcher>(
-        &mut self,
-        socket: impl Into<Socket>,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.core.add(socket.into(), dispatcher)
-    }
-
-    /// Listens on a TCP address; `dispatcher` gets `handle_accept`. Port 0 means any free port, which
-    /// [`local_addr`](Reactor::local_addr) tells. A name is looked up, which blocks, and the first
-    /// address that can be listened on is taken.
-    ///
-    /// # Errors
-    ///
-    /// What the system says: address in use, permission denied, no such address.
-    pub fn listen<D: Dispatcher>(
-        &mut self,
-        address: impl ToSocketAddrs,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.listen_with(address, &SocketOptions::default(), dispatcher)
-    }
-
-    /// [`listen`](Reactor::listen) with options.
-    ///
-    /// # Errors
-    ///
-    /// As there, and `InvalidInput` for an option out of its range.
-    pub fn listen_with<D: Dispatcher>(
-        &mut self,
-        address: impl ToSocketAddrs,
-        options: &SocketOptions,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        let listener = first_that_works(address, |address| options.listener(address))?;
-        self.core.add(Socket::tcp_listener(listener), dispatcher)
-    }
-
-    /// Listens on a Unix socket at `path`, which must not exist yet. The file stays when the listener
-    /// closes; removing it is the user's.
-    ///
-    /// # Errors
-    ///
-    /// What the system says: address in use if the path exists, permission denied.
-    pub fn listen_unix<D: Dispatcher>(
-        &mut self,
-        path: impl AsRef<Path>,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.core
-            .listen_unix(path.as_ref(), &SocketOptions::default(), dispatcher)
-    }
-
-    /// Connects to a TCP address. Calls nothing; in a later turn follows either `handle_connect`, or one
-    /// `handle_error` and then `handle_close`. It is given
-    /// [30 s](Builder::connect_timeout). What is sent before it stands waits for it. A name is looked
-    /// up, which blocks, and the first address is taken to which the system does not refuse at once.
-    ///
-    /// The reactor never tries again by itself; `handle_close` is a good place to, after a while.
-    ///
-    /// # Errors
-    ///
-    /// What is known at once: no such name, no route, no descriptor. Nothing was added then.
-    pub fn connect<D: Dispatcher>(
-        &mut self,
-        address: impl ToSocketAddrs,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.connect_with(address, &SocketOptions::default(), dispatcher)
-    }
-
-    /// [`connect`](Reactor::connect) with options.
-    ///
-    /// # Errors
-    ///
-    /// As there, and `InvalidInput` for an option out of its range.
-    pub fn connect_with<D: Dispatcher>(
-        &mut self,
-        address: impl ToSocketAddrs,
-        options: &SocketOptions,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        let mut dispatcher = Some(dispatcher);
-        let mut candidates = address.to_socket_addrs()?.peekable();
-        while let Some(candidate) = candidates.next() {
-            let socket = options.client(candidate)?;
-            let outcome = socket.connect(&candidate.into());
-            let refused = outcome
-                .as_ref()
-                .is_err_and(|error| !crate::connect::in_progress(error));
-            if refused && candidates.peek().is_some() {
-                continue;
-            }
-            let Some(dispatcher) = dispatcher.take() else {
-                break;
-            };
-            let socket = Socket::stream(socket).with_address(candidate);
-            return self.core.start_connecting(socket, outcome, dispatcher);
-        }
-        Err(no_address())
-    }
-
-    /// Connects to a Unix socket. As [`connect`](Reactor::connect), `handle_connect` comes in a later
-    /// turn, although the kernel connects at once.
-    ///
-    /// # Errors
-    ///
-    /// What is known at once: no such path, nobody listening, or `WouldBlock` if the listener's queue
-    /// is full. Nothing was added then.
-    pub fn connect_unix<D: Dispatcher>(
-        &mut self,
-        path: impl AsRef<Path>,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.core
-            .connect_unix(path.as_ref(), &SocketOptions::default(), dispatcher)
-    }
-
-    /// Binds a UDP socket; `dispatcher` gets `handle_read` when datagrams wait.
-    ///
-    /// # Errors
-    ///
-    /// As [`listen`](Reactor::listen).
-    pub fn bind_udp<D: Dispatcher>(
-        &mut self,
-        address: impl ToSocketAddrs,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.bind_udp_with(address, &SocketOptions::default(), dispatcher)
-    }
-
-    /// [`bind_udp`](Reactor::bind_udp) with options.
-    ///
-    /// # Errors
-    ///
-    /// As there, and `InvalidInput` for an option out of its range.
-    pub fn bind_udp_with<D: Dispatcher>(
-        &mut self,
-        address: impl ToSocketAddrs,
-        options: &SocketOptions,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        let socket = first_that_works(address, |address| options.udp(address))?;
-        self.core.add(Socket::udp(socket), dispatcher)
-    }
-
-    /// The address of a dispatcher's socket; for a listener on port 0, with the real port. A listener's
-    /// is known, others' costs a system call.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` if the dispatcher is gone, `Unsupported` if its socket has no such address.
-    pub fn local_addr(&self, id: impl Into<AnyId>) -> io::Result<SocketAddr> {
-        let id = id.into();
-        match self.core.slots.get(id) {
-            Some(_) => self.core.local_addr(id),
-            None => Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("{id} is gone"),
-            )),
-        }
-    }
-
-    /// Reaches a dispatcher's socket, as [`Context::at`] does from inside a callback.
-    #[must_use]
-    pub fn at(&mut self, id: impl Into<AnyId>) -> Option<Context<'_>> {
-        let id = id.into();
-        let slot = self.core.slots.get(id)?;
-        if slot.life() == Life::Ended {
-            return None;
-        }
-        Some(Context::new(&mut self.core, id))
-    }
-
-    /// Runs a closure on a dispatcher, as [`Context::with`] does from inside a callback.
-    pub fn with<D: Dispatcher, R>(
-        &mut self,
-        id: Id<D>,
-        body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
-    ) -> Option<R> {
-        self.core.with(id, body)
-    }
-
-    /// Runs a closure once, on the reactor, when `after` has passed, never before.
-    pub fn call_later(
-        &mut self,
-        after: Duration,
-        closure: impl FnOnce(&mut Reactor) + 'static,
-    ) -> TimerId {
-        let due = self.core.clock.now().after(after);
-        let action = Action::Later(Box::new(closure));
-        self.core.timers.arm(due, None, AnyId::NOBODY, None, action)
-    }
-
-    /// Runs a closure on the reactor every `period`, on a fixed grid that begins now; see
-    /// [`Context::set_interval`]. If it panics it is cancelled.
-    pub fn call_every(
-        &mut self,
-        period: Duration,
-        closure: impl FnMut(&mut Reactor) + 'static,
-    ) -> TimerId {
-        let due = self.core.clock.now().after(period);
-        let action = Action::Every(Some(Box::new(closure)));
-        self.core
-            .timers
-            .arm(due, Some(period), AnyId::NOBODY, None, action)
-    }
-
-    /// Cancels a timer of the reactor's or of a dispatcher's; false if it was gone already.
-    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.core.cancel_timer(timer)
-    }
-
-    /// A handle by which other threads reach this reactor.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        Handle::new(&self.core.shared)
-    }
-
-    /// What has been counted.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        Counters {
-            posts_refused: self.core.shared.refused(),
-            ..self.core.counters
-        }
-    }
-
-    /// How many dispatchers there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.core.slots.len()
-    }
-
     #[cfg(feature = "testing")]
     pub(crate) fn core(&self) -> &Core {
         &self.core
@@ -619,27 +373,6 @@ impl Reactor {
     pub(crate) fn core_mut(&mut self) -> &mut Core {
         &mut self.core
     }
-}
-
-fn first_that_works<T>(
-    address: impl ToSocketAddrs,
-    mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
-) -> io::Result<T> {
-    let mut last = no_address();
-    for candidate in address.to_socket_addrs()? {
-        match attempt(candidate) {
-            Ok(made) => return Ok(made),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-fn no_address() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "the name stands for no address",
-    )
 }
 
 impl Drop for Reactor {

@@ -1,0 +1,56 @@
+//! A list that is worked through, with a place in it that outlives a panic.
+
+/// What one step of a turn works through: a snapshot, with a cursor that survives a panic in the
+/// middle, so that the rest of the batch still gets its turn.
+#[derive(Debug)]
+pub(crate) struct Batch<T> {
+    items: Vec<T>,
+    next: usize,
+}
+
+impl<T> Default for Batch<T> {
+    fn default() -> Self {
+        Batch {
+            items: Vec::new(),
+            next: 0,
+        }
+    }
+}
+
+impl<T: Copy> Batch<T> {
+    /// Takes over all of `list` and leaves it empty, swapping the memory of both. Something is left
+    /// here only if a panic was let through; that goes first.
+    pub(crate) fn load(&mut self, list: &mut Vec<T>) {
+        if self.is_empty() {
+            self.items.clear();
+            std::mem::swap(&mut self.items, list);
+        } else {
+            self.items.drain(..self.next);
+            self.items.append(list);
+        }
+        self.next = 0;
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<T> {
+        let item = self.items.get(self.next).copied();
+        self.next += usize::from(item.is_some());
+        item
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next == self.items.len()
+    }
+
+    /// What was worked through, and is known until the next load.
+    pub(crate) fn done(&self) -> &[T] {
+        &self.items[..self.next]
+    }
+
+    /// The items' memory, for filling. Only while the batch is empty.
+    pub(crate) fn refill(&mut self, fill: impl FnOnce(&mut Vec<T>)) {
+        self.items.drain(..self.next);
+        self.next = 0;
+        fill(&mut self.items);
+    }
+}
