@@ -182,6 +182,36 @@ fn between_two_calls_of_one_ready_dispatcher_every_other_has_had_one() {
 }
 
 #[test]
+fn left_over_and_in_the_news_is_served_once_and_before_those_who_only_have_news() {
+    let mut reactor = Reactor::new().unwrap();
+    let log = Log::default();
+    let mut add = || {
+        let (ours, peer) = pair();
+        let dispatcher = Drinking {
+            log: Rc::clone(&log),
+            chunk: 1,
+            reply: 0,
+        };
+        (reactor.add(ours, dispatcher).unwrap().any(), peer)
+    };
+    let (left_over, mut its_peer) = add();
+    let (newcomer, mut another) = add();
+    its_peer
+        .write_all(b"more than is read in one turn")
+        .unwrap();
+    turn(&mut reactor);
+    for _ in 0..3 {
+        log.borrow_mut().clear();
+        another.write_all(b"!").unwrap();
+        its_peer.write_all(b"!").unwrap();
+        turn(&mut reactor);
+        assert_eq!(*log.borrow(), [left_over, newcomer]);
+        // What the newcomer has read exactly may be followed by more, so it asks once again.
+        turn(&mut reactor);
+    }
+}
+
+#[test]
 fn eight_blasters_and_a_hundred_pingers_on_real_sockets_take_turns() {
     const BLAST: usize = 64 * 1024;
     let mut reactor = Reactor::new().unwrap();
