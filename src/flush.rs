@@ -27,12 +27,16 @@ impl Core {
                 continue;
             };
             slot.readiness.clear(Flag::Dirty);
-            match (&mut slot.socket.io, self.buffers.only_piece(&slot.outbox)) {
-                (Io::Stream(stream), Some(piece)) if slot.readiness.writes_plainly() => {
+            match &slot.socket.io {
+                Io::Stream(stream)
+                    if slot.readiness.writes_plainly() && slot.outbox.is_one_piece() =>
+                {
                     self.counters.writes += 1;
-                    match send(stream, piece) {
-                        Ok(written) if written == piece.len() => {
-                            self.buffers.release_only_piece(&mut slot.outbox);
+                    match self
+                        .buffers
+                        .write_piece(&mut slot.outbox, |piece| send(stream, piece))
+                    {
+                        Ok(written) if slot.outbox.is_empty() => {
                             slot.touched = self.now;
                             slot.output_moved = self.now;
                             self.counters.bytes_out += written as u64;

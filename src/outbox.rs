@@ -105,6 +105,12 @@ impl Outbox {
         self.len == 0
     }
 
+    /// Whether all that is queued is in one chunk, which is the usual case.
+    #[inline]
+    pub(crate) fn is_one_piece(&self) -> bool {
+        self.head == self.tail && self.head != NONE
+    }
+
     #[inline]
     pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
         bytes <= (self.marks.cap - self.len.min(self.marks.cap)) as usize
@@ -235,16 +241,21 @@ impl Buffers {
     #[inline]
     fn release(&mut self, index: u32) {
         let chunk = &mut self.chunks[index as usize];
+        Self::recycle(chunk, index, &mut self.free, &mut self.spare);
+    }
+
+    #[inline]
+    fn recycle(chunk: &mut Chunk, index: u32, free: &mut u32, spare: &mut usize) {
         chunk.bytes.clear();
-        let spare = self.spare + chunk.bytes.capacity();
+        let more = *spare + chunk.bytes.capacity();
         // An oversized chunk carried one large payload; kept, it would crowd out the useful ones.
-        if chunk.bytes.capacity() > CHUNK_BYTES || spare > SPARE_BYTES {
+        if chunk.bytes.capacity() > CHUNK_BYTES || more > SPARE_BYTES {
             chunk.bytes = Vec::new();
         } else {
-            self.spare = spare;
+            *spare = more;
         }
-        chunk.next = self.free;
-        self.free = index;
+        chunk.next = *free;
+        *free = index;
     }
 
     /// What is queued, from the front, as the pieces of one vectored write; how many there are.
@@ -266,21 +277,23 @@ impl Buffers {
         count
     }
 
-    /// The front chunk's unsent bytes if it is the only one, which is the usual case.
+    /// Writes what is queued in one piece, see [`Outbox::is_one_piece`]. If all of it was taken the
+    /// outbox is empty afterwards; what follows from any other outcome is left to the caller.
     #[inline]
-    pub(crate) fn only_piece(&self, outbox: &Outbox) -> Option<&[u8]> {
-        if outbox.head != outbox.tail || outbox.head == NONE {
-            return None;
+    pub(crate) fn write_piece(
+        &mut self,
+        outbox: &mut Outbox,
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let chunk = &mut self.chunks[outbox.head as usize];
+        let piece = &chunk.bytes[outbox.sent as usize..];
+        let written = write(piece)?;
+        if written == piece.len() {
+            self.queued -= written;
+            Self::recycle(chunk, outbox.head, &mut self.free, &mut self.spare);
+            *outbox = Outbox::new(outbox.marks);
         }
-        Some(&self.chunks[outbox.head as usize].bytes[outbox.sent as usize..])
-    }
-
-    /// The kernel has taken the whole of [`Buffers::only_piece`].
-    #[inline]
-    pub(crate) fn release_only_piece(&mut self, outbox: &mut Outbox) {
-        self.queued -= outbox.len();
-        self.release(outbox.head);
-        *outbox = Outbox::new(outbox.marks);
+        Ok(written)
     }
 
     /// The kernel has taken `written` bytes from the front.
@@ -417,12 +430,17 @@ mod tests {
             buffers.append(&mut outbox, &[byte]);
         }
         assert_eq!(outbox.len(), 200);
-        assert_eq!(
-            buffers.only_piece(&outbox),
-            Some(&(0..200).collect::<Vec<u8>>()[..])
-        );
-        buffers.advance(&mut outbox, 150);
+        assert!(outbox.is_one_piece());
+        let part = buffers.write_piece(&mut outbox, |piece| {
+            assert_eq!(piece, (0..200).collect::<Vec<u8>>());
+            Ok(150)
+        });
+        assert_eq!(outbox.len(), 200, "a part is the caller's to account for");
+        buffers.advance(&mut outbox, part.unwrap());
         assert_eq!(contents(&buffers, &outbox), (150..200).collect::<Vec<u8>>());
+        let rest = buffers.write_piece(&mut outbox, |piece| Ok(piece.len()));
+        assert_eq!((rest.unwrap(), outbox.len(), buffers.queued()), (50, 0, 0));
+        assert_eq!(buffers.free().len(), 1, "the chunk is there for the next");
     }
 
     #[test]
