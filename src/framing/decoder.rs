@@ -1,9 +1,11 @@
-//! Finding where records end, byte by byte, with nothing remembered but how far a match has come.
+//! Finding where records end, with nothing remembered but how far a match has come.
 //!
 //! Input is looked at once. A terminator that is only half there at the end of a piece is not kept and
 //! scanned again: the count of bytes that matched is enough, for they *are* the beginning of the
 //! terminator, and if the match fails they are given back as data from there (Knuth, Morris and Pratt's
-//! automaton). So the work is linear in the input, however it is cut and whatever the terminator.
+//! automaton). So the work is linear in the input, however it is cut and whatever the terminator. Where
+//! nothing has matched, which is nearly everywhere, the next byte that may begin a terminator is found
+//! many bytes at a time.
 
 use std::io;
 
@@ -83,6 +85,8 @@ enum Progress {
     Open,
     /// So many bytes of the terminator have matched and have not been handed out.
     Matched(usize),
+    /// All data of the record has been handed out. Its end, so many bytes, is what comes next.
+    Ended(usize),
     /// Reading a length: its value so far and how many digits or bytes of it were seen.
     Length { value: usize, seen: usize },
     /// So many bytes of the record are still to come.
@@ -151,6 +155,10 @@ impl Decoder {
 
     /// Looks at the next input.
     pub(super) fn step(&mut self, input: &[u8], max_record: usize) -> io::Result<Step> {
+        if let Progress::Ended(end) = self.progress {
+            self.progress = Progress::Open;
+            return Ok(Step::Record(end));
+        }
         if self.is_complete() {
             if let Terminator::Length(_) = self.terminator {
                 self.terminator = Terminator::None;
@@ -178,39 +186,45 @@ impl Decoder {
         let Terminator::Bytes(terminator) = &self.terminator else {
             return Step::NeedMore;
         };
-        let mut matched = match self.progress {
-            Progress::Matched(matched) => matched,
+        let held = match self.progress {
+            Progress::Matched(held) => held,
             _ => 0,
         };
-        if matched == 0 {
-            let data = input.iter().position(|&byte| byte == terminator[0]);
-            match data {
-                None => return Step::Data(input.len()),
-                Some(0) => {}
-                Some(data) => return Step::Data(data),
-            }
+        let (used, matched) = self.scan(terminator, held, input);
+        // What was held and what was used are one string, which ends in the match. All before is data.
+        let data = held + used - matched;
+        if data > 0 && held > 0 {
+            let given_back = data.min(held);
+            self.progress = Progress::Matched(held - given_back);
+            return Step::GiveBack(given_back);
         }
-        for (used, &byte) in input.iter().enumerate() {
-            if byte == terminator[matched] {
-                matched += 1;
-                if matched == terminator.len() {
-                    self.progress = Progress::Open;
-                    return Step::Record(used + 1);
-                }
-                continue;
-            }
-            // The match failed here. Its longest part that may still begin the terminator is kept, what
-            // lies before that is data; this byte is looked at again.
-            self.progress = Progress::Matched(matched);
-            if used > 0 {
-                return Step::Framing(used);
-            }
-            let keep = self.fallback[matched - 1];
-            self.progress = Progress::Matched(keep);
-            return Step::GiveBack(matched - keep);
+        if matched == terminator.len() {
+            return self.ended(data, used - data);
+        }
+        if data > 0 {
+            return Step::Data(data);
         }
         self.progress = Progress::Matched(matched);
-        Step::Framing(input.len())
+        Step::Framing(used)
+    }
+
+    /// Looks for the terminator, of which `matched` bytes came before `input`: how much of the input was
+    /// looked at, and how much of the terminator that ends in.
+    fn scan(&self, terminator: &[u8], mut matched: usize, input: &[u8]) -> (usize, usize) {
+        let mut used = 0;
+        while matched < terminator.len() && used < input.len() {
+            if input[used] == terminator[matched] {
+                used += 1;
+                matched += 1;
+            } else if matched > 0 {
+                // The longest part of the match that may still begin the terminator is kept, and this
+                // byte is looked at again.
+                matched = self.fallback[matched - 1];
+            } else {
+                used += find(terminator[0], &input[used..]);
+            }
+        }
+        (used, matched)
     }
 
     fn step_line(&mut self, input: &[u8]) -> Step {
@@ -223,18 +237,27 @@ impl Decoder {
                 Step::GiveBack(1)
             };
         }
-        match input
-            .iter()
-            .position(|&byte| byte == b'\n' || byte == b'\r')
-        {
-            None => Step::Data(input.len()),
-            Some(0) if input[0] == b'\n' => Step::Record(1),
-            Some(0) => {
-                self.progress = Progress::Matched(1);
-                Step::Framing(1)
-            }
-            Some(data) => Step::Data(data),
+        let place = find(b'\n', input);
+        let line = &input[..place];
+        let data = line.strip_suffix(b"\r").unwrap_or(line).len();
+        if place < input.len() {
+            return self.ended(data, place + 1 - data);
         }
+        if data > 0 {
+            return Step::Data(data);
+        }
+        self.progress = Progress::Matched(1);
+        Step::Framing(1)
+    }
+
+    /// The end of the record has been found, behind what is left of its data.
+    fn ended(&mut self, data: usize, end: usize) -> Step {
+        if data == 0 {
+            self.progress = Progress::Open;
+            return Step::Record(end);
+        }
+        self.progress = Progress::Ended(end);
+        Step::Data(data)
     }
 
     fn step_body(&mut self, input: &[u8]) -> Step {
@@ -247,7 +270,7 @@ impl Decoder {
     }
 
     fn step_netstring(&mut self, input: &[u8], max_record: usize) -> io::Result<Step> {
-        let (value, seen) = match self.progress {
+        let (mut value, mut seen) = match self.progress {
             Progress::Body(0) => {
                 self.progress = Progress::Comma;
                 return Ok(Step::Framing(0));
@@ -264,48 +287,86 @@ impl Decoder {
                 )));
             }
             Progress::Length { value, seen } => (value, seen),
-            Progress::Open | Progress::Matched(_) => (0, 0),
+            Progress::Open | Progress::Matched(_) | Progress::Ended(_) => (0, 0),
         };
-        match input[0] {
-            b':' if seen > 0 => self.progress = Progress::Body(value),
-            digit @ b'0'..=b'9' if seen == 0 || value > 0 => {
-                let value = value
-                    .saturating_mul(10)
-                    .saturating_add(usize::from(digit - b'0'));
-                check_length(value, max_record)?;
-                self.progress = Progress::Length {
-                    value,
-                    seen: seen + 1,
-                };
-            }
-            other => {
-                return Err(malformed(format!(
-                    "{:?} in a netstring's length",
-                    other as char
-                )));
+        for (used, &byte) in input.iter().enumerate() {
+            match byte {
+                b':' if seen > 0 => {
+                    self.progress = Progress::Body(value);
+                    return Ok(Step::Framing(used + 1));
+                }
+                b'0'..=b'9' if seen == 0 || value > 0 => {
+                    value = value
+                        .saturating_mul(10)
+                        .saturating_add(usize::from(byte - b'0'));
+                    seen += 1;
+                    check_length(value, max_record)?;
+                }
+                other => {
+                    return Err(malformed(format!(
+                        "{:?} in a netstring's length",
+                        other as char
+                    )));
+                }
             }
         }
-        Ok(Step::Framing(1))
+        self.progress = Progress::Length { value, seen };
+        Ok(Step::Framing(input.len()))
     }
 
     fn step_prefixed(&mut self, input: &[u8], width: usize, max_record: usize) -> io::Result<Step> {
         let (value, seen) = match self.progress {
             Progress::Body(_) => return Ok(self.step_body(input)),
             Progress::Length { value, seen } => (value, seen),
-            Progress::Open | Progress::Matched(_) | Progress::Comma => (0, 0),
+            Progress::Open | Progress::Matched(_) | Progress::Ended(_) | Progress::Comma => (0, 0),
         };
-        let value = value << 8 | usize::from(input[0]);
-        if seen + 1 < width {
-            self.progress = Progress::Length {
-                value,
-                seen: seen + 1,
-            };
-            return Ok(Step::Framing(1));
+        let used = (width - seen).min(input.len());
+        let append = |value, &byte: &u8| value << 8 | usize::from(byte);
+        let value = input[..used].iter().fold(value, append);
+        let seen = seen + used;
+        if seen < width {
+            self.progress = Progress::Length { value, seen };
+            return Ok(Step::Framing(used));
         }
         check_length(value, max_record)?;
         self.progress = Progress::Body(value);
-        Ok(Step::Framing(1))
+        Ok(Step::Framing(used))
     }
+}
+
+/// Where the first `wanted` is, or the length of the input: first in which block, then where in that.
+fn find(wanted: u8, input: &[u8]) -> usize {
+    let mut blocks = input.chunks_exact(BLOCK);
+    let mut start = 0;
+    for block in blocks.by_ref() {
+        // Looked at to its end, whatever comes to light: so the compiler compares all its bytes at once.
+        if block
+            .iter()
+            .fold(false, |found, &byte| found | (byte == wanted))
+        {
+            let block = block.try_into().expect("its length is that of a block");
+            return start + place_in_block(wanted, block);
+        }
+        start += BLOCK;
+    }
+    let rest = blocks.remainder();
+    let place = rest.iter().position(|&byte| byte == wanted);
+    start + place.unwrap_or(rest.len())
+}
+
+const BLOCK: usize = 16;
+
+/// Where in a block the first `wanted` is; past its end if there is none.
+///
+/// All bytes are worked on at once, as one number: zero where they are equal. To take one from each
+/// byte sets the top bit of one in which it was clear only if that byte was zero, or if a zero before it
+/// borrowed. So the lowest bit left marks the first zero.
+fn place_in_block(wanted: u8, block: [u8; BLOCK]) -> usize {
+    const ONES: u128 = u128::from_ne_bytes([1; BLOCK]);
+    const TOPS: u128 = u128::from_ne_bytes([0x80; BLOCK]);
+    let differing = u128::from_le_bytes(block) ^ u128::from_ne_bytes([wanted; BLOCK]);
+    let zeros = differing.wrapping_sub(ONES) & !differing & TOPS;
+    zeros.trailing_zeros() as usize / 8
 }
 
 fn check_length(length: usize, max_record: usize) -> io::Result<()> {
@@ -348,6 +409,8 @@ fn longest_prefix_at_end(seen: &[u8], needle: &[u8], fallback: &[usize], next: u
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MAX: usize = 1000;
@@ -377,6 +440,16 @@ mod tests {
         Ok((records, record))
     }
 
+    /// The plain way, over the whole: split at each first occurrence.
+    fn split_plainly<'s>(terminator: &[u8], mut rest: &'s [u8]) -> (Vec<Vec<u8>>, &'s [u8]) {
+        let mut records = Vec::new();
+        while let Some(at) = rest.windows(terminator.len()).position(|w| w == terminator) {
+            records.push(rest[..at].to_vec());
+            rest = &rest[at + terminator.len()..];
+        }
+        (records, rest)
+    }
+
     fn in_pieces(bytes: &[u8], size: usize) -> Vec<&[u8]> {
         bytes.chunks(size).collect()
     }
@@ -400,12 +473,7 @@ mod tests {
                 stream.extend_from_slice(terminator);
             }
             stream.extend_from_slice(b"rest");
-            // The plain way, over the whole: split at each first occurrence.
-            let (mut expected, mut rest) = (Vec::new(), &stream[..]);
-            while let Some(at) = rest.windows(terminator.len()).position(|w| w == terminator) {
-                expected.push(rest[..at].to_vec());
-                rest = &rest[at + terminator.len()..];
-            }
+            let (expected, rest) = split_plainly(terminator, &stream);
             for size in 1..=stream.len() {
                 let (records, left) = decode(
                     Terminator::Bytes(terminator.to_vec()),
@@ -416,6 +484,73 @@ mod tests {
                 assert_eq!(left, rest, "{terminator:?} in pieces of {size}");
             }
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Two letters make terminators that overlap with themselves and streams that are full of their
+        /// beginnings; the dots between are passed over in blocks.
+        #[test]
+        fn any_terminator_is_found_where_a_plain_search_finds_it(
+            terminator in prop::collection::vec(prop::sample::select(b"ab".to_vec()), 1..8),
+            parts in prop::collection::vec(("[ab]{0,20}", 0..50usize), 0..12),
+            dots in any::<bool>(),
+            cuts in prop::collection::vec(1..60usize, 1..8),
+        ) {
+            let mut stream = Vec::new();
+            for (letters, count) in parts {
+                stream.extend(letters.bytes());
+                stream.extend(vec![b'.'; if dots { count } else { 0 }]);
+            }
+            let (mut pieces, mut left) = (Vec::new(), &stream[..]);
+            for cut in cuts.into_iter().cycle() {
+                let (piece, behind) = left.split_at(cut.min(left.len()));
+                pieces.push(piece);
+                left = behind;
+                if left.is_empty() {
+                    break;
+                }
+            }
+            let (expected, rest) = split_plainly(&terminator, &stream);
+            let (records, unfinished) =
+                decode(Terminator::Bytes(terminator.clone()), &pieces).unwrap();
+            prop_assert_eq!(records, expected);
+            // The beginning of a terminator is still held back.
+            let held = rest.strip_prefix(&unfinished[..]);
+            prop_assert!(held.is_some_and(|held| terminator.starts_with(held)), "{rest:?}");
+        }
+
+        /// Neighbours that differ in one bit, or by one, are what the sums over a whole block could
+        /// mistake for the byte itself.
+        #[test]
+        fn a_byte_is_found_where_it_first_is(
+            wanted in any::<u8>(),
+            changes in prop::collection::vec(prop::sample::select(vec![0, 1, 0x80, 0xff]), 0..80),
+            start in 0..80usize,
+        ) {
+            let mut input: Vec<u8> = changes.iter().map(|change| wanted ^ change).collect();
+            for byte in input.iter_mut().take(start) {
+                *byte = if *byte == wanted { wanted.wrapping_add(1) } else { *byte };
+            }
+            let plainly = input.iter().position(|&byte| byte == wanted);
+            prop_assert_eq!(find(wanted, &input), plainly.unwrap_or(input.len()));
+        }
+    }
+
+    /// Each byte goes with the beginning of the terminator and nearly completes it. Looked at again from
+    /// the next byte on, this would be 30,000 million comparisons, and hours.
+    #[test]
+    fn a_terminator_that_is_nearly_there_all_the_time_takes_no_longer_for_its_length() {
+        let mut terminator = vec![b'a'; 30_000];
+        terminator.push(b'b');
+        let stream = vec![b'a'; 1_000_000];
+        let mut decoder = Decoder::new(Terminator::Bytes(terminator), MAX).unwrap();
+        let data = stream.len() - 30_000;
+        assert_eq!(decoder.step(&stream, MAX).unwrap(), Step::Data(data));
+        let rest = &stream[data..];
+        assert_eq!(decoder.step(rest, MAX).unwrap(), Step::Framing(rest.len()));
+        assert_eq!(decoder.step(b"b", MAX).unwrap(), Step::Record(1));
     }
 
     #[test]
