@@ -4,6 +4,7 @@
 
 mod datagrams;
 mod foreign;
+mod scratch;
 mod stream;
 
 use std::fmt;
@@ -264,6 +265,7 @@ impl Context<'_> {
     /// Whether input is being read: not paused, and not held by the flow control. For layers that hold
     /// input back and hand it out piece by piece.
     #[must_use]
+    #[inline]
     pub fn is_reading(&self) -> bool {
         let readiness = self.core.slots.slot(self.id).readiness;
         readiness.has(Flag::WantRead) && !readiness.has(Flag::Held)

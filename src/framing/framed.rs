@@ -318,8 +318,18 @@ impl<H: Handler> Framed<H> {
         self.input.capacity() + self.framing.record.capacity()
     }
 
+    /// Hands out what is in `input`, and keeps what is left of it.
+    fn hand_out(&mut self, cx: &mut Context<'_>, mut input: &[u8]) -> io::Result<()> {
+        let result = self.hand_out_records(cx, &mut input);
+        // Kept also if a callback failed: the connection may outlive that, and misses nothing.
+        if !self.framing.malformed {
+            self.input = input.to_vec();
+        }
+        result
+    }
+
     /// Hands out what is in `input`, and takes off it what was used up.
-    fn hand_out(&mut self, cx: &mut Context<'_>, input: &mut &[u8]) -> io::Result<()> {
+    fn hand_out_records(&mut self, cx: &mut Context<'_>, input: &mut &[u8]) -> io::Result<()> {
         let Framed {
             handler,
             framing,
@@ -327,9 +337,9 @@ impl<H: Handler> Framed<H> {
             ..
         } = self;
         let mut records = 0;
-        // Looked at after each call: a handler may close, pause, or be held by what it has sent.
-        while records < *records_per_turn && cx.is_reading() && !cx.is_closing() && !framing.closing
-        {
+        // Looked at after each call: a handler may close, which ends the reading as well, pause, or be
+        // held by what it has sent.
+        while records < *records_per_turn && cx.is_reading() && !framing.closing {
             match framing.step(input)? {
                 Step::NeedMore => break,
                 Step::Data(count) => {
@@ -387,7 +397,7 @@ impl Framing {
 
     /// What `collect_incoming` does by default.
     fn gather(&mut self, piece: &[u8]) -> io::Result<()> {
-        if piece.len() > self.max_record.saturating_sub(self.record.len()) {
+        if self.record.len() + piece.len() > self.max_record {
             self.malformed = true;
             return Err(too_long(self.max_record));
         }
@@ -428,20 +438,16 @@ impl<H: Handler> Dispatcher for Framed<H> {
             cx.pause_reading();
             return Ok(());
         }
-        let mut chunk = [0; READ_BYTES];
-        let held = std::mem::take(&mut self.input);
-        let mut rest = if held.is_empty() && !self.framing.decoder.is_complete() {
-            let count = cx.recv(&mut chunk)?;
-            &chunk[..count]
+        let result = if self.input.is_empty() && !self.framing.decoder.is_complete() {
+            cx.with_scratch(READ_BYTES, |cx, scratch| {
+                let count = cx.recv(scratch)?;
+                self.hand_out(cx, &scratch[..count])
+            })
         } else {
-            &held[..]
+            let held = std::mem::take(&mut self.input);
+            self.hand_out(cx, &held)
         };
-        let result = self.hand_out(cx, &mut rest);
-        // Kept also if a callback failed: the connection may outlive that, and misses nothing. With
-        // nothing left an idle connection holds no buffer.
-        if !self.framing.malformed {
-            self.input = rest.to_vec();
-        }
+        // With nothing left an idle connection holds no buffer.
         if self.framing.record.is_empty() {
             self.framing.record = Vec::new();
         }
