@@ -408,6 +408,108 @@ fn a_terminator_set_in_found_terminator_holds_from_the_very_next_byte() {
     }
 }
 
+/// What had come of the old end is input like any other under the new one. asynchat keeps it in its
+/// buffer; here it was dropped, and the bytes were lost.
+#[test]
+fn a_terminator_changed_in_the_middle_of_a_record_loses_no_byte() {
+    let bytes = |end: &[u8]| Terminator::Bytes(end.to_vec());
+    // What comes before the change, what after it, the records, and what is left unfinished.
+    type Case = (
+        Terminator,
+        &'static [u8],
+        Vec<Terminator>,
+        &'static [u8],
+        Vec<&'static [u8]>,
+        &'static [u8],
+    );
+    #[rustfmt::skip]
+    let cases: Vec<Case> = vec![
+        (bytes(b"\r\n\r\n"), b"abc\r\n\r", vec![bytes(b"!")], b"def!g", vec![b"abc\r\n\rdef"], b"g"),
+        (bytes(b"\r\n"), b"abc\r", vec![Terminator::Line], b"\ndef\n", vec![b"abc", b"def"], b""),
+        (Terminator::Line, b"abc\r", vec![Terminator::Line], b"def\n", vec![b"abc\rdef"], b""),
+        (Terminator::Line, b"abc\r", vec![Terminator::Length(5)], b"defgh", vec![b"abc\rdefg"], b"h"),
+        (Terminator::Line, b"abc\r", vec![Terminator::None], b"", vec![], b"abc\r"),
+        (Terminator::Line, b"abc\r", vec![bytes(b"!"), bytes(b"?")], b"d?", vec![b"abc\rd"], b""),
+        (Terminator::Netstring, b"12", vec![Terminator::Line], b"3\n", vec![b"123"], b""),
+        (Terminator::Netstring, b"5:hel", vec![Terminator::Line], b"lo\n", vec![b"hello"], b""),
+        (Terminator::Prefixed(LengthPrefix::Four), b"\0\x01", vec![Terminator::Line], b"x\n", vec![b"\0\x01x"], b""),
+    ];
+    for (old, before, changes, after, records, unfinished) in cases {
+        let what = format!("{old:?}, {before:?}, then {changes:?}, {after:?}");
+        let seen = Seen::default();
+        let (mut reactor, id, mut peer) = connection(framed(old, Recorder::new(&seen)));
+        peer.write_all(before).expect("room");
+        settle(&mut reactor);
+        assert!(seen.records().is_empty(), "{what}");
+        for terminator in changes {
+            reactor
+                .with(id, |framed, _| framed.framing().set_terminator(terminator))
+                .expect("open")
+                .expect("a good terminator");
+        }
+        peer.write_all(after).expect("room");
+        drop(peer);
+        turn_until(&mut reactor, &what, |_| seen.has_closed());
+        assert_eq!(seen.records(), records, "{what}");
+        assert_eq!(*seen.unfinished.borrow(), unfinished, "{what}");
+        assert_eq!(seen.events(), ["eof", "close"], "{what}");
+    }
+}
+
+/// Takes the pieces itself, and changes the terminator with the first of them.
+struct Collecting {
+    pieces: Rc<RefCell<Vec<u8>>>,
+    records: Rc<RefCell<Vec<Vec<u8>>>>,
+    next: Option<Terminator>,
+}
+
+impl Handler for Collecting {
+    fn collect_incoming(
+        &mut self,
+        _: &mut Context<'_>,
+        framing: &mut Framing,
+        piece: &[u8],
+    ) -> io::Result<()> {
+        self.pieces.borrow_mut().extend(piece);
+        self.next
+            .take()
+            .map_or(Ok(()), |terminator| framing.set_terminator(terminator))
+    }
+
+    fn found_terminator(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &mut Framing,
+        record: &[u8],
+    ) -> io::Result<()> {
+        assert!(record.is_empty(), "the handler has taken the pieces");
+        let record = self.pieces.take();
+        self.records.borrow_mut().push(record);
+        Ok(())
+    }
+}
+
+/// Of `ababa` the first two are data under `ababc`, and the other three may still be its beginning.
+#[test]
+fn a_terminator_changed_with_a_piece_loses_no_byte_that_was_held_back() {
+    let (pieces, records) = (Rc::default(), Rc::default());
+    let collecting = Collecting {
+        pieces: Rc::clone(&pieces),
+        records: Rc::clone(&records),
+        next: Some(Terminator::Bytes(b"!".to_vec())),
+    };
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, mut peer) = unix_pair();
+    let framed = Framed::new(Terminator::Bytes(b"ababc".to_vec()), collecting).expect("it ends");
+    reactor.add(ours, framed).expect("a stream");
+    for piece in [&b"abab"[..], b"a", b"x!"] {
+        peer.write_all(piece).expect("room");
+        settle(&mut reactor);
+    }
+    assert_eq!(*records.borrow(), [b"ababax"]);
+    assert!(pieces.borrow().is_empty());
+}
+
 #[test]
 fn terminators_that_end_nothing_or_too_late_are_refused() {
     for terminator in [

@@ -102,8 +102,8 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// Changes what ends the record that begins with the next byte. A half-matched terminator is
-    /// forgotten; its bytes were looked at as the end of the record before.
+    /// Changes what ends records. Whoever calls this sees to it that what is [held](Decoder::held) comes
+    /// as input again: from now on it is forgotten.
     pub(super) fn set(&mut self, terminator: Terminator, max_record: usize) -> io::Result<()> {
         match &terminator {
             Terminator::Bytes(bytes) if bytes.is_empty() => {
@@ -133,6 +133,21 @@ impl Decoder {
         match (&self.terminator, self.progress) {
             (Terminator::Length(_), Progress::Body(left)) => Terminator::Length(left),
             (terminator, _) => terminator.clone(),
+        }
+    }
+
+    /// Input that was used up and may turn out to be data: a terminator or a length that is half there.
+    pub(super) fn held(&self) -> Vec<u8> {
+        match (&self.terminator, self.progress) {
+            (_, Progress::Matched(matched)) => self.given_back(matched).to_vec(),
+            (Terminator::Prefixed(_), Progress::Length { value, seen }) => {
+                let bytes = value.to_be_bytes();
+                bytes[bytes.len() - seen..].to_vec()
+            }
+            (_, Progress::Length { value, .. }) => value.to_string().into_bytes(),
+            (_, Progress::Open | Progress::Ended(_) | Progress::Body(_) | Progress::Comma) => {
+                Vec::new()
+            }
         }
     }
 

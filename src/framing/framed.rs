@@ -105,6 +105,8 @@ pub struct Framing {
     producers: Producers,
     /// What the default `collect_incoming` has gathered of the current record.
     record: Vec<u8>,
+    /// Input that the decoder held when the terminator was changed, to be looked at again.
+    again: Vec<u8>,
     /// Bytes of the current record so far, gathered or not.
     length: usize,
     /// Records found since input was last used up: only lengths of zero make more than one.
@@ -116,13 +118,20 @@ pub struct Framing {
 }
 
 impl Framing {
-    /// Changes what ends the record that begins with the next byte.
+    /// Changes what ends records, from the next byte on.
+    ///
+    /// In the middle of a record what has been gathered of it stays. Bytes that were held back because
+    /// the old terminator may begin with them, or that were half of an old length, are looked at again
+    /// under the new one, as in asynchat: with the next input, before it.
     ///
     /// # Errors
     ///
     /// `InvalidInput` for empty [`Terminator::Bytes`] and for a [`Terminator::Length`] over the maximum.
     pub fn set_terminator(&mut self, terminator: Terminator) -> io::Result<()> {
-        self.decoder.set(terminator, self.max_record)
+        let held = self.decoder.held();
+        self.decoder.set(terminator, self.max_record)?;
+        self.again.extend(held);
+        Ok(())
     }
 
     /// What ends the current record; a [`Terminator::Length`] shows what is still to come.
@@ -267,6 +276,7 @@ impl<H: Handler> Framed<H> {
             max_record: MAX_RECORD,
             producers: Producers::default(),
             record: Vec::new(),
+            again: Vec::new(),
             length: 0,
             records_without_input: 0,
             closing: false,
@@ -315,15 +325,23 @@ impl<H: Handler> Framed<H> {
     #[doc(hidden)]
     #[must_use]
     pub fn input_memory(&self) -> usize {
-        self.input.capacity() + self.framing.record.capacity()
+        self.input.capacity() + self.framing.record.capacity() + self.framing.again.capacity()
     }
 
     /// Hands out what is in `input`, and keeps what is left of it.
-    fn hand_out(&mut self, cx: &mut Context<'_>, mut input: &[u8]) -> io::Result<()> {
-        let result = self.hand_out_records(cx, &mut input);
+    fn hand_out(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<()> {
+        let again = std::mem::take(&mut self.framing.again);
+        let joined;
+        let mut rest = if again.is_empty() {
+            input
+        } else {
+            joined = [&again, input].concat();
+            &joined
+        };
+        let result = self.hand_out_records(cx, &mut rest);
         // Kept also if a callback failed: the connection may outlive that, and misses nothing.
         if !self.framing.malformed {
-            self.input = input.to_vec();
+            self.input = rest.to_vec();
         }
         result
     }
@@ -347,8 +365,11 @@ impl<H: Handler> Framed<H> {
                     framing.take(handler, cx, piece)?;
                 }
                 Step::GiveBack(count) => {
-                    let piece = framing.decoder.given_back(count).to_vec();
-                    framing.take(handler, cx, &piece)?;
+                    framing.take_back(handler, cx, count)?;
+                    if !framing.again.is_empty() {
+                        // The handler has changed the terminator, and this comes before the rest.
+                        break;
+                    }
                 }
                 Step::Framing(count) => {
                     framing.use_up(input, count);
@@ -393,6 +414,18 @@ impl Framing {
             return Err(too_long(self.max_record));
         }
         handler.collect_incoming(cx, self, piece)
+    }
+
+    /// Hands what had matched of the terminator to the handler, as data. (Out of line: it is rare.)
+    #[cold]
+    fn take_back<H: Handler>(
+        &mut self,
+        handler: &mut H,
+        cx: &mut Context<'_>,
+        count: usize,
+    ) -> io::Result<()> {
+        let piece = self.decoder.given_back(count).to_vec();
+        self.take(handler, cx, &piece)
     }
 
     /// What `collect_incoming` does by default.
