@@ -107,8 +107,10 @@ impl Builder {
     /// feeds a connection with anything at all queued is not read, until it is less than half. Default:
     /// no limit.
     ///
-    /// Looked at once a turn: what one turn's callbacks send comes on top. It closes nobody; those who
-    /// take nothing end by the [stall timeout](Builder::stall_timeout).
+    /// Looked at once a turn: what one turn's callbacks send comes on top. What was pushed and waits
+    /// behind a [producer](crate::framing::Framing::push_producer) is not counted, only what has come
+    /// into an outbox. It closes nobody; those who take nothing end by the
+    /// [stall timeout](Builder::stall_timeout).
     pub fn max_queued(&mut self, bytes: usize) -> &mut Self {
         self.max_queued = Some(bytes);
         self
