@@ -231,9 +231,9 @@ impl Socket {
     ///
     /// Interest lives in the slot: asking the kernel to change it back and forth would be a system call
     /// each time. Room is asked for from the start only where something waits for it, a connection
-    /// attempt or a source that is only written; a stream asks once, when its first write finds none
-    /// (see [`Socket::watch_room`]). Most never do, and are spared an event when they are added and, on
-    /// Unix sockets, one for every message that their peer reads.
+    /// attempt or a source that is only written; a stream or datagram socket asks once, when its first
+    /// write finds none (see [`Socket::watch_room`]). Most never do, and are spared an event when they
+    /// are added and, on datagram and Unix sockets, one for every message that has left the kernel.
     ///
     /// Urgent data is asked for on every stream that may carry some, because an urgent byte cuts the
     /// reads around it short, and a short read must not then be taken for "drained".
@@ -253,12 +253,14 @@ impl Socket {
                 };
                 SourceFd(&socket.as_raw_fd()).register(registry, token, interest)
             }
+            Io::Udp(socket) => {
+                SourceFd(&socket.as_raw_fd()).register(registry, token, Interest::READABLE)
+            }
+            Io::UnixDatagram(socket) => {
+                SourceFd(&socket.as_raw_fd()).register(registry, token, Interest::READABLE)
+            }
             Io::TcpListener(listener) => listener.register(registry, token, Interest::READABLE),
             Io::UnixListener(listener) => listener.register(registry, token, Interest::READABLE),
-            Io::Udp(socket) => SourceFd(&socket.as_raw_fd()).register(registry, token, both),
-            Io::UnixDatagram(socket) => {
-                SourceFd(&socket.as_raw_fd()).register(registry, token, both)
-            }
             Io::PipeReader(pipe) => pipe.register(registry, token, Interest::READABLE),
             Io::PipeWriter(pipe) => pipe.register(registry, token, Interest::WRITABLE),
             Io::Foreign(source) => source.register(registry, token, both),
@@ -271,12 +273,17 @@ impl Socket {
     /// Asks for the events that say that there is room again. The kernel looks at once, so room that
     /// came between the failed write and this call is reported.
     pub(crate) fn watch_room(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
         match &mut self.io {
             Io::Stream(socket) => SourceFd(&socket.as_raw_fd()).reregister(
                 registry,
                 token,
                 stream_interest() | Interest::WRITABLE,
             ),
+            Io::Udp(socket) => SourceFd(&socket.as_raw_fd()).reregister(registry, token, both),
+            Io::UnixDatagram(socket) => {
+                SourceFd(&socket.as_raw_fd()).reregister(registry, token, both)
+            }
             // All others have been asking from the start.
             _ => Ok(()),
         }

@@ -15,8 +15,9 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if the socket's buffer is full, in which case the datagram was not sent; otherwise
-    /// what the kernel says. `Unsupported` if this is no UDP socket.
+    /// `WouldBlock` if the socket's buffer is full, in which case the datagram was not sent; whoever has
+    /// called [`start_writing`](Context::start_writing) gets `handle_write` when there is room again.
+    /// Otherwise what the kernel says. `Unsupported` if this is no UDP socket.
     pub fn send_to(&mut self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
         let sent = match &self.core.slots.slot(self.id).socket.io {
             Io::Udp(socket) => socket.send_to(bytes, to),
@@ -49,6 +50,10 @@ impl Context<'_> {
             Err(error) => {
                 if is_would_block(&error) {
                     slot.readiness.cant_write();
+                    if !slot.readiness.has(Flag::WatchesRoom) {
+                        self.core.poller.watch_room(&mut slot.socket, self.id)?;
+                        slot.readiness.set(Flag::WatchesRoom);
+                    }
                 }
                 Err(error)
             }
