@@ -184,12 +184,6 @@ impl Full {
             let added = reactor.add(socket, receiver);
             added.expect("a socket can be added");
         }
-        // A datagram socket's first event is that there is room to send.
-        let mut before = u64::MAX;
-        while before != reactor.counters().events {
-            before = reactor.counters().events;
-            look(&mut reactor);
-        }
         Full { reactor, seen }
     }
 }

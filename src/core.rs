@@ -58,9 +58,10 @@ pub(crate) struct Core {
     pub(crate) stop: bool,
     /// Nothing may be added any more: the reactor is shutting down.
     pub(crate) refusing: bool,
-    /// Where datagrams land first, so that a cut one can be told. Empty until one is received.
+    /// A buffer that is lent for one read at a time: to framing, and for datagrams, so that a cut one
+    /// can be told. Empty until it is first needed.
     pub(crate) scratch: Vec<u8>,
-    /// Whether the last one was cut.
+    /// Whether the last datagram was cut.
     pub(crate) truncated: bool,
 }
 

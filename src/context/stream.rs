@@ -148,7 +148,7 @@ impl Context<'_> {
             self.pause_reading();
             return Ok(0);
         }
-        self.recv(&mut [0; 16 * 1024])
+        self.with_scratch(16 * 1024, |cx, buffer| cx.recv(buffer))
     }
 
     /// Sends `bytes`, all or none. Calls nothing: they are copied to the outbox, which is written once
