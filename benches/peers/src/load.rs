@@ -7,15 +7,17 @@
 //! so that in time all connections take part. That is a server's everyday life, many connected and
 //! few talking. *Open loop:* `--rate` messages a second go out by the clock, and latency counts
 //! from the moment that a message was due, not from when it could be sent: a server that stalls
-//! can't hide what it kept waiting.
+//! can't hide what it kept waiting. *Arrivals:* with `--arrive` the connections themselves are the
+//! load, see [`arrivals`].
 //!
 //! Of the server (`--pid`) it reads the processor time that the kernel's scheduler counted, before
 //! and after the messages, and its memory before the first connection and after each has had one
 //! message (a connection that never spoke is not what is met in practice). Result: one line of
 //! `key=value` on standard output.
 //!
-//! Reading order: [`options`], [`traffic`], [`observe`].
+//! Reading order: [`options`], [`traffic`], [`arrivals`], [`observe`].
 
+pub mod arrivals;
 pub mod observe;
 pub mod options;
 pub mod traffic;
@@ -24,8 +26,9 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use crate::cli::Result;
+use arrivals::Arrivals;
 use observe::{Cpu, Process};
-use options::{Options, Pace};
+use options::{Meeting, Options, Pace, Work};
 use traffic::Traffic;
 
 /// Messages on their way while warming up, whatever is measured afterwards.
@@ -42,12 +45,32 @@ const IDLE_LIMIT: Duration = Duration::from_secs(5);
 pub fn main() -> Result<()> {
     let options = Options::from_args()?;
     let server = options.pid.map(Process::new);
-    let rss_before = server.as_ref().map(Process::rss_kib).transpose()?;
+    let mut line = Line::default();
+    line.add("connections", options.connections);
+    line.add("size", options.size);
+    match options.work {
+        Work::Messages { count, pace } => {
+            exchange(&options, count, pace, server.as_ref(), &mut line)?;
+        }
+        Work::Arrivals(meeting) => arrive(&options, meeting, server.as_ref(), &mut line)?,
+    }
+    println!("{}", line.0);
+    Ok(())
+}
 
+/// All connections first, then the messages.
+fn exchange(
+    options: &Options,
+    messages: u64,
+    pace: Pace,
+    server: Option<&Process>,
+    line: &mut Line,
+) -> Result<()> {
+    let rss_before = server.map(Process::rss_kib).transpose()?;
     let connecting = Instant::now();
-    let mut traffic = Traffic::connect(&options)?;
+    let mut traffic = Traffic::connect(options)?;
     let connect_seconds = connecting.elapsed().as_secs_f64();
-    if let Some(server) = &server {
+    if let Some(server) = server {
         // A server may look at a new connection once more or once less, depending on whether its
         // first message is there already. Let all of them find none, so that every run is alike.
         server.wait_until_idle(IDLE_LIMIT)?;
@@ -60,28 +83,22 @@ pub fn main() -> Result<()> {
         Pace::Closed { in_flight: at_once },
         &mut progress("warming up"),
     )?;
-    let rss_after = server.as_ref().map(Process::rss_kib).transpose()?;
+    let rss_after = server.map(Process::rss_kib).transpose()?;
     traffic.forget_latencies();
 
-    let cpu_before = server.as_ref().map(Process::cpu).transpose()?;
+    let cpu_before = server.map(Process::cpu).transpose()?;
     let start = Instant::now();
-    traffic.run(options.messages, options.pace, &mut progress("messages"))?;
+    traffic.run(messages, pace, &mut progress("messages"))?;
     let seconds = start.elapsed().as_secs_f64();
-    let cpu_after = server.as_ref().map(Process::cpu).transpose()?;
+    let cpu_after = server.map(Process::cpu).transpose()?;
 
-    let mut line = Line::default();
-    line.add("connections", options.connections);
-    match options.pace {
+    match pace {
         Pace::Closed { in_flight } => line.add("in_flight", in_flight),
         Pace::Open { rate } => line.add("rate", rate),
     }
-    line.add("size", options.size);
-    line.add("messages", options.messages);
+    line.add("messages", messages);
     line.add("seconds", format!("{seconds:.4}"));
-    line.add(
-        "per_second",
-        format!("{:.0}", options.messages as f64 / seconds),
-    );
+    line.add("per_second", format!("{:.0}", messages as f64 / seconds));
     let latency = traffic.latency_ns();
     for (key, quantile) in [
         ("p50_us", 0.5),
@@ -107,7 +124,7 @@ pub fn main() -> Result<()> {
         } = after.since(before);
         line.add(
             "server_us_per_message",
-            format!("{:.3}", run_ns as f64 / 1e3 / options.messages as f64),
+            format!("{:.3}", run_ns as f64 / 1e3 / messages as f64),
         );
         line.add("server_user_ms", user_ms);
         line.add("server_system_ms", system_ms);
@@ -118,7 +135,39 @@ pub fn main() -> Result<()> {
         let per_connection = (after as f64 - before as f64) / options.connections as f64;
         line.add("kib_per_connection", format!("{per_connection:.3}"));
     }
-    println!("{}", line.0);
+    Ok(())
+}
+
+/// All connections at once, and one message on each.
+fn arrive(
+    options: &Options,
+    meeting: Meeting,
+    server: Option<&Process>,
+    line: &mut Line,
+) -> Result<()> {
+    let mut arrivals = Arrivals::prepare(options)?;
+    let cpu_before = server.map(Process::cpu).transpose()?;
+    let outcome = match (meeting, server) {
+        (Meeting::Stopped, Some(server)) => arrivals.run_from_queue(server)?,
+        _ => arrivals.run()?,
+    };
+    line.add("seconds", format!("{:.4}", outcome.elapsed.as_secs_f64()));
+    let answered = options.connections - outcome.lost;
+    let per_second = answered as f64 / outcome.elapsed.as_secs_f64();
+    line.add("per_second", format!("{per_second:.0}"));
+    line.add(
+        "slowest_ms",
+        format!("{:.1}", outcome.slowest.as_secs_f64() * 1e3),
+    );
+    line.add("delayed", outcome.delayed);
+    line.add("lost", outcome.lost);
+    if let (Some(server), Some(before)) = (server, cpu_before) {
+        // A thread that runs is counted up to its last switch: let it come to rest first.
+        server.wait_until_idle(IDLE_LIMIT)?;
+        let spent = server.cpu()?.since(before);
+        let us = spent.run_ns as f64 / 1e3 / options.connections as f64;
+        line.add("server_us_per_connection", format!("{us:.3}"));
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The crate's own words with the kernel: epoll, and three socket calls that std does not offer.
+//! The crate's own words with the kernel: epoll, and the socket calls that std does not offer.
 //!
 //! This is the only file with `unsafe` in it. Each block is one system call on descriptors that
 //! stay owned by a Rust value throughout, and on memory that outlives the call. Only the raw-epoll
@@ -198,27 +198,62 @@ pub fn deepen_backlog(listener: &TcpListener, backlog: i32) -> io::Result<()> {
 /// The kernel's, from making, binding or connecting the socket.
 pub fn connect_from(source: Ipv4Addr, target: SocketAddrV4) -> io::Result<TcpStream> {
     let socket = tcp_socket(0)?;
-    let late: c_int = 1;
-    let length = size_of::<c_int>() as libc::socklen_t;
-    // The port is chosen at connect, when the target is known; otherwise bind looks for one that is
-    // free towards everybody. SAFETY: `late` is an int of `length` bytes that is only read.
-    check(unsafe {
-        let value = (&raw const late).cast::<c_void>();
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            value,
-            length,
-        )
-    })?;
-    let (from, length) = raw_address(SocketAddrV4::new(source, 0));
-    // SAFETY: the address is initialised, outlives the call and is only read.
-    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const from).cast(), length) })?;
-    let (to, length) = raw_address(target);
-    // SAFETY: as above.
-    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const to).cast(), length) })?;
+    bind_without_port(&socket, source)?;
+    connect(&socket, target)?;
     Ok(TcpStream::from(socket))
+}
+
+/// A socket that is ready to be connected by [`connect_at_once`] with nothing left to do before:
+/// non-blocking, without delay, from a source as with [`connect_from`].
+///
+/// Closing it resets the connection, which leaves no port at rest: whoever makes ten thousand
+/// connections a second would run out of them, and slow the search for a free one long before.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn prepare(source: Ipv4Addr) -> io::Result<TcpStream> {
+    let socket = tcp_socket(libc::SOCK_NONBLOCK)?;
+    bind_without_port(&socket, source)?;
+    let reset = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_LINGER, &reset)?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Starts to connect a socket of [`prepare`]; whether it worked shows at the first write or read.
+///
+/// # Errors
+///
+/// The kernel's.
+#[inline]
+pub fn connect_at_once(stream: &TcpStream, target: SocketAddrV4) -> io::Result<()> {
+    match connect(stream, target) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// How many segments of a connection had to be sent again, its first one included.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn retransmitted(stream: &TcpStream) -> io::Result<u32> {
+    // SAFETY: `tcp_info` is made of plain numbers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which is what `info` has.
+    check(unsafe {
+        let value = (&raw mut info).cast::<c_void>();
+        let fd = stream.as_raw_fd();
+        libc::getsockopt(fd, libc::SOL_TCP, libc::TCP_INFO, value, &mut length)
+    })?;
+    Ok(info.tcpi_total_retrans)
 }
 
 /// Starts to connect and comes back at once; whether it worked shows at the first read.
@@ -233,15 +268,36 @@ pub fn start_connect(target: SocketAddr) -> io::Result<TcpStream> {
             "this peer connects over IPv4 only",
         ));
     };
-    let socket = tcp_socket(libc::SOCK_NONBLOCK)?;
+    let stream = TcpStream::from(tcp_socket(libc::SOCK_NONBLOCK)?);
+    connect_at_once(&stream, target)?;
+    Ok(stream)
+}
+
+fn connect(socket: impl AsFd, target: SocketAddrV4) -> io::Result<()> {
     let (to, length) = raw_address(target);
+    let fd = socket.as_fd().as_raw_fd();
     // SAFETY: the address is initialised, outlives the call and is only read.
-    match check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const to).cast(), length) }) {
-        Ok(_) => {}
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(TcpStream::from(socket))
+    check(unsafe { libc::connect(fd, (&raw const to).cast(), length) })?;
+    Ok(())
+}
+
+/// Fixes a socket's source address. The port is chosen at connect, when the target is known;
+/// otherwise bind looks for one that is free towards everybody.
+fn bind_without_port(socket: &OwnedFd, source: Ipv4Addr) -> io::Result<()> {
+    let late: c_int = 1;
+    set_option(socket, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, &late)?;
+    let (from, length) = raw_address(SocketAddrV4::new(source, 0));
+    // SAFETY: the address is initialised, outlives the call and is only read.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const from).cast(), length) })?;
+    Ok(())
+}
+
+fn set_option<T>(socket: &OwnedFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    let value = (&raw const *value).cast::<c_void>();
+    // SAFETY: `value` points to `length` bytes that are only read.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, length) })?;
+    Ok(())
 }
 
 fn tcp_socket(flags: c_int) -> io::Result<OwnedFd> {
@@ -280,6 +336,52 @@ fn raw_address(address: SocketAddrV4) -> (libc::sockaddr_in, libc::socklen_t) {
         sin_zero: [0; 8],
     };
     (raw, size_of::<libc::sockaddr_in>() as libc::socklen_t)
+}
+
+/// The processor time that this process has had so far, all threads, in nanoseconds.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn processor_time_ns() -> io::Result<u64> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel fills in `time`, which outlives the call.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) })?;
+    Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// Holds a process until [`resume`].
+///
+/// # Errors
+///
+/// A process that is gone or somebody else's.
+pub fn suspend(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGSTOP)
+}
+
+/// Lets a process go on.
+///
+/// # Errors
+///
+/// As [`suspend`].
+pub fn resume(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGCONT)
+}
+
+fn signal(pid: u32, signal: c_int) -> io::Result<()> {
+    let Ok(pid) = libc::pid_t::try_from(pid) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    if pid == 0 {
+        // To the kernel that is the caller's whole group.
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: no pointer goes in.
+    check(unsafe { libc::kill(pid, signal) })?;
+    Ok(())
 }
 
 /// Raises the soft limit on descriptors to the hard one.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use crate::cli::{Doing, Error, Result};
+use crate::sys;
 
 /// The kernel counts user and system time in hundredths of a second on every Linux that is met.
 const MS_PER_TICK: u64 = 10;
@@ -20,6 +21,19 @@ const QUIET: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
+}
+
+/// A process that is held, and goes on when this is dropped: no error on the way leaves it stopped.
+#[derive(Debug)]
+pub struct Suspended {
+    pid: u32,
+}
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        // It can only have ended.
+        let _ = sys::resume(self.pid);
+    }
 }
 
 /// Processor time since a process started, or between two looks.
@@ -50,6 +64,16 @@ impl Process {
     #[must_use]
     pub fn new(pid: u32) -> Self {
         Process { pid }
+    }
+
+    /// Holds it until the guard goes.
+    ///
+    /// # Errors
+    ///
+    /// A process that is gone or somebody else's.
+    pub fn suspend(&self) -> Result<Suspended> {
+        sys::suspend(self.pid).doing(format!("--pid {}: stopping it", self.pid))?;
+        Ok(Suspended { pid: self.pid })
     }
 
     /// Its processor time so far.

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::str::FromStr;
 
 use crate::cli::{self, Error, Result};
 use crate::serve;
 
-const FLAGS: &str =
-    "--connect ADDR, --connections N, --in-flight K, --size B, --messages M, --rate R and --pid P";
+const FLAGS: &str = "--connect ADDR, --connections N, --in-flight K, --size B, --messages M, --rate R, --arrive running|stopped and --pid P";
 
 /// The largest message: more would only measure memory.
 const SIZE_MAX: usize = 64 << 20;
@@ -27,19 +27,52 @@ pub enum Pace {
     },
 }
 
+/// What the connections are for.
+#[derive(Debug, Clone, Copy)]
+pub enum Work {
+    /// All are made before the first message.
+    Messages {
+        /// Messages in all, after one for each connection to warm up.
+        count: u64,
+        /// Closed or open loop.
+        pace: Pace,
+    },
+    /// All are begun at once, and each carries one message as soon as it stands.
+    Arrivals(Meeting),
+}
+
+/// What the server does while connections arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meeting {
+    /// It runs, and takes them as they come.
+    Running,
+    /// It is stopped, so that all of them are in its queue when it goes on.
+    Stopped,
+}
+
+impl FromStr for Meeting {
+    type Err = ();
+
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
+        match text {
+            "running" => Ok(Meeting::Running),
+            "stopped" => Ok(Meeting::Stopped),
+            _ => Err(()),
+        }
+    }
+}
+
 /// What to do to which server.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// The server.
     pub connect: SocketAddr,
-    /// Connections, all made before the first message.
+    /// Connections in all.
     pub connections: usize,
     /// Bytes in a message.
     pub size: usize,
-    /// Messages in all, after one for each connection to warm up.
-    pub messages: u64,
-    /// Closed or open loop.
-    pub pace: Pace,
+    /// What happens on them.
+    pub work: Work,
     /// The server's process, to read its time and memory.
     pub pid: Option<u32>,
 }
@@ -58,6 +91,7 @@ impl Options {
         let mut size = 64;
         let mut messages = 100_000;
         let mut rate = None;
+        let mut arrive = None;
         let mut pid = None;
         let mut parser = lexopt::Parser::from_env();
         while let Some(flag) = cli::next_flag(&mut parser)? {
@@ -68,6 +102,9 @@ impl Options {
                 "size" => size = cli::value(&mut parser, &flag, number)?,
                 "messages" => messages = cli::value(&mut parser, &flag, number)?,
                 "rate" => rate = Some(cli::value(&mut parser, &flag, number)?),
+                "arrive" => {
+                    arrive = Some(cli::value(&mut parser, &flag, "running or stopped")?);
+                }
                 "pid" => pid = Some(cli::value(&mut parser, &flag, "a process number")?),
                 _ => return Err(cli::unknown(&flag, FLAGS)),
             }
@@ -97,12 +134,23 @@ impl Options {
             Some(rate) => Pace::Open { rate },
             None => Pace::Closed { in_flight },
         };
+        let work = match arrive {
+            Some(Meeting::Stopped) if pid.is_none() => {
+                return Err(Error::Usage(
+                    "--pid is missing: which process to stop".to_owned(),
+                ));
+            }
+            Some(server) => Work::Arrivals(server),
+            None => Work::Messages {
+                count: messages,
+                pace,
+            },
+        };
         Ok(Options {
             connect,
             connections,
             size,
-            messages,
-            pace,
+            work,
             pid,
         })
     }

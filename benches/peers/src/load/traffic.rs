@@ -16,7 +16,7 @@ use crate::cli::{Doing, Error, Result};
 use crate::sys::{self, Epoll, Interest};
 
 /// Offsets into the noise: a prime, so that it does not fall in step with powers of two.
-const OFFSETS: u64 = 251;
+pub(super) const OFFSETS: u64 = 251;
 
 /// What one read takes at most.
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -64,8 +64,8 @@ impl std::fmt::Debug for Traffic {
 impl Traffic {
     /// Makes all connections, one after the other.
     ///
-    /// One at a time never fills the server's backlog; how a server takes a rush is another
-    /// experiment.
+    /// One at a time never fills the server's backlog; how a server takes them all at once is
+    /// another experiment, [`arrivals`](super::arrivals).
     ///
     /// # Errors
     ///
@@ -266,7 +266,7 @@ fn due_after(count: u64, rate: u64) -> Duration {
 }
 
 /// Bytes without a pattern, the same on every run (xorshift).
-fn noise(length: usize) -> Vec<u8> {
+pub(super) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state ^= state << 13;
