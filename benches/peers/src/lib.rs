@@ -1,14 +1,14 @@
 //! What the comparison programs share: arguments, the ring's sockets, a relay of bytes, a thin
 //! epoll.
 //!
-//! The programs in `src/bin` put slabloop beside other event loops. Each of them does one of three
-//! small jobs (pass bytes around a ring, echo, relay to an upstream) in the way that its own
-//! library wants it done; whatever is not a question of the library stands here once, so that two
-//! programs differ in the loop and in nothing else.
+//! The programs in `src/bin` put slabloop beside other event loops. Each of them does one of a few
+//! small jobs (pass bytes around a ring, echo, relay to an upstream, keep timers) in the way that
+//! its own library wants it done; whatever is not a question of the library stands here once, so
+//! that two programs differ in the loop and in nothing else.
 //!
-//! Reading order: [`cli`], [`ring`], [`serve`], [`relay`], [`link`], [`http`], [`table`], [`sys`];
-//! then `src/bin/epoll_ring.rs` and its siblings; then the client, [`load`]; then the runner,
-//! [`compare`].
+//! Reading order: [`cli`], [`ring`], [`timers`], [`serve`], [`relay`], [`link`], [`http`],
+//! [`table`], [`sys`]; then `src/bin/epoll_ring.rs` and its siblings; then the client, [`load`];
+//! then the runner, [`compare`].
 
 pub mod cli;
 pub mod compare;
@@ -20,3 +20,4 @@ pub mod ring;
 pub mod serve;
 pub mod sys;
 pub mod table;
+pub mod timers;
