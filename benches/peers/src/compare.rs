@@ -10,9 +10,11 @@
 //! Rows are never left out because of what they show.
 //!
 //! Reading order: [`options`] (with the scale of a run), [`peers`], [`process`], one file per
-//! experiment ([`ring`], [`instructions`], [`echo`], [`calls`], [`latency`], [`proxy`], [`http`]),
+//! experiment ([`ring`], [`instructions`], [`timers`], [`echo`], [`calls`], [`latency`], [`arrivals`],
+//! [`proxy`], [`http`]),
 //! then [`report`], [`plot`] and [`machine`].
 
+pub mod arrivals;
 pub mod calls;
 pub mod echo;
 pub mod http;
@@ -29,6 +31,7 @@ pub mod report;
 pub mod ring;
 pub mod rounds;
 pub mod temp;
+pub mod timers;
 
 use std::time::Instant;
 
@@ -61,16 +64,25 @@ pub fn main() -> Result<()> {
         if !options.wants(experiment) {
             continue;
         }
+        let begun = Instant::now();
         let section = match experiment {
             Experiment::Instructions => instructions::measure(&options, &peers),
             Experiment::Calls => calls::measure(&options, &peers),
             Experiment::Ring => ring::measure(&options, &peers),
+            Experiment::Timers => timers::measure(&options, &peers),
             Experiment::Echo => echo::measure(&options, &peers),
             Experiment::Latency => latency::measure(&options, &peers),
+            Experiment::Arrivals => arrivals::measure(&options, &peers),
             Experiment::Proxy => proxy::measure(&options, &peers),
             Experiment::Http => http::measure(&options, &peers),
         };
         println!("{}", section.to_terminal());
+        println!(
+            "{}: {:.0} s, {:.0} s in all",
+            experiment.name(),
+            begun.elapsed().as_secs_f64(),
+            start.elapsed().as_secs_f64()
+        );
         report.add(section);
     }
     report.write(&options.out, start.elapsed())?;

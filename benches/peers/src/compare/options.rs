@@ -15,10 +15,14 @@ pub enum Experiment {
     Calls,
     /// Time per event of the ring.
     Ring,
+    /// Processor time to arm, cancel and fire a timer.
+    Timers,
     /// Processor time and memory of an echo server.
     Echo,
     /// Latency of an echo server at a fixed rate.
     Latency,
+    /// Connections that arrive at once.
+    Arrivals,
     /// Processor time of a proxy.
     Proxy,
     /// Requests per second over HTTP.
@@ -27,12 +31,14 @@ pub enum Experiment {
 
 impl Experiment {
     /// All of them.
-    pub const ALL: [Experiment; 7] = [
+    pub const ALL: [Experiment; 9] = [
         Experiment::Instructions,
         Experiment::Calls,
         Experiment::Ring,
+        Experiment::Timers,
         Experiment::Echo,
         Experiment::Latency,
+        Experiment::Arrivals,
         Experiment::Proxy,
         Experiment::Http,
     ];
@@ -44,8 +50,10 @@ impl Experiment {
             Experiment::Instructions => "instructions",
             Experiment::Calls => "calls",
             Experiment::Ring => "ring",
+            Experiment::Timers => "timers",
             Experiment::Echo => "echo",
             Experiment::Latency => "latency",
+            Experiment::Arrivals => "arrivals",
             Experiment::Proxy => "proxy",
             Experiment::Http => "http",
         }
@@ -61,6 +69,10 @@ pub struct Scale {
     pub ring_events: u64,
     /// Ring sizes at which instructions are counted.
     pub instruction_pairs: &'static [usize],
+    /// Timers armed at a time.
+    pub timers: usize,
+    /// The milliseconds within which they are due, and that a run has to wait.
+    pub timers_spread_ms: usize,
     /// Connections of the echo runs, and messages on their way.
     pub echo_connections: usize,
     /// Messages on their way in the echo runs.
@@ -71,6 +83,8 @@ pub struct Scale {
     pub calls_messages: u64,
     /// Messages per latency run.
     pub latency_messages: u64,
+    /// Connections that arrive at once.
+    pub arrivals: usize,
     /// Connections of the proxy runs.
     pub proxy_connections: usize,
     /// Messages on their way in the proxy runs.
@@ -84,13 +98,16 @@ pub struct Scale {
 /// Under two minutes: to see that all works, and roughly where one stands.
 const QUICK: Scale = Scale {
     rounds: 2,
-    ring_events: 50_000,
+    ring_events: 30_000,
     instruction_pairs: &[1_000],
+    timers: 100_000,
+    timers_spread_ms: 100,
     echo_connections: 1_000,
     echo_in_flight: 100,
-    echo_messages: 30_000,
+    echo_messages: 20_000,
     calls_messages: 2_000,
     latency_messages: 5_000,
+    arrivals: 2_000,
     proxy_connections: 100,
     proxy_in_flight: 20,
     proxy_messages: &[(64, 10_000), (64 << 10, 1_000), (1 << 20, 100)],
@@ -102,11 +119,14 @@ const FULL: Scale = Scale {
     rounds: 5,
     ring_events: 200_000,
     instruction_pairs: &[200, 1_000, 9_900],
+    timers: 1_000_000,
+    timers_spread_ms: 1_000,
     echo_connections: 10_000,
     echo_in_flight: 500,
     echo_messages: 150_000,
     calls_messages: 10_000,
     latency_messages: 40_000,
+    arrivals: 10_000,
     proxy_connections: 1_000,
     proxy_in_flight: 100,
     proxy_messages: &[(64, 50_000), (64 << 10, 5_000), (1 << 20, 500)],

@@ -47,6 +47,8 @@ const INTERPRETERS: &[&str] = &["python3", "/usr/bin/python3"];
 pub enum Job {
     /// `PEER_ring`
     Ring,
+    /// `PEER_timers`
+    Timers,
     /// `PEER_echo`
     Echo,
     /// `PEER_proxy`
@@ -56,11 +58,12 @@ pub enum Job {
 }
 
 impl Job {
-    const ALL: [Job; 4] = [Job::Ring, Job::Echo, Job::Proxy, Job::Http];
+    const ALL: [Job; 5] = [Job::Ring, Job::Timers, Job::Echo, Job::Proxy, Job::Http];
 
     fn name(self) -> &'static str {
         match self {
             Job::Ring => "ring",
+            Job::Timers => "timers",
             Job::Echo => "echo",
             Job::Proxy => "proxy",
             Job::Http => "http",
@@ -112,6 +115,13 @@ impl Peer {
     #[must_use]
     pub fn asks_everyone(&self) -> bool {
         self.name == "asyncore"
+    }
+
+    /// It looks through all its timers to add one and to cancel one, so that a million would take
+    /// it days.
+    #[must_use]
+    pub fn searches_timers(&self) -> bool {
+        self.name == "calloop"
     }
 }
 

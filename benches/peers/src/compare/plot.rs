@@ -164,12 +164,24 @@ impl Scale {
         LABEL_WIDTH + (width * (value.ln() - self.low) / (self.high - self.low)).round() as i32
     }
 
-    /// One, two and five in every decade that is shown.
+    /// One, two and five in every decade that is shown; all nine where that would be few.
     fn ticks(&self) -> Vec<f64> {
+        const FEW: usize = 4;
+        let coarse = self.multiples(&[1.0, 2.0, 5.0]);
+        if coarse.len() >= FEW {
+            return coarse;
+        }
+        self.multiples(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])
+    }
+
+    fn multiples(&self, of_decade: &[f64]) -> Vec<f64> {
         let decades =
             (self.low / 10_f64.ln()).floor() as i32..=(self.high / 10_f64.ln()).ceil() as i32;
-        let all =
-            decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|first| first * 10_f64.powi(decade)));
+        let all = decades.flat_map(|decade| {
+            of_decade
+                .iter()
+                .map(move |first| first * 10_f64.powi(decade))
+        });
         all.filter(|tick| (self.low..=self.high).contains(&tick.ln()))
             .collect()
     }

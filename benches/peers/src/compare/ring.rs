@@ -8,10 +8,10 @@ use super::report::{Section, Table, cell};
 use super::rounds::{in_turn, median, ratio};
 use crate::cli::{Error, Result};
 
-/// Tokens in every ring; the smallest ring has twice as many pairs, see `crate::ring`.
+/// Tokens in a ring that has room for them, see [`tokens`].
 pub const TOKENS: usize = 100;
 /// Small, middling, and as many as 20,000 descriptors allow.
-const PAIRS: [usize; 3] = [200, 1_000, 9_900];
+const PAIRS: [usize; 3] = [100, 1_000, 9_900];
 /// The floor of slabloop, which all are divided by.
 const BASE: &str = "raw mio";
 /// How many events fewer for a loop that asks everyone in every turn.
@@ -59,12 +59,18 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         intro: format!(
             "The same ring on the clock. Most of it is the kernel's read and write, the same for \
              all; how the time grows from left to right tells whether a loop's cost follows the \
-             sockets that are active, always {TOKENS}, or all that are registered. (The kernel's \
-             own cost grows as well, with the memory it touches: see the floor.)"
+             sockets that are active, {TOKENS} at a time ({} of {} pairs, where tokens have to \
+             stay apart), or all that are registered. (The kernel's own cost grows as well, with \
+             the memory it touches: see the floor.)",
+            tokens(PAIRS[0]),
+            PAIRS[0]
         ),
         commands: vec![format!(
-            "taskset -c 0 LOOP_ring --pairs N --tokens {TOKENS} --events {}",
-            scale.ring_events
+            "taskset -c 0 LOOP_ring --pairs N --tokens {TOKENS} --events {}   # {} tokens with \
+             {} pairs",
+            scale.ring_events,
+            tokens(PAIRS[0]),
+            PAIRS[0]
         )],
         table,
         plots: vec![Plot {
@@ -95,8 +101,13 @@ pub fn arguments(pairs: usize, events: u64) -> [String; 6] {
         flag("--pairs"),
         pairs.to_string(),
         flag("--tokens"),
-        TOKENS.to_string(),
+        tokens(pairs).to_string(),
         flag("--events"),
         events.to_string(),
     ]
+}
+
+/// As many tokens as stay apart in a ring of so many pairs: `crate::ring` says why they must.
+fn tokens(pairs: usize) -> usize {
+    TOKENS.min(pairs / 2)
 }
