@@ -10,7 +10,7 @@
 //! Rows are never left out because of what they show.
 //!
 //! Reading order: [`options`] (with the scale of a run), [`peers`], [`process`], one file per
-//! experiment ([`ring`], [`instructions`], [`timers`], [`echo`], [`calls`], [`latency`], [`arrivals`],
+//! experiment ([`ring`], [`instructions`], [`timers`], [`posts`], [`echo`], [`calls`], [`latency`], [`arrivals`],
 //! [`proxy`], [`http`]),
 //! then [`report`], [`plot`] and [`machine`].
 
@@ -25,6 +25,7 @@ pub mod nginx;
 pub mod options;
 pub mod peers;
 pub mod plot;
+pub mod posts;
 pub mod process;
 pub mod proxy;
 pub mod report;
@@ -70,6 +71,7 @@ pub fn main() -> Result<()> {
             Experiment::Calls => calls::measure(&options, &peers),
             Experiment::Ring => ring::measure(&options, &peers),
             Experiment::Timers => timers::measure(&options, &peers),
+            Experiment::Posts => posts::measure(&options, &peers),
             Experiment::Echo => echo::measure(&options, &peers),
             Experiment::Latency => latency::measure(&options, &peers),
             Experiment::Arrivals => arrivals::measure(&options, &peers),

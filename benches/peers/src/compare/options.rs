@@ -17,6 +17,8 @@ pub enum Experiment {
     Ring,
     /// Processor time to arm, cancel and fire a timer.
     Timers,
+    /// Closures from another thread.
+    Posts,
     /// Processor time and memory of an echo server.
     Echo,
     /// Latency of an echo server at a fixed rate.
@@ -31,11 +33,12 @@ pub enum Experiment {
 
 impl Experiment {
     /// All of them.
-    pub const ALL: [Experiment; 9] = [
+    pub const ALL: [Experiment; 10] = [
         Experiment::Instructions,
         Experiment::Calls,
         Experiment::Ring,
         Experiment::Timers,
+        Experiment::Posts,
         Experiment::Echo,
         Experiment::Latency,
         Experiment::Arrivals,
@@ -51,6 +54,7 @@ impl Experiment {
             Experiment::Calls => "calls",
             Experiment::Ring => "ring",
             Experiment::Timers => "timers",
+            Experiment::Posts => "posts",
             Experiment::Echo => "echo",
             Experiment::Latency => "latency",
             Experiment::Arrivals => "arrivals",
@@ -73,6 +77,8 @@ pub struct Scale {
     pub timers: usize,
     /// The milliseconds within which they are due, and that a run has to wait.
     pub timers_spread_ms: usize,
+    /// Closures posted in a run.
+    pub posts: usize,
     /// Connections of the echo runs, and messages on their way.
     pub echo_connections: usize,
     /// Messages on their way in the echo runs.
@@ -102,6 +108,7 @@ const QUICK: Scale = Scale {
     instruction_pairs: &[1_000],
     timers: 100_000,
     timers_spread_ms: 100,
+    posts: 200_000,
     echo_connections: 1_000,
     echo_in_flight: 100,
     echo_messages: 20_000,
@@ -121,6 +128,7 @@ const FULL: Scale = Scale {
     instruction_pairs: &[200, 1_000, 9_900],
     timers: 1_000_000,
     timers_spread_ms: 1_000,
+    posts: 2_000_000,
     echo_connections: 10_000,
     echo_in_flight: 500,
     echo_messages: 150_000,

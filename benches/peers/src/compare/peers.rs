@@ -49,6 +49,8 @@ pub enum Job {
     Ring,
     /// `PEER_timers`
     Timers,
+    /// `PEER_posts`
+    Posts,
     /// `PEER_echo`
     Echo,
     /// `PEER_proxy`
@@ -58,12 +60,20 @@ pub enum Job {
 }
 
 impl Job {
-    const ALL: [Job; 5] = [Job::Ring, Job::Timers, Job::Echo, Job::Proxy, Job::Http];
+    const ALL: [Job; 6] = [
+        Job::Ring,
+        Job::Timers,
+        Job::Posts,
+        Job::Echo,
+        Job::Proxy,
+        Job::Http,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Job::Ring => "ring",
             Job::Timers => "timers",
+            Job::Posts => "posts",
             Job::Echo => "echo",
             Job::Proxy => "proxy",
             Job::Http => "http",

@@ -26,6 +26,8 @@ pub enum Core {
     Server,
     /// Load generator, upstream, and whatever else it takes.
     Client,
+    /// A program of several threads: wherever there is room.
+    Any,
 }
 
 impl Core {
@@ -37,6 +39,7 @@ impl Core {
             _ if !can_pin() => &[],
             Core::Server => &["taskset", "-c", "0"],
             Core::Client => &["taskset", "-c", "1"],
+            Core::Any => &[],
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Timers: what it costs to arm, cancel and fire one among a million.
 
 use super::options::{Experiment, Options};
-use super::peers::{self, Job, Peer};
+use super::peers::{self, Job, Kind, Peer};
 use super::plot::Plot;
 use super::process::{self, Core};
 use super::report::{Section, Table, cell};
@@ -14,6 +14,8 @@ const FIGURES: [(&str, &str); 3] = [
     ("cancel", "cancel_ns"),
     ("fire", "fire_ns"),
 ];
+/// How many times fewer an interpreted loop gets, which takes some 10 µs for each.
+const PATIENCE: usize = 10;
 /// How many timers a loop gets that searches all of them for each.
 const FEW: usize = 10_000;
 /// How many of them it cancels, which takes it longest.
@@ -27,10 +29,10 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
     let peers = peers::with_job(all, Job::Timers);
     let mut notes = Vec::new();
     let runs = in_turn("timers", scale.rounds, &peers, &mut notes, |peer| {
-        let (timers, cancel) = if peer.searches_timers() {
-            (FEW, FEW_CANCELLED)
-        } else {
-            (timers, timers)
+        let (timers, cancel) = match peer.kind {
+            _ if peer.searches_timers() => (FEW, FEW_CANCELLED),
+            Kind::Python => (timers / PATIENCE, timers / PATIENCE),
+            Kind::Native => (timers, timers),
         };
         run(peer, timers, cancel, scale.timers_spread_ms)
     });
@@ -62,7 +64,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         experiment: Experiment::Timers,
         title: "Timers: processor time to arm, cancel and fire",
         intro: format!(
-            "{count} timers due at random within {} ms are armed, in memory that was not used \
+            "{count} timers (Python a tenth of that) due at random within {} ms are armed, in memory that was not used \
              before, and all cancelled, in the order of arming; then as many are armed again and, \
              once all are due, the loop is let run until the last has fired. Processor time of the \
              program divided by the number of timers. Each loop has the form of timer that its \
