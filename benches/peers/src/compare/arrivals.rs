@@ -53,6 +53,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         "server",
         "lost",
         "delayed",
+        "delayed, worst round",
         "slowest, ms",
         "connections per second",
         "µs per connection",
@@ -68,6 +69,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
             one.name,
             vec![
                 cell(worst(one, |sample| sample.lost), 0),
+                cell(median(one, |sample| sample.delayed), 0),
                 cell(worst(one, |sample| sample.delayed), 0),
                 cell(median(one, |sample| sample.slowest_ms), 0),
                 cell(median(one, |sample| sample.per_second), 0),
@@ -87,13 +89,15 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
              started; each sends 64 bytes as soon as it is connected and waits for them to come \
              back. All servers ask for a backlog of {}; this kernel's limit (`somaxconn`) is \
              {limit}. A full backlog turns newcomers away without a word, and they try again after \
-             a second: *delayed* are those that had to send anything twice, *lost* those that were \
-             refused, reset or never answered, both in the worst round; *slowest* waited longest \
-             for its answer. Connections per second are counted from the first connect to the last \
-             answer, and are as much the client's pace, who over loopback pays for both ends of \
-             the handshake. So the last two columns: {} connections queue up, each with its \
-             message, while the server is stopped, and the clock starts when it goes on. µs are \
-             the server's own processor time for accepting, reading and answering one connection.",
+             a second: *delayed* are those that had to send anything twice (a processor that \
+             somebody else has for a tenth of a second fills a backlog, too, hence the worst round \
+             beside the median); *lost*, in the worst round, are those that were refused, reset or \
+             never answered; *slowest* waited longest for its answer. Connections per second are \
+             counted from the first connect to the last answer, and are as much the client's pace, \
+             who over loopback pays for both ends of the handshake. So the last two columns: {} \
+             connections queue up, each with its message, while the server is stopped, and the \
+             clock starts when it goes on. µs are the server's own processor time for accepting, \
+             reading and answering one connection.",
             cell(Some(connections as f64), 0),
             cell(Some(f64::from(BACKLOG)), 0),
             cell(Some(queued as f64), 0),

@@ -15,6 +15,8 @@ const SIZE: usize = 64;
 /// The floor that all are divided by.
 const BASE: &str = "raw epoll";
 
+/// How many messages fewer for a loop that looks at all connections each time.
+const PATIENCE: u64 = 10;
 /// Messages of the run that has one on its way at a time.
 const ALONE: &str = "3000";
 /// The same for a loop that looks at all connections each time.
@@ -38,34 +40,37 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
     let scale = options.scale;
     let peers = peers::with_job(all, Job::Echo);
     let mut notes = Vec::new();
-    let load = [
-        "--connections".to_owned(),
-        scale.echo_connections.to_string(),
-        "--in-flight".to_owned(),
-        scale.echo_in_flight.to_string(),
-        "--size".to_owned(),
-        SIZE.to_string(),
-        "--messages".to_owned(),
-        scale.echo_messages.to_string(),
-    ];
+    let load = |messages: u64| {
+        [
+            "--connections".to_owned(),
+            scale.echo_connections.to_string(),
+            "--in-flight".to_owned(),
+            scale.echo_in_flight.to_string(),
+            "--size".to_owned(),
+            SIZE.to_string(),
+            "--messages".to_owned(),
+            messages.to_string(),
+        ]
+    };
     let connections = scale.echo_connections.to_string();
-    let arguments: Vec<_> = load.iter().map(String::as_str).collect();
     let runs = in_turn("echo", scale.rounds, &peers, &mut notes, |peer| {
         let server = start(peer, &[])?;
+        let (messages, messages_alone) = if peer.asks_everyone() {
+            (scale.echo_messages / PATIENCE, ALONE_SLOW)
+        } else {
+            (scale.echo_messages, ALONE)
+        };
+        let load = load(messages);
+        let arguments: Vec<_> = load.iter().map(String::as_str).collect();
         let figures = process::load(&server, &arguments)?;
         server.process().wait_until_idle(END_LIMIT)?;
-        let messages = if peer.asks_everyone() {
-            ALONE_SLOW
-        } else {
-            ALONE
-        };
         let alone = [
             "--connections",
             &connections,
             "--in-flight",
             "1",
             "--messages",
-            messages,
+            messages_alone,
         ];
         let alone = process::load(&server, &alone)?;
         Ok(Sample {
@@ -127,7 +132,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
             "taskset -c 0 SERVER_echo --listen 127.0.0.1:0".to_owned(),
             format!(
                 "taskset -c 1 load --connect ADDR --pid PID {}",
-                load.join(" ")
+                load(scale.echo_messages).join(" ")
             ),
         ],
         table,

@@ -124,14 +124,14 @@ const QUICK: Scale = Scale {
 /// Under twenty minutes: what goes into the documentation.
 const FULL: Scale = Scale {
     rounds: 5,
-    ring_events: 200_000,
+    ring_events: 100_000,
     instruction_pairs: &[200, 1_000, 9_900],
     timers: 1_000_000,
     timers_spread_ms: 1_000,
     posts: 2_000_000,
     echo_connections: 10_000,
     echo_in_flight: 500,
-    echo_messages: 150_000,
+    echo_messages: 100_000,
     calls_messages: 10_000,
     latency_messages: 40_000,
     arrivals: 10_000,

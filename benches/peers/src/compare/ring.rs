@@ -8,7 +8,7 @@ use super::report::{Section, Table, cell};
 use super::rounds::{in_turn, median, ratio};
 use crate::cli::{Error, Result};
 
-/// Tokens in a ring that has room for them, see [`tokens`].
+/// Tokens in a ring that has room for them: they have to stay two pairs apart.
 pub const TOKENS: usize = 100;
 /// Small, middling, and as many as 20,000 descriptors allow.
 const PAIRS: [usize; 3] = [100, 1_000, 9_900];
