@@ -175,6 +175,8 @@ impl Reactor {
         });
     }
 
+    /// Apart, so that the steps that run for each message have the registers of the turn to themselves.
+    #[inline(never)]
     fn fire_timers(&mut self) {
         let core = &mut self.core;
         core.firing.refill(|due| core.timers.collect(core.now, due));

@@ -1,14 +1,17 @@
-//! The timer queue: a binary heap of due times beside a slab of timers.
+//! The timer queue: a [heap] of due times beside a slab of timers.
 //!
-//! The heap is never searched. Cancelling a timer frees its slab entry and leaves its heap entry
-//! behind, dead; a heap entry is alive if the slab entry it points to still carries its order number.
-//! When the dead outnumber the living the heap is rebuilt, so it is never more than twice as large as
-//! it has to be (plus a constant): queues that kept their dead have eaten whole processors.
+//! The heap is never searched. Cancelling a timer frees its slab entry and leaves its due time in the
+//! heap, dead; a due time is alive if the slab entry it points to still carries its serial. When the
+//! dead outnumber the living the heap is rebuilt, so it is never more than twice as large as it has to
+//! be (plus a constant): queues that kept their dead have eaten whole processors.
+//!
+//! A timer has one due time at most. It is out of the heap while the timer waits to be fired in this
+//! turn; a periodic one then gets its next.
 //!
 //! Timers of one dispatcher are chained through the slab, so that they can die with it.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod heap;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -17,6 +20,9 @@ use slab::Slab;
 use crate::clock::Tick;
 use crate::reactor::Reactor;
 use crate::slots::AnyId;
+
+pub(crate) use heap::Due;
+use heap::Heap;
 
 /// Names a timer. Like an id it is never reissued: cancelling one that has fired, or that died with
 /// its dispatcher, does nothing.
@@ -106,9 +112,6 @@ impl TimerList {
 #[derive(Debug)]
 struct Entry {
     serial: u64,
-    /// The heap entry that is this timer's; any other is dead.
-    order: u64,
-    due: Tick,
     period: Option<Duration>,
     owner: AnyId,
     action: Action,
@@ -117,23 +120,13 @@ struct Entry {
     previous: u32,
 }
 
-/// A timer that was found due. It is looked up again before it runs: one that ran before it in the
-/// same batch may have cancelled it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Due {
-    index: u32,
-    order: u64,
-}
-
-/// Due time, then the order of setting, which breaks ties; then the slab index.
-type HeapEntry = Reverse<(Tick, u64, u32)>;
-
 /// All timers of a reactor.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     entries: Slab<Entry>,
-    heap: BinaryHeap<HeapEntry>,
-    /// Counts arms; gives each its order and each timer its serial.
+    heap: Heap,
+    /// Counts the timers. The count is a new one's serial, by which it is told from all others, and goes
+    /// after those of the same time.
     armed: u64,
     /// What it was when the turn began.
     armed_before_turn: u64,
@@ -161,12 +154,10 @@ impl Timers {
         action: Action,
     ) -> TimerId {
         self.armed += 1;
-        let (serial, order) = (self.armed, self.armed);
+        let serial = self.armed;
         let next = list.as_ref().map_or(NONE, |list| list.0);
         let entry = Entry {
             serial,
-            order,
-            due,
             period,
             owner,
             action,
@@ -181,7 +172,11 @@ impl Timers {
         if let Some(list) = list {
             list.0 = index;
         }
-        self.heap.push(Reverse((due, order, index)));
+        self.heap.push(Due {
+            at: due,
+            serial,
+            index,
+        });
         TimerId { index, serial }
     }
 
@@ -225,7 +220,7 @@ impl Timers {
         false
     }
 
-    fn remove(&mut self, index: u32, list: Option<&mut TimerList>) -> Entry {
+    fn remove(&mut self, index: u32, list: Option<&mut TimerList>) -> Action {
         let entry = self.entries.remove(index as usize);
         if entry.next != NONE {
             self.entries[entry.next as usize].previous = entry.previous;
@@ -236,7 +231,7 @@ impl Timers {
             list.0 = entry.next;
         }
         self.drop_the_dead();
-        entry
+        entry.action
     }
 
     /// Few dead ones are cheaper to skip than to sweep; this many are always tolerated.
@@ -247,14 +242,14 @@ impl Timers {
             return;
         }
         let entries = &self.entries;
-        self.heap.retain(|entry| is_alive(entries, entry));
+        self.heap.retain(|due| is_alive(entries, due));
     }
 
-    /// When the next timer is due. Dead entries at the front are dropped on the way.
+    /// When the next timer is due. Dead ones at the front are dropped on the way.
     pub(crate) fn next_due(&mut self) -> Option<Tick> {
-        while let Some(entry) = self.heap.peek() {
-            if is_alive(&self.entries, entry) {
-                return Some(entry.0.0);
+        while let Some(due) = self.heap.first() {
+            if is_alive(&self.entries, due) {
+                return Some(due.at);
             }
             self.heap.pop();
         }
@@ -264,26 +259,16 @@ impl Timers {
     /// Moves all that are due at `now`, the time of this turn, to `batch`, in order. They stay set until
     /// [`Timers::fire`].
     pub(crate) fn collect(&mut self, now: Tick, batch: &mut Vec<Due>) {
-        while let Some(&Reverse((due, order, index))) = self.heap.peek() {
-            // One set in this turn is due at its time at the earliest, so behind all older ones.
-            if due > now || due == Tick::NEVER || order > self.armed_before_turn {
-                break;
-            }
-            self.heap.pop();
-            if self
-                .entries
-                .get(index as usize)
-                .is_some_and(|entry| entry.order == order)
-            {
-                batch.push(Due { index, order });
-            }
-        }
+        let newest = self.armed_before_turn;
+        // One set in this turn is due at its time at the earliest, so behind all older ones.
+        let is_due = |due: &Due| due.at <= now && due.at != Tick::NEVER && due.serial <= newest;
+        self.heap.take_due(is_due, batch);
     }
 
     /// The owner of a collected timer that has not been cancelled since.
     pub(crate) fn owner_of_due(&self, due: Due) -> Option<AnyId> {
         let entry = self.entries.get(due.index as usize)?;
-        (entry.order == due.order).then_some(entry.owner)
+        (entry.serial == due.serial).then_some(entry.owner)
     }
 
     /// Takes a due timer out to be run. A periodic one is set for its next time first, so that what it
@@ -297,15 +282,15 @@ impl Timers {
         let entry = &mut self.entries[due.index as usize];
         let id = TimerId {
             index: due.index,
-            serial: entry.serial,
+            serial: due.serial,
         };
         let Some(period) = entry.period else {
-            return (id, self.remove(due.index, list).action);
+            return (id, self.remove(due.index, list));
         };
-        self.armed += 1;
-        entry.order = self.armed;
-        entry.due = entry.due.next_on_grid(period, now);
-        self.heap.push(Reverse((entry.due, entry.order, due.index)));
+        self.heap.push(Due {
+            at: due.at.next_on_grid(period, now),
+            ..due
+        });
         let action = match &mut entry.action {
             Action::Every(closure) => Action::Every(closure.take()),
             _ => Action::Callback,
@@ -338,8 +323,8 @@ impl Timers {
         );
         let alive = self
             .heap
-            .iter()
-            .filter(|entry| is_alive(&self.entries, entry))
+            .checked()
+            .filter(|due| is_alive(&self.entries, due))
             .count();
         assert_eq!(
             alive,
@@ -360,15 +345,18 @@ impl Timers {
     }
 }
 
-fn is_alive(entries: &Slab<Entry>, entry: &HeapEntry) -> bool {
-    let Reverse((_, order, index)) = *entry;
+fn is_alive(entries: &Slab<Entry>, due: &Due) -> bool {
     entries
-        .get(index as usize)
-        .is_some_and(|entry| entry.order == order)
+        .get(due.index as usize)
+        .is_some_and(|entry| entry.serial == due.serial)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, VecDeque};
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(nanos: u64) -> Tick {
@@ -452,6 +440,16 @@ mod tests {
     }
 
     #[test]
+    fn a_repeat_keeps_its_place_among_timers_of_the_same_time() {
+        let mut timers = Timers::default();
+        let period = Some(Duration::from_nanos(10));
+        let repeat = timers.arm(at(10), period, AnyId::NOBODY, None, Action::Callback);
+        let once = arm(&mut timers, 20);
+        assert_eq!(fire_all(&mut timers, 10), [repeat]);
+        assert_eq!(fire_all(&mut timers, 20), [repeat, once]);
+    }
+
+    #[test]
     fn never_is_never_due() {
         let mut timers = Timers::default();
         timers.arm(
@@ -466,5 +464,131 @@ mod tests {
         timers.begin_turn();
         timers.collect(Tick::NEVER, &mut batch);
         assert!(batch.is_empty());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Arm {
+            after: u64,
+            period: Option<u64>,
+        },
+        Cancel {
+            first: usize,
+            count: usize,
+        },
+        /// Time passes; then, in the turn, some are set, and one is cancelled when one has fired.
+        Turn {
+            passes: u64,
+            newcomers: Vec<u64>,
+            cancelled: Option<usize>,
+        },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        // Times are small, so that many timers have the same.
+        let step = prop_oneof![
+            60 => (0..400u64, prop::option::weighted(0.2, 0..20u64))
+                .prop_map(|(after, period)| Step::Arm { after, period }),
+            // Mostly one; now and then so many that the dead outnumber the living.
+            20 => any::<usize>().prop_map(|first| Step::Cancel { first, count: 1 }),
+            1 => (any::<usize>(), 0..400usize)
+                .prop_map(|(first, count)| Step::Cancel { first, count }),
+            8 => (0..20u64, prop::collection::vec(0..3u64, 0..4), any::<Option<usize>>())
+                .prop_map(|(passes, newcomers, cancelled)| Step::Turn {
+                    passes,
+                    newcomers,
+                    cancelled
+                }),
+        ];
+        prop::collection::vec(step, 0..1_500)
+    }
+
+    /// The queue and what it should be: all that are set, in the order in which they are due.
+    #[derive(Default)]
+    struct Compared {
+        timers: Timers,
+        model: BTreeMap<(Tick, u64), (TimerId, Option<Duration>)>,
+        now: Tick,
+    }
+
+    impl Compared {
+        fn arm(&mut self, after: u64, period: Option<u64>) {
+            let due = self.now.after(Duration::from_nanos(after));
+            let period = period.map(Duration::from_nanos);
+            let nobody = AnyId::NOBODY;
+            let id = self.timers.arm(due, period, nobody, None, Action::Callback);
+            self.model.insert((due, id.serial), (id, period));
+        }
+
+        fn cancel(&mut self, nth: usize) {
+            let nth = nth % self.model.len().max(1);
+            let Some((&key, &(id, _))) = self.model.iter().nth(nth) else {
+                return;
+            };
+            self.model.remove(&key);
+            assert!(self.timers.cancel(id, None), "it was still set");
+            assert!(!self.timers.cancel(id, None), "once is enough");
+        }
+
+        fn turn(&mut self, passes: u64, newcomers: &[u64], mut cancelled: Option<usize>) {
+            self.now = self.now.after(Duration::from_nanos(passes));
+            self.timers.begin_turn();
+            let due = self.model.range(..=(self.now, u64::MAX));
+            let mut expected: VecDeque<_> = due.map(|(&key, _)| key).collect();
+            for &after in newcomers {
+                self.arm(after, None);
+            }
+            let mut batch = Vec::new();
+            self.timers.collect(self.now, &mut batch);
+            for due in batch {
+                if self.timers.owner_of_due(due).is_none() {
+                    continue;
+                }
+                let (fired, _) = self.timers.fire(due, self.now, None);
+                let key = expected.pop_front().expect("no more than are due");
+                let (id, period) = self.model.remove(&key).expect("it is set");
+                assert_eq!(fired, id);
+                if let Some(period) = period {
+                    let again = key.0.next_on_grid(period, self.now);
+                    self.model.insert((again, key.1), (id, Some(period)));
+                }
+                if let Some(nth) = cancelled.take() {
+                    self.cancel(nth);
+                    expected.retain(|key| self.model.contains_key(key));
+                }
+            }
+            assert!(expected.is_empty(), "all that are due have fired");
+        }
+
+        fn check(&mut self) {
+            assert_eq!(self.timers.len(), self.model.len());
+            let first = self.model.keys().next();
+            assert_eq!(self.timers.next_due(), first.map(|&(due, _)| due));
+            let most = 2 * self.model.len() + Timers::TOLERATED_DEAD;
+            assert!(self.timers.heap.len() <= most, "too many dead");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_set_and_cancelled_the_queue_fires_what_a_sorted_map_would(steps in steps()) {
+            let mut compared = Compared::default();
+            for step in steps {
+                match step {
+                    Step::Arm { after, period } => compared.arm(after, period),
+                    Step::Cancel { first, count } => {
+                        for _ in 0..count {
+                            compared.cancel(first);
+                        }
+                    }
+                    Step::Turn { passes, newcomers, cancelled } => {
+                        compared.turn(passes, &newcomers, cancelled);
+                    }
+                }
+                compared.check();
+            }
+        }
     }
 }
