@@ -175,9 +175,15 @@ impl Reactor {
         });
     }
 
+    fn fire_timers(&mut self) {
+        if self.core.timers.may_be_due(self.core.now) || !self.core.firing.is_empty() {
+            self.fire_due_timers();
+        }
+    }
+
     /// Apart, so that the steps that run for each message have the registers of the turn to themselves.
     #[inline(never)]
-    fn fire_timers(&mut self) {
+    fn fire_due_timers(&mut self) {
         let core = &mut self.core;
         core.firing.refill(|due| core.timers.collect(core.now, due));
         self.contain(|reactor| {

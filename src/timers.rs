@@ -256,6 +256,12 @@ impl Timers {
         None
     }
 
+    /// Whether it is worth a look which timers are due at `now`.
+    #[inline]
+    pub(crate) fn may_be_due(&self, now: Tick) -> bool {
+        self.heap.first().is_some_and(|due| due.at <= now)
+    }
+
     /// Moves all that are due at `now`, the time of this turn, to `batch`, in order. They stay set until
     /// [`Timers::fire`].
     pub(crate) fn collect(&mut self, now: Tick, batch: &mut Vec<Due>) {
