@@ -36,8 +36,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Token};
 use slabloop::framing::{Framed, Framing, Handler, LengthPrefix, Terminator};
 use slabloop::testing::{Bits, SimKind, SimSocket};
 use slabloop::{AnyId, Context, Dispatcher, Handle, Id, PostError, Reactor, Socket, TimerId};
@@ -460,20 +459,6 @@ impl SimSocket for Chatty {
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
-    }
-}
-
-impl Source for Chatty {
-    fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -266,7 +266,7 @@ impl Socket {
             Io::Foreign(source) => source.register(registry, token, both),
             Io::Closed => Ok(()),
             #[cfg(feature = "testing")]
-            Io::Simulated(socket) => socket.register(registry, token, both),
+            Io::Simulated(socket) => socket.register(token),
         }
     }
 
@@ -301,7 +301,7 @@ impl Socket {
             Io::Foreign(source) => source.deregister(registry),
             Io::Closed => Ok(()),
             #[cfg(feature = "testing")]
-            Io::Simulated(socket) => socket.deregister(registry),
+            Io::Simulated(socket) => socket.deregister(),
         }
     }
 

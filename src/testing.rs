@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mio::Token;
-use mio::event::Source;
 
 use crate::reactor::Reactor;
 use crate::readiness::Signals;
@@ -125,11 +124,28 @@ impl From<SimKind> for Kind {
     }
 }
 
-/// A socket that a test supplies: all of its own, or a real one with faults in between. Registering is
-/// that of [`Source`]; a socket of a simulated kernel notes the token.
-pub trait SimSocket: Source {
+/// A socket that a test supplies: all of its own, or a real one with faults in between.
+pub trait SimSocket {
     /// What it is.
     fn kind(&self) -> SimKind;
+
+    /// It enters the poller. A socket of a simulated kernel notes the token.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn register(&mut self, _: Token) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// It leaves the poller.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn deregister(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// As `recv(2)`.
     ///

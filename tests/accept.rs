@@ -17,8 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
+use mio::Token;
 use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
 use slabloop::{Accepted, AnyId, Context, Counters, Dispatcher, Id, Reactor, Socket};
 use util::*;
@@ -426,23 +425,13 @@ impl Scripted {
     }
 }
 
-impl Source for Scripted {
-    fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        std::mem::replace(&mut self.register, Ok(()))
-    }
-
-    fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl SimSocket for Scripted {
     fn kind(&self) -> SimKind {
         self.kind
+    }
+
+    fn register(&mut self, _: Token) -> io::Result<()> {
+        std::mem::replace(&mut self.register, Ok(()))
     }
 
     fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {

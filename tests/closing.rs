@@ -15,8 +15,6 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
 use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
 use slabloop::{Accepted, AnyId, Context, Dispatcher, PanicPolicy, Reactor, Socket, SocketOptions};
 use util::*;
@@ -456,20 +454,6 @@ impl SimSocket for Wire {
             true => Ok(()),
             false => Err(io::ErrorKind::NotConnected.into()),
         }
-    }
-}
-
-impl Source for Wire {
-    fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
-        Ok(())
     }
 }
 

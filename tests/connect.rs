@@ -12,8 +12,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
+use mio::Token;
 use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
 use slabloop::{Context, Dispatcher, Reactor, SocketOptions};
 use socket2::{Domain, SockAddr, Type};
@@ -93,26 +92,16 @@ struct Scripted {
     _alive: Rc<()>,
 }
 
-impl Source for Scripted {
-    fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
+impl SimSocket for Scripted {
+    fn kind(&self) -> SimKind {
+        SimKind::Stream
+    }
+
+    fn register(&mut self, _: Token) -> io::Result<()> {
         match self.register {
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),
             None => Ok(()),
         }
-    }
-
-    fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl SimSocket for Scripted {
-    fn kind(&self) -> SimKind {
-        SimKind::Stream
     }
 
     fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {

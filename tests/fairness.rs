@@ -14,8 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
 use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
 use slabloop::{AnyId, Context, Dispatcher, Reactor, Socket, TimerId};
 use util::*;
@@ -67,20 +65,6 @@ impl SimSocket for Hose {
         self.writes.set(self.writes.get() + 1);
         // Half of it: the outbox has always something left to write.
         Ok(bytes.len().div_ceil(2))
-    }
-}
-
-impl Source for Hose {
-    fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
-        Ok(())
     }
 }
 

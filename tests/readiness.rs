@@ -469,20 +469,6 @@ struct Pretence {
 /// A stream that behaves as its `Pretence` says; events for it are injected.
 struct Pretended(Rc<RefCell<Pretence>>);
 
-impl Source for Pretended {
-    fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl SimSocket for Pretended {
     fn kind(&self) -> SimKind {
         SimKind::Stream

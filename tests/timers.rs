@@ -14,8 +14,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::Token;
-use mio::event::Source;
-use mio::{Interest, Registry};
 use slabloop::testing::{Bits, SimClock, SimKernel, SimKind, SimSocket};
 use slabloop::{
     AnyId, Context, Dispatcher, Id, PanicPolicy, Reactor, Socket, SocketOptions, TimerId,
@@ -687,20 +685,6 @@ impl SimSocket for Chatty {
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
-    }
-}
-
-impl Source for Chatty {
-    fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
-        Ok(())
     }
 }
 

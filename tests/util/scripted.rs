@@ -10,8 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
+use mio::Token;
 use slabloop::testing::{SimKind, SimSocket};
 use slabloop::{Accepted, Context, Dispatcher, Id, Reactor, Socket};
 
@@ -106,19 +105,19 @@ impl Drop for Scripted {
     }
 }
 
-impl Source for Scripted {
-    fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
+impl SimSocket for Scripted {
+    fn kind(&self) -> SimKind {
+        self.kind
+    }
+
+    fn register(&mut self, _: Token) -> io::Result<()> {
         self.script.with(|state| {
             state.registered += 1;
             state.register.take().map_or(Ok(()), |errno| Err(os(errno)))
         })
     }
 
-    fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        unreachable!("a registration is never changed")
-    }
-
-    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+    fn deregister(&mut self) -> io::Result<()> {
         self.script.with(|state| {
             state.deregistered += 1;
             state
@@ -126,12 +125,6 @@ impl Source for Scripted {
                 .take()
                 .map_or(Ok(()), |errno| Err(os(errno)))
         })
-    }
-}
-
-impl SimSocket for Scripted {
-    fn kind(&self) -> SimKind {
-        self.kind
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -6,8 +6,6 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
 use slabloop::testing::{Bits, SimKind, SimSocket};
 use slabloop::{AnyId, Reactor, Socket};
 
@@ -149,20 +147,6 @@ impl SimSocket for End {
     fn shutdown_write(&mut self) -> io::Result<()> {
         // The other side answers with its own end.
         self.0.0.borrow_mut().input_ended = true;
-        Ok(())
-    }
-}
-
-impl Source for End {
-    fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
         Ok(())
     }
 }
