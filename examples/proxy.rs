@@ -2,7 +2,8 @@
 //!
 //! Shows `feeds` (a slow reader on one side stops the reading on the other), connecting from inside a
 //! callback, half-close in both directions, and how a reset travels as a reset. Bytes that a client
-//! sends before its upstream is there wait, bounded, in the outbox of the connection being made.
+//! sends before its upstream is there wait, bounded, in the outbox of the connection being made; while
+//! there are other addresses to try they are not read.
 //!
 //! ```text
 //! cargo run --release --example echo_server
@@ -20,66 +21,107 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use common::{Failure, Limit, Options};
-use slabloop::{Accepted, AnyId, Context, Dispatcher, End};
+use slabloop::{Accepted, Context, Dispatcher, End, Id};
 
 /// The listener: takes clients and gives each an upstream, in turn.
 pub(crate) struct Front {
-    pub(crate) upstreams: Vec<SocketAddr>,
+    /// The addresses of each, to be tried one after another.
+    pub(crate) upstreams: Vec<Vec<SocketAddr>>,
     pub(crate) next: usize,
     pub(crate) idle_timeout: Option<Duration>,
 }
 
 impl Dispatcher for Front {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        let upstream = self.upstreams[self.next];
+        let addresses = &self.upstreams[self.next];
         self.next = (self.next + 1) % self.upstreams.len();
-        // If this fails at once, the error names the cause and dropping `accepted` ends the client.
-        let server = cx.connect(
-            upstream,
-            Leg {
-                other: None,
-                stands: false,
-            },
-        )?;
-        let client = cx.add(
-            accepted,
-            Leg {
-                other: Some(server.any()),
-                stands: true,
-            },
-        );
-        let client = client.inspect_err(|_| {
-            if let Some(mut server) = cx.at(server) {
-                server.abort();
-            }
-        })?;
-        cx.with(server, |leg, _| leg.other = Some(client.any()));
-        for (leg, other) in [(client, server), (server, client)] {
-            let Some(mut leg) = cx.at(leg) else { continue };
-            leg.feeds(other);
-            leg.set_idle_timeout(self.idle_timeout);
-            leg.urgent_inline(true)?;
+        let leg = Leg {
+            other: None,
+            stands: true,
+            elsewhere: Vec::new(),
+            idle_timeout: self.idle_timeout,
+        };
+        let client = cx.add(accepted, leg)?;
+        let reached = reach(cx, client, addresses, self.idle_timeout);
+        if let (Err(_), Some(mut client)) = (&reached, cx.at(client)) {
+            client.close();
         }
-        Ok(())
+        reached
     }
+}
+
+/// Begins a connection to the first of `addresses` with which that works, and ties it to the client's.
+fn reach(
+    cx: &mut Context<'_>,
+    client: Id<Leg>,
+    addresses: &[SocketAddr],
+    idle_timeout: Option<Duration>,
+) -> io::Result<()> {
+    let [address, elsewhere @ ..] = addresses else {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    };
+    let leg = Leg {
+        other: Some(client),
+        stands: false,
+        elsewhere: elsewhere.to_vec(),
+        idle_timeout,
+    };
+    let server = match cx.connect(*address, leg) {
+        Ok(server) => server,
+        Err(_) if !elsewhere.is_empty() => return reach(cx, client, elsewhere, idle_timeout),
+        Err(error) => return Err(error),
+    };
+    cx.with(client, |leg, cx| {
+        leg.other = Some(server);
+        // What was sent to an address that fails could not be sent to the next.
+        if elsewhere.is_empty() {
+            cx.resume_reading();
+        } else {
+            cx.pause_reading();
+        }
+    });
+    for (leg, other) in [(client, server), (server, client)] {
+        let Some(mut leg) = cx.at(leg) else { continue };
+        leg.feeds(other);
+        leg.set_idle_timeout(idle_timeout);
+        leg.urgent_inline(true)?;
+    }
+    Ok(())
 }
 
 /// One of the two connections of a session.
 struct Leg {
-    other: Option<AnyId>,
+    other: Option<Id<Leg>>,
     /// Whether the connection was ever there: not yet, for one that is being made.
     stands: bool,
+    /// Where to connect to if this connection can't be made.
+    elsewhere: Vec<SocketAddr>,
+    idle_timeout: Option<Duration>,
 }
 
 impl Leg {
     fn other<'a>(&self, cx: &'a mut Context<'_>) -> Option<Context<'a>> {
         cx.at(self.other?)
     }
+
+    /// Leaves the client to a new connection, if it is still there and has another address to try.
+    fn go_elsewhere(&mut self, cx: &mut Context<'_>) {
+        let client = self.other.filter(|&client| cx.at(client).is_some());
+        if let (Some(client), false) = (client, self.elsewhere.is_empty()) {
+            match reach(cx, client, &self.elsewhere, self.idle_timeout) {
+                Ok(()) => self.other = None,
+                Err(error) => log::warn!("nor anywhere else: {error}"),
+            }
+        }
+    }
 }
 
 impl Dispatcher for Leg {
-    fn handle_connect(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+    fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.stands = true;
+        if let Some(mut other) = self.other(cx) {
+            other.resume_reading();
+        }
         Ok(())
     }
 
@@ -105,6 +147,9 @@ impl Dispatcher for Leg {
             log::warn!("cannot reach upstream: {}: {error}", cx.label());
             // Reset before anybody looked: it did stand, and the client is to see a reset, too.
             self.stands = error.kind() == io::ErrorKind::ConnectionReset;
+            if !self.stands {
+                self.go_elsewhere(cx);
+            }
         }
         cx.abort();
     }
@@ -129,8 +174,8 @@ Passes TCP connections on to an upstream server, in both directions.
 Usage: proxy [OPTIONS]
 
   --listen HOST:PORT          where to listen; port 0 takes any free one [127.0.0.1:7002]
-  --upstream HOST:PORT        where to connect to; given more than once, they are taken in turn
-                              [127.0.0.1:7000]
+  --upstream HOST:PORT        where to connect to; given more than once, they are taken in turn; a
+                              name's addresses are tried one after another [127.0.0.1:7000]
   --connect-timeout SECONDS   how long an upstream has to answer [10]
   --max-connections N         clients at once; more wait until others leave [no limit]
   --idle-timeout SECONDS      ends a session of which one side moved no byte for so long [never]
@@ -181,19 +226,18 @@ fn main() -> ExitCode {
 }
 
 /// Names are looked up before the loop starts, because it blocks.
-fn look_up(name: &str) -> Result<SocketAddr, Failure> {
-    let found = name.to_socket_addrs().map(|mut addresses| addresses.next());
-    match found {
-        Ok(Some(address)) => Ok(address),
-        Ok(None) => Err(Failure::Work(format!("--upstream {name}: no such name"))),
+fn look_up(name: &str) -> Result<Vec<SocketAddr>, Failure> {
+    match name.to_socket_addrs() {
+        Ok(addresses) if addresses.len() > 0 => Ok(addresses.collect()),
+        Ok(_) => Err(Failure::Work(format!("--upstream {name}: no such name"))),
         Err(error) => Err(Failure::Work(format!("--upstream {name}: {error}"))),
     }
 }
 
 /// A proxy that connects to itself would do so until no descriptor is left.
-fn refuse_itself(upstreams: &[SocketAddr], listen: &str) -> Result<(), Failure> {
+fn refuse_itself(upstreams: &[Vec<SocketAddr>], listen: &str) -> Result<(), Failure> {
     for own in listen.to_socket_addrs().into_iter().flatten() {
-        let itself = upstreams.iter().find(|upstream| {
+        let itself = upstreams.iter().flatten().find(|upstream| {
             upstream.port() == own.port() && leads_to(upstream.ip(), own.ip().to_canonical())
         });
         if let Some(upstream) = itself {

@@ -107,6 +107,12 @@ struct Rig {
 
 impl Rig {
     fn new(builder: &Builder, upstreams: Vec<SocketAddr>) -> Rig {
+        let one_each = upstreams.into_iter().map(|address| vec![address]);
+        Rig::with_addresses(builder, one_each.collect())
+    }
+
+    /// With upstreams of several addresses each.
+    fn with_addresses(builder: &Builder, upstreams: Vec<Vec<SocketAddr>>) -> Rig {
         let mut reactor = builder.build().expect("good settings");
         let front = Front {
             upstreams,
@@ -879,11 +885,74 @@ fn upstream_that_cannot_even_be_tried_ends_that_client_and_not_the_proxy() {
     rig.turn_until("the end", &mut [&mut client], |_, peers| {
         peers[0].end.is_some()
     });
-    assert_eq!(rig.reactor.count(), 1);
+    assert_eq!(client.end, Some(Ok(())));
+    client.finish();
+    rig.all_legs_gone();
     let (mut client, mut server, _) = rig.session(&listener);
     client.sends(b"still here".to_vec());
     let mut peers = [&mut client, &mut server];
     rig.turn_until("the bytes", &mut peers, |_, peers| {
         peers[1].received == b"still here"
     });
+}
+
+/// One that cannot even be tried, and one that refuses.
+fn unreachable_addresses() -> (Socket, Vec<SocketAddr>) {
+    let (keeps_the_port, refuses) = closed_port();
+    let nowhere = SocketAddr::from(([255, 255, 255, 255], 1));
+    (keeps_the_port, vec![nowhere, refuses, refuses, nowhere])
+}
+
+#[test]
+fn upstream_is_reached_at_its_last_address_and_misses_nothing_that_was_sent_early() {
+    let (listener, address) = upstream();
+    listener.set_nonblocking(true).unwrap();
+    let (_keeps_the_port, mut addresses) = unreachable_addresses();
+    addresses.push(address);
+    let mut rig = Rig::with_addresses(&Reactor::builder(), vec![addresses]);
+    let mut client = rig.client();
+    client.sends(pattern(7, 4 * NARROW));
+    client.pump();
+    let mut accepted = None;
+    rig.turn_until("the session", &mut [&mut client], |_, _| {
+        accepted = accepted.take().or_else(|| listener.accept().ok());
+        accepted.is_some()
+    });
+    let mut server = Peer::new(accepted.expect("it was waited for").0);
+    server.sends(b"welcome".to_vec());
+    let mut peers = [&mut client, &mut server];
+    rig.turn_until("the bytes", &mut peers, |_, peers| {
+        peers[0].received == b"welcome" && peers[1].received == pattern(7, 4 * NARROW)
+    });
+    client.finish();
+    server.finish();
+    rig.all_legs_gone();
+}
+
+#[test]
+fn client_of_an_upstream_with_no_address_left_gets_a_clean_end() {
+    let (_keeps_the_port, addresses) = unreachable_addresses();
+    let mut rig = Rig::with_addresses(&Reactor::builder(), vec![addresses]);
+    let mut client = rig.client();
+    rig.turn_until("the end", &mut [&mut client], |_, peers| {
+        peers[0].end.is_some()
+    });
+    assert_eq!(client.end, Some(Ok(())));
+    client.finish();
+    rig.all_legs_gone();
+}
+
+#[test]
+fn for_a_client_that_has_gone_no_other_address_is_tried() {
+    let (_keeps_the_port, refuses) = closed_port();
+    let (listener, address) = upstream();
+    listener.set_nonblocking(true).unwrap();
+    let mut rig = Rig::with_addresses(&Reactor::builder(), vec![vec![refuses, address]]);
+    for _ in 0..50 {
+        rig.client().reset();
+    }
+    turn_until(&mut rig.reactor, "all of them to be accepted", |reactor| {
+        reactor.counters().accepted + reactor.counters().accept_lost == 50
+    });
+    rig.all_legs_gone();
 }
