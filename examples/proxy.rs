@@ -176,7 +176,7 @@ Usage: proxy [OPTIONS]
   --listen HOST:PORT          where to listen; port 0 takes any free one [127.0.0.1:7002]
   --upstream HOST:PORT        where to connect to; given more than once, they are taken in turn; a
                               name's addresses are tried one after another [127.0.0.1:7000]
-  --connect-timeout SECONDS   how long an upstream has to answer [10]
+  --connect-timeout SECONDS   how long each address has to answer [10]
   --max-connections N         clients at once; more wait until others leave [no limit]
   --idle-timeout SECONDS      ends a session of which one side moved no byte for so long [never]
   --drain SECONDS             how long queued output may take to leave at the end [5]

@@ -47,7 +47,7 @@ impl<T: Copy> Batch<T> {
         &self.items[..self.next]
     }
 
-    /// The items' memory, for filling. Only while the batch is empty.
+    /// Has `fill` add items behind those that are left, as some may be after a panic that was let through.
     pub(crate) fn refill(&mut self, fill: impl FnOnce(&mut Vec<T>)) {
         self.items.drain(..self.next);
         self.next = 0;

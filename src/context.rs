@@ -252,8 +252,8 @@ impl Context<'_> {
         self.core.requeue(self.id);
     }
 
-    /// Undoes [`pause_reading`](Context::pause_reading). What arrived meanwhile is delivered from the
-    /// next turn on.
+    /// Undoes [`pause_reading`](Context::pause_reading). What arrived meanwhile is delivered in the next
+    /// turn at the latest; never from inside this call.
     pub fn resume_reading(&mut self) {
         let slot = self.core.slots.slot_mut(self.id);
         if slot.life() <= Life::Open && slot.socket.can_recv() {

@@ -58,8 +58,8 @@ pub(crate) struct Core {
     pub(crate) stop: bool,
     /// Nothing may be added any more: the reactor is shutting down.
     pub(crate) refusing: bool,
-    /// A buffer that is lent for one read at a time: to framing, and for datagrams, so that a cut one
-    /// can be told. Empty until it is first needed.
+    /// A buffer that is lent for one read at a time, see `context/scratch.rs`; for datagrams, so that a
+    /// cut one can be told. Empty until it is first needed.
     pub(crate) scratch: Vec<u8>,
     /// Whether the last datagram was cut.
     pub(crate) truncated: bool,

@@ -10,7 +10,7 @@
 //!      outbox of the sink                 those who feed it
 //!   ───────────────────────────────────────────────────────────
 //!   rises over the high mark  ────────►  held: not read
-//!   falls below the low mark  ────────►  released, served in the next turn if input is left
+//!   falls below the low mark  ────────►  released, served by the next turn if input is left
 //!   dies                      ────────►  released, feed nobody from now on
 //! ```
 //!

@@ -314,10 +314,11 @@ impl Readiness {
         self.0 & READ_MASK == READ_WHEN || self.layer_can_deliver()
     }
 
-    /// Whether this is an open slot whose `handle_read` is due, and nothing else can be.
+    /// Whether this is an open slot, not on the ready list, whose `handle_read` is due, and nothing else
+    /// can be.
     #[inline]
     pub(crate) fn is_just_readable(self) -> bool {
-        self.0 & (READ_MASK | UNUSUAL | LIFE) == READ_WHEN
+        self.0 & (READ_MASK | UNUSUAL | LIFE | Flag::Queued.bit()) == READ_WHEN
     }
 
     /// Whether this is an open slot with no work left.

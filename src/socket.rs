@@ -230,8 +230,8 @@ impl Socket {
     /// Enters it into the poller. `room` asks for the events that say that there is room to write.
     ///
     /// Interest lives in the slot: asking the kernel to change it back and forth would be a system call
-    /// each time. Room is asked for from the start only where something waits for it, a connection
-    /// attempt or a source that is only written; a stream or datagram socket asks once, when its first
+    /// each time. A connection attempt waits for room from the start, a source that is only written or
+    /// not ours asks for it as well; a stream or datagram socket asks once, when its first
     /// write finds none (see [`Socket::watch_room`]). Most never do, and are spared an event when they
     /// are added and, on datagram and Unix sockets, one for every message that has left the kernel.
     ///
@@ -284,7 +284,7 @@ impl Socket {
             Io::UnixDatagram(socket) => {
                 SourceFd(&socket.as_raw_fd()).reregister(registry, token, both)
             }
-            // All others have been asking from the start.
+            // All others that can be written have been asking from the start.
             _ => Ok(()),
         }
     }

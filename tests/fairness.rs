@@ -195,6 +195,24 @@ fn left_over_and_in_the_news_is_served_once_and_before_those_who_only_have_news(
     }
 }
 
+/// The kernel tells of a descriptor once a wait, but a source of several descriptors has one id.
+#[test]
+fn two_events_for_one_id_are_one_read() {
+    let mut reactor = Reactor::new().unwrap();
+    let log = Log::default();
+    let (ours, mut peer) = pair();
+    let dispatcher = Drinking {
+        log: Rc::clone(&log),
+        chunk: 1,
+        reply: 0,
+    };
+    let id = reactor.add(ours, dispatcher).unwrap();
+    peer.write_all(b"more than is read in one turn").unwrap();
+    reactor.inject(id, Bits::READABLE);
+    turn(&mut reactor);
+    assert_eq!(log.borrow().len(), 1);
+}
+
 #[test]
 fn eight_blasters_and_a_hundred_pingers_on_real_sockets_take_turns() {
     const BLAST: usize = 64 * 1024;

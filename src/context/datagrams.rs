@@ -26,7 +26,9 @@ impl Context<'_> {
         self.datagram_sent(sent)
     }
 
-    /// As [`Context::send_to`], on a Unix datagram socket.
+    /// As [`Context::send_to`], on a Unix datagram socket. Only of a connected one can the kernel say when
+    /// the receiver has room again: on any other, after `WouldBlock`, call
+    /// [`stop_writing`](Context::stop_writing) and try again by a timer, or `handle_write` comes in every turn.
     ///
     /// # Errors
     ///
@@ -49,11 +51,11 @@ impl Context<'_> {
             }
             Err(error) => {
                 if is_would_block(&error) {
-                    slot.readiness.cant_write();
                     if !slot.readiness.has(Flag::WatchesRoom) {
                         self.core.poller.watch_room(&mut slot.socket, self.id)?;
                         slot.readiness.set(Flag::WatchesRoom);
                     }
+                    slot.readiness.cant_write();
                 }
                 Err(error)
             }
