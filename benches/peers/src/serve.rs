@@ -1,13 +1,15 @@
-//! The command lines of the servers, and the line by which they tell that they are ready.
+//! The command lines of the servers, how they listen, and the line by which they tell that they are
+//! ready.
 //!
 //! A server takes `--listen`, a proxy `--upstream` as well. The first line on standard output is
 //! `listening on ADDR`: with port 0 it is the only way to learn the port, and whoever started the
 //! server need not guess when it is up. SIGTERM ends a server by the signal's default action.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use crate::cli::{self, Doing, Error, Result};
+use crate::sys;
 
 /// What one read can bring in, in the peers that keep one buffer for all connections.
 ///
@@ -79,6 +81,19 @@ pub fn address(parser: &mut lexopt::Parser, flag: &str) -> Result<SocketAddr> {
         flag,
         "an address with a port, such as 127.0.0.1:7000",
     )
+}
+
+/// Listens as all Rust peers do: without blocking, and with the same backlog, which mio and others
+/// would choose for themselves.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).doing(format!("listening on {address}"))?;
+    sys::deepen_backlog(&listener, BACKLOG)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Tells the address on standard output.

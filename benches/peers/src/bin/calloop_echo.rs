@@ -17,8 +17,7 @@ use calloop::{
 };
 use slabloop_peers::cli::{self, Doing, Result};
 use slabloop_peers::relay::{Progress, Relay};
-use slabloop_peers::serve::{self, BACKLOG, SCRATCH_BYTES};
-use slabloop_peers::sys;
+use slabloop_peers::serve::{self, SCRATCH_BYTES};
 
 type Scratch = Rc<RefCell<Vec<u8>>>;
 
@@ -27,10 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<()> {
-    let address = serve::echo_address()?;
-    let listener = TcpListener::bind(address).doing(format!("listening on {address}"))?;
-    sys::deepen_backlog(&listener, BACKLOG)?;
-    listener.set_nonblocking(true)?;
+    let listener = serve::listen(serve::echo_address()?)?;
     let address = listener.local_addr();
 
     let mut event_loop = EventLoop::<()>::try_new().doing("making the event loop")?;

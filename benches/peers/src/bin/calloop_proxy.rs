@@ -19,7 +19,7 @@ use calloop::{
 use slabloop_peers::cli::{self, Doing, Result};
 use slabloop_peers::link::{Input, Link, ShutdownWrite, Side};
 use slabloop_peers::relay::Progress;
-use slabloop_peers::serve::{self, BACKLOG, ProxyOptions, SCRATCH_BYTES};
+use slabloop_peers::serve::{self, ProxyOptions, SCRATCH_BYTES};
 use slabloop_peers::sys;
 
 type Scratch = Rc<RefCell<Vec<u8>>>;
@@ -30,9 +30,7 @@ fn main() -> ExitCode {
 
 fn serve() -> Result<()> {
     let ProxyOptions { listen, upstream } = ProxyOptions::from_args()?;
-    let listener = TcpListener::bind(listen).doing(format!("listening on {listen}"))?;
-    sys::deepen_backlog(&listener, BACKLOG)?;
-    listener.set_nonblocking(true)?;
+    let listener = serve::listen(listen)?;
     let address = listener.local_addr();
 
     let mut event_loop = EventLoop::<()>::try_new().doing("making the event loop")?;

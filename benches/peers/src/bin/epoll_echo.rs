@@ -7,10 +7,10 @@ use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 
-use slabloop_peers::cli::{self, Doing, Result};
+use slabloop_peers::cli::{self, Result};
 use slabloop_peers::relay::{Progress, Relay};
-use slabloop_peers::serve::{self, BACKLOG, SCRATCH_BYTES};
-use slabloop_peers::sys::{self, Epoll, Event, Interest};
+use slabloop_peers::serve::{self, SCRATCH_BYTES};
+use slabloop_peers::sys::{Epoll, Event, Interest};
 use slabloop_peers::table::Table;
 
 const LISTENER: usize = usize::MAX;
@@ -25,10 +25,7 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<()> {
-    let address = serve::echo_address()?;
-    let listener = TcpListener::bind(address).doing(format!("listening on {address}"))?;
-    sys::deepen_backlog(&listener, BACKLOG)?;
-    listener.set_nonblocking(true)?;
+    let listener = serve::listen(serve::echo_address()?)?;
     let mut epoll = Epoll::new(1_024)?;
     epoll.add(&listener, Interest::Read, LISTENER)?;
     serve::announce(listener.local_addr())?;

@@ -7,10 +7,10 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
 
-use slabloop_peers::cli::{self, Doing, Result};
+use slabloop_peers::cli::{self, Result};
 use slabloop_peers::link::{Input, Link, Side};
 use slabloop_peers::relay::Progress;
-use slabloop_peers::serve::{self, BACKLOG, ProxyOptions, SCRATCH_BYTES};
+use slabloop_peers::serve::{self, ProxyOptions, SCRATCH_BYTES};
 use slabloop_peers::sys::{self, Epoll, Event, Interest};
 use slabloop_peers::table::Table;
 
@@ -22,10 +22,7 @@ fn main() -> ExitCode {
 
 fn serve() -> Result<()> {
     let options = ProxyOptions::from_args()?;
-    let listener =
-        TcpListener::bind(options.listen).doing(format!("listening on {}", options.listen))?;
-    sys::deepen_backlog(&listener, BACKLOG)?;
-    listener.set_nonblocking(true)?;
+    let listener = serve::listen(options.listen)?;
     let mut epoll = Epoll::new(1_024)?;
     epoll.add(&listener, Interest::Read, LISTENER)?;
     serve::announce(listener.local_addr())?;

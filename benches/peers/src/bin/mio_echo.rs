@@ -9,10 +9,9 @@ use std::process::ExitCode;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
-use slabloop_peers::cli::{self, Doing, Result};
+use slabloop_peers::cli::{self, Result};
 use slabloop_peers::relay::{Progress, Relay};
-use slabloop_peers::serve::{self, BACKLOG, SCRATCH_BYTES};
-use slabloop_peers::sys;
+use slabloop_peers::serve::{self, SCRATCH_BYTES};
 use slabloop_peers::table::Table;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -27,13 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<()> {
-    let address = serve::echo_address()?;
-    // Through std, because mio chooses the length of the backlog itself and the peers should have
-    // the same.
-    let listener = std::net::TcpListener::bind(address).doing(format!("listening on {address}"))?;
-    sys::deepen_backlog(&listener, BACKLOG)?;
-    listener.set_nonblocking(true)?;
-    let mut listener = TcpListener::from_std(listener);
+    let mut listener = TcpListener::from_std(serve::listen(serve::echo_address()?)?);
     let mut poll = Poll::new()?;
     poll.registry()
         .register(&mut listener, LISTENER, Interest::READABLE)?;

@@ -10,11 +10,10 @@ use std::process::ExitCode;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
-use slabloop_peers::cli::{self, Doing, Result};
+use slabloop_peers::cli::{self, Result};
 use slabloop_peers::link::{Input, Link, Side};
 use slabloop_peers::relay::Progress;
-use slabloop_peers::serve::{self, BACKLOG, ProxyOptions, SCRATCH_BYTES};
-use slabloop_peers::sys;
+use slabloop_peers::serve::{self, ProxyOptions, SCRATCH_BYTES};
 use slabloop_peers::table::Table;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -25,13 +24,7 @@ fn main() -> ExitCode {
 
 fn serve() -> Result<()> {
     let options = ProxyOptions::from_args()?;
-    // Through std, because mio chooses the length of the backlog itself and the peers should have
-    // the same.
-    let listener = std::net::TcpListener::bind(options.listen)
-        .doing(format!("listening on {}", options.listen))?;
-    sys::deepen_backlog(&listener, BACKLOG)?;
-    listener.set_nonblocking(true)?;
-    let mut listener = TcpListener::from_std(listener);
+    let mut listener = TcpListener::from_std(serve::listen(options.listen)?);
     let mut poll = Poll::new()?;
     poll.registry()
         .register(&mut listener, LISTENER, Interest::READABLE)?;

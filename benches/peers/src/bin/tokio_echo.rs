@@ -5,10 +5,10 @@
 
 use std::process::ExitCode;
 
-use slabloop_peers::cli::{self, Doing, Result};
-use slabloop_peers::serve::{self, BACKLOG};
+use slabloop_peers::cli::{self, Result};
+use slabloop_peers::serve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 
 fn main() -> ExitCode {
@@ -21,17 +21,7 @@ fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<()> {
-    let address = serve::echo_address()?;
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    socket.set_reuseaddr(true)?;
-    socket
-        .bind(address)
-        .doing(format!("listening on {address}"))?;
-    let listener = socket.listen(BACKLOG.unsigned_abs())?;
+    let listener = TcpListener::from_std(serve::listen(serve::echo_address()?)?)?;
     serve::announce(listener.local_addr())?;
     loop {
         match listener.accept().await {

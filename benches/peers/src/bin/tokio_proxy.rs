@@ -5,9 +5,9 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use slabloop_peers::cli::{self, Doing, Result};
-use slabloop_peers::serve::{self, BACKLOG, ProxyOptions};
-use tokio::net::{TcpSocket, TcpStream};
+use slabloop_peers::cli::{self, Result};
+use slabloop_peers::serve::{self, ProxyOptions};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 
 fn main() -> ExitCode {
@@ -21,17 +21,7 @@ fn main() -> ExitCode {
 
 async fn serve() -> Result<()> {
     let options = ProxyOptions::from_args()?;
-    let address = options.listen;
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    socket.set_reuseaddr(true)?;
-    socket
-        .bind(address)
-        .doing(format!("listening on {address}"))?;
-    let listener = socket.listen(BACKLOG.unsigned_abs())?;
+    let listener = TcpListener::from_std(serve::listen(options.listen)?)?;
     serve::announce(listener.local_addr())?;
     loop {
         match listener.accept().await {
