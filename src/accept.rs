@@ -10,9 +10,10 @@ use crate::close::End;
 use crate::core::Core;
 use crate::dispatcher::Dispatcher;
 use crate::errors::{is_interrupted, is_would_block};
+use crate::ids::{AnyId, Id};
 use crate::options::SocketOptions;
 use crate::readiness::Flag;
-use crate::slots::{AnyId, Id, Life};
+use crate::slots::Life;
 use crate::socket::{Address, Io, Socket};
 use crate::timers::Action;
 

@@ -18,7 +18,8 @@ use crate::close::End;
 use crate::context::Context;
 use crate::core::Core;
 use crate::dispatcher::Dispatcher;
-use crate::slots::{AnyId, Id, Life, Slot};
+use crate::ids::{AnyId, Id};
+use crate::slots::{Life, Slot};
 
 /// The callbacks, as log lines name them, and the other places where users' code runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -23,8 +23,9 @@ use std::time::Duration;
 use crate::calling::{Callback, Running};
 use crate::core::Core;
 use crate::errors::{is_interrupted, is_would_block};
+use crate::ids::AnyId;
 use crate::readiness::Flag;
-use crate::slots::{AnyId, Life, Slot};
+use crate::slots::{Life, Slot};
 use crate::socket::{Address, Io, Kind, Socket};
 use crate::timers::Action;
 

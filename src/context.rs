@@ -18,9 +18,10 @@ use crate::core::Core;
 use crate::dispatcher::Dispatcher;
 use crate::errors::About;
 use crate::handle::Handle;
+use crate::ids::{AnyId, Id};
 use crate::options::SocketOptions;
 use crate::readiness::Flag;
-use crate::slots::{AnyId, Id, Life};
+use crate::slots::Life;
 use crate::socket::{Io, Kind, Socket, unsupported};
 use crate::timers::{Action, TimerId};
 

@@ -11,11 +11,12 @@ use crate::clock::{Clock, Tick};
 use crate::counters::Counters;
 use crate::dispatcher::Dispatcher;
 use crate::handle::Shared;
+use crate::ids::{AnyId, Id};
 use crate::log_limit::LogLimits;
 use crate::outbox::{Buffers, invalid};
 use crate::poller::Poller;
 use crate::readiness::Flag;
-use crate::slots::{AnyId, Id, Life, Slot, Slots};
+use crate::slots::{Life, Slot, Slots};
 use crate::socket::{Io, Kind, Socket};
 use crate::timers::{Due, TimerId, Timers};
 

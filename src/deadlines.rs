@@ -8,8 +8,9 @@ use crate::calling::Callback;
 use crate::close::End;
 use crate::core::Core;
 use crate::errors::About;
+use crate::ids::AnyId;
 use crate::readiness::Flag;
-use crate::slots::{AnyId, Life};
+use crate::slots::Life;
 use crate::timers::{Action, Due, TimerId};
 
 impl Core {

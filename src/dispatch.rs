@@ -8,9 +8,10 @@ use std::io;
 use crate::calling::Callback;
 use crate::core::Core;
 use crate::dispatcher::Dispatcher;
+use crate::ids::AnyId;
 use crate::poller::{News, WAKER};
 use crate::readiness::{Flag, Signals};
-use crate::slots::{AnyId, Life, Slot};
+use crate::slots::{Life, Slot};
 use crate::socket::Kind;
 
 impl Slot {

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::io;
 
-use crate::slots::AnyId;
+use crate::ids::AnyId;
 
 /// The three classes of an error that a socket call or a callback reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

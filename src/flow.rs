@@ -26,8 +26,9 @@
 //! switch anybody off and on; Envoy does it for the same reason.
 
 use crate::core::Core;
+use crate::ids::AnyId;
 use crate::readiness::Flag;
-use crate::slots::{AnyId, Life, Slot};
+use crate::slots::{Life, Slot};
 use crate::socket::Kind;
 use crate::timers::Action;
 

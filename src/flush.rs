@@ -8,9 +8,10 @@ use std::io::{self, IoSlice};
 
 use crate::core::Core;
 use crate::errors::{Class, classify, is_interrupted};
+use crate::ids::AnyId;
 use crate::outbox::CHUNKS_PER_WRITE;
 use crate::readiness::Flag;
-use crate::slots::{AnyId, Life};
+use crate::slots::Life;
 use crate::socket::{Io, send};
 use crate::timers::Action;
 

@@ -39,6 +39,7 @@
 mod decoder;
 mod framed;
 mod producers;
+mod search;
 
 pub use decoder::{LengthPrefix, Terminator};
 pub use framed::{Framed, Framing, Handler};

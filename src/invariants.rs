@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use crate::core::Core;
+use crate::ids::AnyId;
 use crate::reactor::Reactor;
 use crate::readiness::Flag;
-use crate::slots::{AnyId, Life};
+use crate::slots::Life;
 use crate::socket::{Io, Kind};
 use crate::timers::Action;
 

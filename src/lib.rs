@@ -64,7 +64,7 @@
 //! # Reading the source
 //!
 //! In this order, an evening's worth: `dispatcher.rs` (the contract), `reactor.rs` (the turn),
-//! `readiness.rs` (edges into levels), `slots.rs` (names that outlive what they name), `core.rs` (what a
+//! `readiness.rs` (edges into levels), `ids.rs` and `slots.rs` (names that outlive what they name), `core.rs` (what a
 //! reactor is made of), `calling.rs`, `dispatch.rs` and `outcome.rs` (calling without `Rc<RefCell<_>>`, and
 //! what follows), `context.rs` and `context/` (what a callback may do), `outbox.rs`, `flush.rs` and
 //! `flow.rs` (writing, and back-pressure), `accept.rs`, `connect.rs`, `close.rs`, `timers.rs` and
@@ -93,6 +93,7 @@ mod flow;
 mod flush;
 pub mod framing;
 mod handle;
+mod ids;
 #[cfg(feature = "testing")]
 mod invariants;
 mod label;
@@ -117,9 +118,9 @@ pub use context::Context;
 pub use counters::Counters;
 pub use dispatcher::Dispatcher;
 pub use handle::{Handle, PostError};
+pub use ids::{AnyId, Id};
 pub use options::SocketOptions;
 pub use reactor::Reactor;
-pub use slots::{AnyId, Id};
 pub use socket::Socket;
 pub use timers::TimerId;
 

@@ -6,8 +6,9 @@ use crate::calling::Callback;
 use crate::close::End;
 use crate::core::Core;
 use crate::errors::{About, Class, classify, copy_of};
+use crate::ids::AnyId;
 use crate::readiness::Flag;
-use crate::slots::{AnyId, Life};
+use crate::slots::Life;
 use crate::socket::Kind;
 
 impl Core {

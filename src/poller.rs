@@ -12,8 +12,8 @@ use mio::Token;
 use mio::{Events, Poll, Registry, Waker};
 
 use crate::errors::is_interrupted;
+use crate::ids::AnyId;
 use crate::readiness::Signals;
-use crate::slots::AnyId;
 use crate::socket::Socket;
 
 /// What the waker's event is known by: an id that no slot ever has.

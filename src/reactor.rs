@@ -16,8 +16,9 @@ use crate::clock::{Clock, Tick};
 use crate::close::{Aborted, End};
 use crate::core::Core;
 use crate::handle::{Job, Shared};
+use crate::ids::AnyId;
 use crate::poller::{News, Poller};
-use crate::slots::{AnyId, Life};
+use crate::slots::Life;
 use crate::socket::Kind;
 use crate::timers::{Action, Due};
 

@@ -1,208 +1,18 @@
-//! Where dispatchers live: the slab, its slots, and the ids that name them.
-//!
-//! A slab hands a freed place to the next newcomer at once, which is what makes it small and fast, and
-//! what makes a bare index dangerous: whoever kept it now holds the name of a stranger. So an id is an
-//! index *and* a generation, and the generation of a place rises each time the place is freed:
-//!
-//! ```text
-//!   63            32 31             0
-//!  +----------------+----------------+
-//!  |   generation   |     index      |   AnyId, and the token given to the kernel
-//!  +----------------+----------------+
-//! ```
-//!
-//! A place whose generation has reached its last value is retired, never reissued: it costs one empty
-//! slot once in four thousand million reuses. (On targets with 32-bit tokens there are 20 bits of index
-//! and 12 of generation, and it is one in four thousand.)
+//! Where dispatchers live: the slab and its slots. Their names are in `ids.rs`.
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::io;
-use std::marker::PhantomData;
 use std::ops::Deref;
 
-use mio::Token;
 use slab::Slab;
 
 use crate::clock::Tick;
 use crate::close::End;
 use crate::dispatcher::Dispatcher;
+use crate::ids::{AnyId, LAST_GENERATION, TOKEN_INDEX_MASK};
 use crate::outbox::{Marks, Outbox};
 use crate::readiness::Readiness;
 use crate::socket::Socket;
 use crate::timers::TimerList;
-
-/// The name of a dispatcher whose type is not known: slot index and generation.
-///
-/// An id is never reissued: once its dispatcher has closed, every look-up with it answers `None`,
-/// whatever moved into the slot since. Ids are small, `Copy`, and can be kept anywhere. Shown as
-/// `7.3`: slot 7, generation 3.
-///
-/// An id belongs to the reactor that gave it. Used with another reactor it names whatever holds the
-/// same slot and generation there, or nothing; a typed [`Id`] at least never reaches a dispatcher of
-/// another type.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AnyId(u64);
-
-const TOKEN_INDEX_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
-const TOKEN_INDEX_MASK: usize = (1 << TOKEN_INDEX_BITS) - 1;
-/// The last that a token can carry, and so the last that is issued: the place is retired after it.
-const LAST_GENERATION: u32 = if usize::BITS >= 64 {
-    u32::MAX
-} else {
-    (1 << 12) - 2
-};
-
-impl AnyId {
-    /// Names nobody: no slot ever has this index.
-    pub(crate) const NOBODY: AnyId = AnyId::new(u32::MAX, u32::MAX);
-
-    pub(crate) const fn new(index: u32, generation: u32) -> AnyId {
-        AnyId(index as u64 | (generation as u64) << 32)
-    }
-
-    #[inline]
-    pub(crate) fn index(self) -> usize {
-        (self.0 & 0xffff_ffff) as usize
-    }
-
-    #[inline]
-    pub(crate) fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    pub(crate) fn token(self) -> Token {
-        Token(self.index() | (self.generation() as usize) << TOKEN_INDEX_BITS)
-    }
-
-    #[inline]
-    pub(crate) fn from_token(token: Token) -> AnyId {
-        if usize::BITS < 64 && token.0 == usize::MAX {
-            return AnyId::NOBODY;
-        }
-        let index = (token.0 & TOKEN_INDEX_MASK) as u64;
-        let generation = (token.0 >> TOKEN_INDEX_BITS) as u64;
-        AnyId(index | generation << 32)
-    }
-}
-
-impl fmt::Display for AnyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == AnyId::NOBODY {
-            return f.write_str("nobody");
-        }
-        write!(f, "{}.{}", self.index(), self.generation())
-    }
-}
-
-impl fmt::Debug for AnyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AnyId({self})")
-    }
-}
-
-/// The name of a dispatcher of type `D`.
-///
-/// Given by `listen`, `connect` and `add`. With it, [`Context::with`](crate::Context::with) reaches
-/// the dispatcher itself as `&mut D`, and [`Context::at`](crate::Context::at) its socket. It turns
-/// into an [`AnyId`] where the type does not matter. Never reissued; see there.
-pub struct Id<D> {
-    any: AnyId,
-    // `fn() -> D`: an id owns no `D`, and is `Send`, `Sync` and `Copy` whatever `D` is.
-    dispatcher: PhantomData<fn() -> D>,
-}
-
-impl<D> Id<D> {
-    pub(crate) fn new(any: AnyId) -> Id<D> {
-        Id {
-            any,
-            dispatcher: PhantomData,
-        }
-    }
-
-    /// The same name without the type.
-    #[must_use]
-    pub fn any(self) -> AnyId {
-        self.any
-    }
-}
-
-impl<D> Clone for Id<D> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<D> Copy for Id<D> {}
-
-impl<D> PartialEq for Id<D> {
-    fn eq(&self, other: &Self) -> bool {
-        self.any == other.any
-    }
-}
-
-impl<D> Eq for Id<D> {}
-
-impl<D> PartialOrd for Id<D> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<D> Ord for Id<D> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.any.cmp(&other.any)
-    }
-}
-
-impl<D> Hash for Id<D> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.any.hash(state);
-    }
-}
-
-impl<D> fmt::Display for Id<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.any.fmt(f)
-    }
-}
-
-impl<D> fmt::Debug for Id<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Id<{}>({})",
-            short_type_name(std::any::type_name::<D>()),
-            self.any
-        )
-    }
-}
-
-impl<D> From<Id<D>> for AnyId {
-    fn from(id: Id<D>) -> AnyId {
-        id.any
-    }
-}
-
-/// A type's name without the paths in it: `chat::Framed<chat::Member>` reads `Framed<Member>`.
-pub(crate) fn short_type_name(full: &str) -> String {
-    let mut short = String::with_capacity(full.len());
-    let mut word_start = 0;
-    let mut rest = full;
-    while let Some(character) = rest.chars().next() {
-        if rest.starts_with("::") {
-            short.truncate(word_start);
-            rest = &rest[2..];
-            continue;
-        }
-        short.push(character);
-        if !character.is_alphanumeric() && character != '_' {
-            word_start = short.len();
-        }
-        rest = &rest[character.len_utf8()..];
-    }
-    short
-}
 
 /// Where a slot stands between being added and being freed. It only ever moves forward.
 ///
@@ -509,33 +319,7 @@ mod tests {
 
     #[test]
     #[cfg(target_pointer_width = "64")]
-    fn slot_of_an_idle_connection_is_below_three_cache_lines() {
-        assert!(size_of::<Slot>() <= 192, "{}", size_of::<Slot>());
-    }
-
-    #[test]
-    #[cfg(target_pointer_width = "64")]
     fn slot_is_no_larger_than_three_cache_lines() {
         assert!(size_of::<Slot>() <= 192, "{}", size_of::<Slot>());
-    }
-
-    #[test]
-    fn token_and_id_are_the_same_name() {
-        for id in [
-            AnyId::new(0, 1),
-            AnyId::new(7, 3),
-            AnyId::new(99_999, 4_000),
-        ] {
-            assert_eq!(AnyId::from_token(id.token()), id);
-        }
-    }
-
-    #[test]
-    fn ids_read_well_in_a_log() {
-        let any = AnyId::new(7, 3);
-        assert_eq!(any.to_string(), "7.3");
-        assert_eq!(format!("{any:?}"), "AnyId(7.3)");
-        assert_eq!(format!("{:?}", Id::<Retired>::new(any)), "Id<Retired>(7.3)");
-        assert_eq!(short_type_name("a::b<c::d, &e::f>"), "b<d, &f>");
     }
 }

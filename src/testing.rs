@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use mio::Token;
 
+use crate::ids::AnyId;
 use crate::reactor::Reactor;
 use crate::readiness::Signals;
-use crate::slots::AnyId;
 use crate::socket::{Address, Io, Kind, Socket};
 
 /// A clock that stands still until it is told to move. Clones are the same clock.

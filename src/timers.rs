@@ -18,8 +18,8 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::clock::Tick;
+use crate::ids::AnyId;
 use crate::reactor::Reactor;
-use crate::slots::AnyId;
 
 pub(crate) use heap::Due;
 use heap::Heap;

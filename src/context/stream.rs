@@ -5,12 +5,25 @@
 use std::io::{self, Read};
 
 use super::Context;
+use crate::clock::Tick;
 use crate::errors::{About, Class, classify, copy_of, is_interrupted};
 use crate::flush::LARGE_BYTES;
+use crate::ids::AnyId;
 use crate::outbox::invalid;
 use crate::readiness::Flag;
-use crate::slots::{AnyId, Life};
+use crate::slots::{Life, Slot};
 use crate::socket::{Io, Kind, unsupported};
+
+impl Slot {
+    /// A read for which there was `room` gave so many bytes.
+    #[inline]
+    fn note_received(&mut self, received: usize, room: usize, now: Tick) {
+        if received < room {
+            self.readiness.read_short();
+        }
+        self.touched = now;
+    }
+}
 
 impl Context<'_> {
     /// Reads what there is, up to the length of `buffer`, without waiting. Calls nothing.
@@ -36,10 +49,7 @@ impl Context<'_> {
         };
         match stream.read(buffer) {
             Ok(received) if received > 0 => {
-                if received < buffer.len() {
-                    slot.readiness.read_short();
-                }
-                slot.touched = core.now;
+                slot.note_received(received, buffer.len(), core.now);
                 core.counters.bytes_in += received as u64;
                 Ok(received)
             }
@@ -57,10 +67,7 @@ impl Context<'_> {
         }
         match slot.socket.recv(buffer) {
             Ok(received) if received > 0 => {
-                if received < buffer.len() {
-                    slot.readiness.read_short();
-                }
-                slot.touched = core.now;
+                slot.note_received(received, buffer.len(), core.now);
                 core.counters.bytes_in += received as u64;
                 Ok(received)
             }

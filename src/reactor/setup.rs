@@ -11,8 +11,9 @@ use crate::context::Context;
 use crate::counters::Counters;
 use crate::dispatcher::Dispatcher;
 use crate::handle::Handle;
+use crate::ids::{AnyId, Id};
 use crate::options::SocketOptions;
-use crate::slots::{AnyId, Id, Life};
+use crate::slots::Life;
 use crate::socket::Socket;
 use crate::timers::{Action, TimerId};
 
