@@ -5,8 +5,8 @@
 //! `listening on ADDR`: with port 0 it is the only way to learn the port, and whoever started the
 //! server need not guess when it is up. SIGTERM ends a server by the signal's default action.
 
-use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use crate::cli::{self, Doing, Error, Result};
 use crate::sys;
@@ -94,6 +94,32 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener> {
     sys::deepen_backlog(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Accepts until nobody is left in the queue, and hands each over without blocking and without delay.
+///
+/// # Errors
+///
+/// What `take` says, and the kernel about the options. A client that left while it waited is told and
+/// ends the round, no more.
+pub fn accept_all(
+    listener: &TcpListener,
+    mut take: impl FnMut(TcpStream) -> io::Result<()>,
+) -> io::Result<()> {
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                take(stream)?;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => {
+                eprintln!("accept: {error}");
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Tells the address on standard output.

@@ -5,7 +5,7 @@
 //! the source is registered for writing instead of reading. One buffer serves all connections.
 
 use std::cell::RefCell;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -50,27 +50,18 @@ fn accept(
     handle: &LoopHandle<'static, ()>,
     scratch: &Scratch,
 ) -> io::Result<PostAction> {
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(true)?;
-                stream.set_nodelay(true)?;
-                let connection = Connection {
-                    socket: Generic::new(stream, Interest::READ, Mode::Level),
-                    relay: Relay::default(),
-                    scratch: Rc::clone(scratch),
-                };
-                if let Err(error) = handle.insert_source(connection, |(), _, ()| ()) {
-                    eprintln!("adding a connection: {error}");
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(PostAction::Continue),
-            Err(error) => {
-                eprintln!("accept: {error}");
-                return Ok(PostAction::Continue);
-            }
+    serve::accept_all(listener, |stream| {
+        let connection = Connection {
+            socket: Generic::new(stream, Interest::READ, Mode::Level),
+            relay: Relay::default(),
+            scratch: Rc::clone(scratch),
+        };
+        if let Err(error) = handle.insert_source(connection, |(), _, ()| ()) {
+            eprintln!("adding a connection: {error}");
         }
-    }
+        Ok(())
+    })?;
+    Ok(PostAction::Continue)
 }
 
 struct Connection {

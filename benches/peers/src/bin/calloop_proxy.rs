@@ -5,7 +5,7 @@
 //! something waits for it.
 
 use std::cell::RefCell;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
@@ -55,32 +55,23 @@ fn accept(
     handle: &LoopHandle<'static, ()>,
     scratch: &Scratch,
 ) -> io::Result<PostAction> {
-    loop {
-        match listener.accept() {
-            Ok((client, _)) => {
-                let proxied = match join(client, upstream, scratch) {
-                    Ok(proxied) => proxied,
-                    Err(error) => {
-                        eprintln!("connect to {upstream}: {error}");
-                        continue;
-                    }
-                };
-                if let Err(error) = handle.insert_source(proxied, |(), _, ()| ()) {
-                    eprintln!("adding a connection: {error}");
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(PostAction::Continue),
+    serve::accept_all(listener, |client| {
+        let proxied = match join(client, upstream, scratch) {
+            Ok(proxied) => proxied,
             Err(error) => {
-                eprintln!("accept: {error}");
-                return Ok(PostAction::Continue);
+                eprintln!("connect to {upstream}: {error}");
+                return Ok(());
             }
+        };
+        if let Err(error) = handle.insert_source(proxied, |(), _, ()| ()) {
+            eprintln!("adding a connection: {error}");
         }
-    }
+        Ok(())
+    })?;
+    Ok(PostAction::Continue)
 }
 
 fn join(client: TcpStream, upstream: SocketAddr, scratch: &Scratch) -> io::Result<Proxied> {
-    client.set_nonblocking(true)?;
-    client.set_nodelay(true)?;
     let upstream = sys::start_connect(upstream)?;
     upstream.set_nodelay(true)?;
     let (client, upstream) = (Shared(Rc::new(client)), Shared(Rc::new(upstream)));

@@ -3,7 +3,7 @@
 //! Edge-triggered, each socket registered once; one buffer serves all connections. The work on a
 //! connection is in `slabloop_peers::relay`.
 
-use std::io::ErrorKind;
+use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 
@@ -50,27 +50,17 @@ fn accept(
     listener: &TcpListener,
     epoll: &Epoll,
     connections: &mut Table<Connection>,
-) -> Result<()> {
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(true)?;
-                stream.set_nodelay(true)?;
-                let key = connections.insert(Connection {
-                    stream,
-                    relay: Relay::default(),
-                });
-                if let Some(connection) = connections.get_mut(key) {
-                    epoll.add(&connection.stream, Interest::Stream, key)?;
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => {
-                eprintln!("accept: {error}");
-                return Ok(());
-            }
+) -> io::Result<()> {
+    serve::accept_all(listener, |stream| {
+        let key = connections.insert(Connection {
+            stream,
+            relay: Relay::default(),
+        });
+        if let Some(connection) = connections.get_mut(key) {
+            epoll.add(&connection.stream, Interest::Stream, key)?;
         }
-    }
+        Ok(())
+    })
 }
 
 fn echo(event: Event, connections: &mut Table<Connection>, scratch: &mut [u8]) {

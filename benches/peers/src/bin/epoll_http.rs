@@ -55,29 +55,19 @@ fn accept(
     listener: &TcpListener,
     epoll: &Epoll,
     connections: &mut Table<Connection>,
-) -> Result<()> {
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(true)?;
-                stream.set_nodelay(true)?;
-                let connection = Connection {
-                    stream,
-                    requests: Requests::default(),
-                    pending: Vec::new(),
-                };
-                let key = connections.insert(connection);
-                if let Some(connection) = connections.get_mut(key) {
-                    epoll.add(&connection.stream, Interest::Stream, key)?;
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => {
-                eprintln!("accept: {error}");
-                return Ok(());
-            }
+) -> io::Result<()> {
+    serve::accept_all(listener, |stream| {
+        let connection = Connection {
+            stream,
+            requests: Requests::default(),
+            pending: Vec::new(),
+        };
+        let key = connections.insert(connection);
+        if let Some(connection) = connections.get_mut(key) {
+            epoll.add(&connection.stream, Interest::Stream, key)?;
         }
-    }
+        Ok(())
+    })
 }
 
 impl Connection {

@@ -3,7 +3,7 @@
 //! The work on a connection is in `slabloop_peers::link`. A link's key is its place in the table
 //! times two, plus one for the upstream's socket.
 
-use std::io::ErrorKind;
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
 
@@ -48,34 +48,24 @@ fn accept(
     epoll: &Epoll,
     upstream: SocketAddr,
     links: &mut Table<Link<TcpStream>>,
-) -> Result<()> {
-    loop {
-        match listener.accept() {
-            Ok((client, _)) => {
-                let upstream = match sys::start_connect(upstream) {
-                    Ok(upstream) => upstream,
-                    Err(error) => {
-                        eprintln!("connect to {upstream}: {error}");
-                        continue;
-                    }
-                };
-                client.set_nonblocking(true)?;
-                client.set_nodelay(true)?;
-                upstream.set_nodelay(true)?;
-                let key = links.insert(Link::new(client, upstream));
-                if let Some(link) = links.get_mut(key) {
-                    let (client, upstream) = link.sockets();
-                    epoll.add(client, Interest::Stream, key * 2)?;
-                    epoll.add(upstream, Interest::Stream, key * 2 + 1)?;
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+) -> io::Result<()> {
+    serve::accept_all(listener, |client| {
+        let upstream = match sys::start_connect(upstream) {
+            Ok(upstream) => upstream,
             Err(error) => {
-                eprintln!("accept: {error}");
+                eprintln!("connect to {upstream}: {error}");
                 return Ok(());
             }
+        };
+        upstream.set_nodelay(true)?;
+        let key = links.insert(Link::new(client, upstream));
+        if let Some(link) = links.get_mut(key) {
+            let (client, upstream) = link.sockets();
+            epoll.add(client, Interest::Stream, key * 2)?;
+            epoll.add(upstream, Interest::Stream, key * 2 + 1)?;
         }
-    }
+        Ok(())
+    })
 }
 
 fn relay(event: Event, links: &mut Table<Link<TcpStream>>, scratch: &mut [u8]) {

@@ -1,9 +1,8 @@
 //! The ring on slabloop with both directions through the reactor: `recv` here, `send` on the
 //! successor.
 //!
-//! Not quite what the other peers do: the writing ends are registered too, a send waits in an
-//! outbox until the turn's flush, and the kernel reports room to write each time a token is taken.
-//! It shows what the convenience costs, beside `slabloop_ring`, which writes with a plain call.
+//! Not quite what the other peers do: the writing ends are registered too, and a send waits in an
+//! outbox until the turn's flush. It shows what the convenience costs, beside `slabloop_ring`, which writes with a plain call.
 
 use std::cell::Cell;
 use std::io;

@@ -3,8 +3,8 @@
 //!
 //! The reading side must be the reactor's, because its cache of readiness has to see every read.
 //! Room for more bytes than one where one arrives, as in any real program: a short read tells the
-//! reactor that the socket is empty, a full one would make it look again. `slabloop_outbox_ring` is the same ring with writing through
-//! the reactor as well.
+//! reactor that the socket is empty, a full one would make it look again. `slabloop_outbox_ring` is the
+//! same ring with writing through the reactor as well.
 
 use std::cell::Cell;
 use std::io::{self, Write};
