@@ -5,6 +5,7 @@
 mod datagrams;
 mod foreign;
 mod scratch;
+mod setup;
 mod stream;
 
 use std::fmt;
@@ -19,10 +20,9 @@ use crate::dispatcher::Dispatcher;
 use crate::errors::About;
 use crate::handle::Handle;
 use crate::ids::{AnyId, Id};
-use crate::options::SocketOptions;
 use crate::readiness::Flag;
 use crate::slots::Life;
-use crate::socket::{Io, Kind, Socket, unsupported};
+use crate::socket::{Io, Kind, unsupported};
 use crate::timers::{Action, TimerId};
 
 /// What a callback gets: a borrow of everything in the reactor but the dispatcher that is running.
@@ -368,87 +368,6 @@ impl Context<'_> {
         body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
     ) -> Option<R> {
         self.core.with(id, body)
-    }
-
-    /// As [`Reactor::add`](crate::Reactor::add). The newcomer's first callback comes in a later turn.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn add<D: Dispatcher>(
-        &mut self,
-        socket: impl Into<Socket>,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.core.add(socket.into(), dispatcher)
-    }
-
-    /// As [`Reactor::listen`](crate::Reactor::listen), but takes an address only.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn listen<D: Dispatcher>(
-        &mut self,
-        address: SocketAddr,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.listen_with(address, &SocketOptions::default(), dispatcher)
-    }
-
-    /// As [`Reactor::listen_with`](crate::Reactor::listen_with), but takes an address only.
-    ///
-    /// # Errors
-    ///
-    /// As [`Reactor::listen`](crate::Reactor::listen).
-    pub fn listen_with<D: Dispatcher>(
-        &mut self,
-        address: SocketAddr,
-        options: &SocketOptions,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.core.listen(address, options, dispatcher)
-    }
-
-    /// As [`Reactor::connect`](crate::Reactor::connect), but takes an address only.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn connect<D: Dispatcher>(
-        &mut self,
-        address: SocketAddr,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.connect_with(address, &SocketOptions::default(), dispatcher)
-    }
-
-    /// As [`Reactor::connect_with`](crate::Reactor::connect_with), but takes an address only.
-    ///
-    /// # Errors
-    ///
-    /// As [`Reactor::connect`](crate::Reactor::connect).
-    pub fn connect_with<D: Dispatcher>(
-        &mut self,
-        address: SocketAddr,
-        options: &SocketOptions,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.core.connect(address, options, dispatcher)
-    }
-
-    /// As [`Reactor::connect_unix`](crate::Reactor::connect_unix).
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn connect_unix<D: Dispatcher>(
-        &mut self,
-        path: impl AsRef<Path>,
-        dispatcher: D,
-    ) -> io::Result<Id<D>> {
-        self.core
-            .connect_unix(path.as_ref(), &SocketOptions::default(), dispatcher)
     }
 
     /// Calls [`handle_timer`](Dispatcher::handle_timer) once, when `after` has passed, never before.

@@ -38,8 +38,10 @@
 
 mod decoder;
 mod framed;
+mod handler;
 mod producers;
 mod search;
 
 pub use decoder::{LengthPrefix, Terminator};
-pub use framed::{Framed, Framing, Handler};
+pub use framed::{Framed, Framing};
+pub use handler::Handler;
