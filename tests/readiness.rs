@@ -164,30 +164,6 @@ fn ends(diary: &Diary, who: &str) -> Vec<String> {
     ends
 }
 
-/// Asserts that the loop is asleep: no event, no callback, and no wait for zero, in twenty turns.
-#[track_caller]
-fn assert_asleep(reactor: &mut Reactor, when: &str) {
-    settle(reactor);
-    reactor.take_waits();
-    let before = reactor.counters();
-    for _ in 0..20 {
-        turn_for(reactor, Duration::from_millis(1));
-    }
-    let after = reactor.counters();
-    assert_eq!(
-        (before.events, before.callbacks, before.writes),
-        (after.events, after.callbacks, after.writes),
-        "nothing happens {when}"
-    );
-    let waits = reactor.take_waits();
-    assert!(
-        waits
-            .iter()
-            .all(|wait| *wait == Some(Duration::from_millis(1))),
-        "no wait is for zero {when}: {waits:?}"
-    );
-}
-
 /// Fails with all the cells of a table that went wrong, not just with the first.
 #[track_caller]
 fn assert_table(wrong: &[String]) {

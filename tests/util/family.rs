@@ -35,23 +35,32 @@ pub(crate) enum Family {
     Unix,
 }
 
+/// The tests of a body for both kinds of internet address; stands in a module of its name.
+macro_rules! over_inet {
+    ($name:ident) => {
+        #[test]
+        fn v4() {
+            super::$name(Family::V4);
+        }
+
+        #[test]
+        fn v6() {
+            if Family::V6.is_here() {
+                super::$name(Family::V6);
+            }
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test file uses a part")]
+pub(crate) use over_inet;
+
 /// Makes three tests of each body.
 macro_rules! over_all_families {
     ($($name:ident)*) => {
         $(mod $name {
             use crate::family::Family;
 
-            #[test]
-            fn v4() {
-                super::$name(Family::V4);
-            }
-
-            #[test]
-            fn v6() {
-                if Family::V6.is_here() {
-                    super::$name(Family::V6);
-                }
-            }
+            crate::family::over_inet!($name);
 
             #[test]
             fn unix() {
@@ -69,17 +78,7 @@ macro_rules! over_v4_and_v6 {
         $(mod $name {
             use crate::family::Family;
 
-            #[test]
-            fn v4() {
-                super::$name(Family::V4);
-            }
-
-            #[test]
-            fn v6() {
-                if Family::V6.is_here() {
-                    super::$name(Family::V6);
-                }
-            }
+            crate::family::over_inet!($name);
         })*
     };
 }
@@ -428,24 +427,7 @@ pub(crate) fn assert_asleep(reactor: &mut Reactor, when: &str) {
             break;
         }
     }
-    reactor.take_waits();
-    let before = reactor.counters();
-    for _ in 0..10 {
-        crate::util::turn_for(reactor, Duration::from_millis(1));
-    }
-    let after = reactor.counters();
-    assert_eq!(
-        (before.events, before.callbacks, before.writes),
-        (after.events, after.callbacks, after.writes),
-        "nothing happens {when}"
-    );
-    let waits = reactor.take_waits();
-    assert!(
-        waits
-            .iter()
-            .all(|wait| *wait == Some(Duration::from_millis(1))),
-        "no wait is for zero {when}: {waits:?}"
-    );
+    crate::util::assert_asleep(reactor, when);
 }
 
 /// Runs until somebody stops it or nothing is left. If it never ends, the test says so instead of hanging.

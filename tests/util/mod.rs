@@ -387,3 +387,27 @@ pub(crate) fn exchange_in_background(
         reading.join().expect("the reader does not panic")
     })
 }
+
+/// Asserts that the loop is asleep: no event, no callback, and no wait for zero, in twenty turns.
+#[track_caller]
+pub(crate) fn assert_asleep(reactor: &mut Reactor, when: &str) {
+    settle(reactor);
+    reactor.take_waits();
+    let before = reactor.counters();
+    for _ in 0..20 {
+        turn_for(reactor, Duration::from_millis(1));
+    }
+    let after = reactor.counters();
+    assert_eq!(
+        (before.events, before.callbacks, before.writes),
+        (after.events, after.callbacks, after.writes),
+        "nothing happens {when}"
+    );
+    let waits = reactor.take_waits();
+    assert!(
+        waits
+            .iter()
+            .all(|wait| *wait == Some(Duration::from_millis(1))),
+        "no wait is for zero {when}: {waits:?}"
+    );
+}
