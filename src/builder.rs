@@ -3,21 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::outbox::{Marks, invalid};
 use crate::reactor::Reactor;
-
-/// What becomes of a panic in a callback.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PanicPolicy {
-    /// It closes the dispatcher that was called, is logged, and the loop goes on.
-    #[default]
-    Contain,
-    /// It closes the dispatcher that was called and then leaves `run` or `turn`, whose reactor can
-    /// still be used: the rest of the turn is made up for in the next.
-    Propagate,
-}
+use crate::slot::outbox::Marks;
+use crate::state::config::{Config, PanicPolicy};
+use crate::time::clock::Clock;
+use crate::world::errors::invalid;
 
 /// Everything about a reactor that can be chosen, with its default.
 ///
@@ -52,7 +42,7 @@ pub struct Builder {
     posts_per_turn: usize,
     events_per_wait: usize,
     #[cfg(feature = "testing")]
-    clock: Option<crate::testing::SimClock>,
+    clock: Option<crate::world::simulated::SimClock>,
 }
 
 impl Default for Builder {
@@ -201,7 +191,7 @@ impl Builder {
     /// Runs the reactor on a clock that a test moves.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
-    pub fn clock(&mut self, clock: crate::testing::SimClock) -> &mut Self {
+    pub fn clock(&mut self, clock: crate::world::simulated::SimClock) -> &mut Self {
         self.clock = Some(clock);
         self
     }
@@ -261,21 +251,4 @@ impl Builder {
             .map_or_else(Clock::monotonic, Clock::Simulated);
         Reactor::assemble(config, clock, self.events_per_wait, self.post_capacity)
     }
-}
-
-/// What the reactor keeps of the builder; validated.
-#[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub(crate) marks: Marks,
-    pub(crate) max_queued: usize,
-    pub(crate) accept_batch: usize,
-    pub(crate) accept_retry: Duration,
-    pub(crate) max_connections: usize,
-    pub(crate) connect_timeout: Option<Duration>,
-    pub(crate) close_timeout: Duration,
-    pub(crate) stall_timeout: Option<Duration>,
-    pub(crate) broadcast_patience: Duration,
-    pub(crate) slow_callback: Option<Duration>,
-    pub(crate) panic_policy: PanicPolicy,
-    pub(crate) posts_per_turn: usize,
 }

@@ -7,72 +7,19 @@
 //! around a whole batch is enough to know whom a panic belongs to.
 
 use std::any::Any;
-use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
-use crate::builder::PanicPolicy;
-use crate::clock::Tick;
-use crate::close::End;
 use crate::context::Context;
 use crate::core::Core;
 use crate::dispatcher::Dispatcher;
-use crate::ids::{AnyId, Id};
-use crate::slots::{Life, Slot};
-
-/// The callbacks, as log lines name them, and the other places where users' code runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Callback {
-    #[default]
-    None,
-    Accept,
-    Connect,
-    Read,
-    Eof,
-    Write,
-    Priority,
-    Timer,
-    Error,
-    Close,
-    Drop,
-    Closure,
-    Post,
-}
-
-impl fmt::Display for Callback {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Callback::None => "no callback",
-            Callback::Accept => "handle_accept",
-            Callback::Connect => "handle_connect",
-            Callback::Read => "handle_read",
-            Callback::Eof => "handle_eof",
-            Callback::Write => "handle_write",
-            Callback::Priority => "handle_priority",
-            Callback::Timer => "handle_timer",
-            Callback::Error => "handle_error",
-            Callback::Close => "handle_close",
-            Callback::Drop => "drop",
-            Callback::Closure => "a timer's closure",
-            Callback::Post => "a posted closure",
-        })
-    }
-}
-
-/// Whose code is running: whom a panic, or an error that is passed on, belongs to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Running {
-    pub(crate) id: AnyId,
-    pub(crate) callback: Callback,
-}
-
-impl Running {
-    pub(crate) const NOTHING: Running = Running {
-        id: AnyId::NOBODY,
-        callback: Callback::None,
-    };
-}
+use crate::slot::Slot;
+use crate::slot::life::{End, Life};
+use crate::state::config::PanicPolicy;
+use crate::state::running::{Callback, Running};
+use crate::time::clock::Tick;
+use crate::world::ids::{AnyId, Id};
 
 /// Holds a dispatcher while it runs, and puts it back into its slot, come what may. (`ManuallyDrop`
 /// because it is never dropped here: without code for that the guard can live in registers.)

@@ -20,39 +20,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::calling::{Callback, Running};
 use crate::core::Core;
-use crate::errors::{is_interrupted, is_would_block};
-use crate::ids::AnyId;
-use crate::readiness::Flag;
-use crate::slots::{Life, Slot};
-use crate::socket::{Address, Io, Kind, Socket};
-use crate::timers::Action;
-
-/// How a dispatcher came to its end; see [`Context::how_it_ended`](crate::Context::how_it_ended).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum End {
-    /// In good order: both sides had finished, or this one closed and the peer has had everything.
-    Closed,
-    /// The peer has gone: reset, or broken in mid-write.
-    Lost,
-    /// A fault: it could not connect, a deadline passed, the outbox was full, a callback panicked.
-    Failed,
-    /// Cut off from here: by `abort`, `close_all`, `shutdown`'s deadline, or with the reactor.
-    Aborted,
-}
-
-/// A connection that [`Reactor::shutdown`](crate::Reactor::shutdown) had to cut off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Aborted {
-    /// Whose it was; nobody's by now.
-    pub id: AnyId,
-    /// Bytes accepted for sending that the kernel had not taken. Zero if all had left and only the
-    /// peer's end of stream was still awaited.
-    pub unsent: usize,
-}
+use crate::slot::Slot;
+use crate::slot::life::{End, Life};
+use crate::slot::readiness::Flag;
+use crate::state::running::{Callback, Running};
+use crate::time::timers::Action;
+use crate::world::address::Address;
+use crate::world::errors::{is_interrupted, is_would_block};
+use crate::world::ids::AnyId;
+use crate::world::socket::{Io, Kind, Socket};
 
 impl Core {
     /// `close()` of the API.

@@ -9,17 +9,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::calling::Callback;
-use crate::close::End;
 use crate::core::Core;
 use crate::dispatcher::Dispatcher;
-use crate::errors::{is_interrupted, is_not_connected};
-use crate::ids::{AnyId, Id};
-use crate::options::SocketOptions;
-use crate::readiness::Flag;
-use crate::slots::Life;
-use crate::socket::Socket;
-use crate::timers::Action;
+use crate::slot::life::{End, Life};
+use crate::slot::readiness::Flag;
+use crate::state::running::Callback;
+use crate::time::timers::Action;
+use crate::world::errors::{is_interrupted, is_not_connected};
+use crate::world::ids::{AnyId, Id};
+use crate::world::options::SocketOptions;
+use crate::world::socket::Socket;
 
 impl Core {
     pub(crate) fn connect<D: Dispatcher>(

@@ -14,16 +14,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::close::End;
 use crate::core::Core;
 use crate::dispatcher::Dispatcher;
-use crate::errors::About;
 use crate::handle::Handle;
-use crate::ids::{AnyId, Id};
-use crate::readiness::Flag;
-use crate::slots::Life;
-use crate::socket::{Io, Kind, unsupported};
-use crate::timers::{Action, TimerId};
+use crate::slot::life::{End, Life};
+use crate::slot::readiness::Flag;
+use crate::state::about::About;
+use crate::time::timers::{Action, TimerId};
+use crate::world::ids::{AnyId, Id};
+use crate::world::socket::{Io, Kind, unsupported};
 
 /// What a callback gets: a borrow of everything in the reactor but the dispatcher that is running.
 ///

@@ -4,21 +4,26 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use crate::batch::Batch;
-use crate::builder::Config;
-use crate::calling::Running;
-use crate::clock::{Clock, Tick};
-use crate::counters::Counters;
 use crate::dispatcher::Dispatcher;
 use crate::handle::Shared;
-use crate::ids::{AnyId, Id};
-use crate::log_limit::LogLimits;
-use crate::outbox::{Buffers, invalid};
-use crate::poller::Poller;
-use crate::readiness::Flag;
-use crate::slots::{Life, Slot, Slots};
-use crate::socket::{Io, Kind, Socket};
-use crate::timers::{Due, TimerId, Timers};
+use crate::slot::Slot;
+use crate::slot::chunks::Buffers;
+use crate::slot::life::Life;
+use crate::slot::outbox::Marks;
+use crate::slot::readiness::Flag;
+use crate::state::batch::Batch;
+use crate::state::config::Config;
+use crate::state::running::Running;
+use crate::state::slots::Slots;
+use crate::time::clock::{Clock, Tick};
+use crate::time::heap::Due;
+use crate::time::timers::{TimerId, Timers};
+use crate::watch::counters::Counters;
+use crate::watch::log_limit::LogLimits;
+use crate::world::errors::invalid;
+use crate::world::ids::{AnyId, Id};
+use crate::world::poller::Poller;
+use crate::world::socket::{Io, Kind, Socket};
 
 /// All of a reactor but the loop itself. A [`Context`] is a borrow of this.
 #[derive(Debug)]
@@ -200,7 +205,7 @@ impl Core {
         high: usize,
         cap: usize,
     ) -> io::Result<()> {
-        let marks = crate::outbox::Marks::new(low, high, cap)?;
+        let marks = Marks::new(low, high, cap)?;
         let slot = self.slots.slot_mut(id);
         if slot.outbox.len() > cap {
             return Err(invalid(format!(

@@ -4,14 +4,14 @@
 use std::io;
 use std::time::Duration;
 
-use crate::calling::Callback;
-use crate::close::End;
 use crate::core::Core;
-use crate::errors::About;
-use crate::ids::AnyId;
-use crate::readiness::Flag;
-use crate::slots::Life;
-use crate::timers::{Action, Due, TimerId};
+use crate::slot::life::{End, Life};
+use crate::slot::readiness::Flag;
+use crate::state::about::About;
+use crate::state::running::Callback;
+use crate::time::heap::Due;
+use crate::time::timers::{Action, TimerId};
+use crate::world::ids::AnyId;
 
 impl Core {
     pub(crate) fn set_timer(

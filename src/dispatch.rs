@@ -5,14 +5,16 @@
 
 use std::io;
 
-use crate::calling::Callback;
 use crate::core::Core;
 use crate::dispatcher::Dispatcher;
-use crate::ids::AnyId;
-use crate::poller::{News, WAKER};
-use crate::readiness::{Flag, Signals};
-use crate::slots::{Life, Slot};
-use crate::socket::Kind;
+use crate::slot::Slot;
+use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
+use crate::state::running::Callback;
+use crate::world::ids::AnyId;
+use crate::world::poller::{News, WAKER};
+use crate::world::signals::Signals;
+use crate::world::socket::Kind;
 
 impl Slot {
     /// Whether the dispatch step has anything to do for this slot.

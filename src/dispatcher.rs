@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::io;
 
-use crate::accept::Accepted;
 use crate::context::Context;
-use crate::timers::TimerId;
+use crate::time::timers::TimerId;
+use crate::world::accept::Accepted;
 
 /// The object behind a socket: its callbacks.
 ///

@@ -26,11 +26,12 @@
 //! switch anybody off and on; Envoy does it for the same reason.
 
 use crate::core::Core;
-use crate::ids::AnyId;
-use crate::readiness::Flag;
-use crate::slots::{Life, Slot};
-use crate::socket::Kind;
-use crate::timers::Action;
+use crate::slot::Slot;
+use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
+use crate::time::timers::Action;
+use crate::world::ids::AnyId;
+use crate::world::socket::Kind;
 
 impl Core {
     /// Has `source` feed `sink` from now on; a sink that is gone means nobody.

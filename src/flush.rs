@@ -7,13 +7,13 @@
 use std::io::{self, IoSlice};
 
 use crate::core::Core;
-use crate::errors::{Class, classify, is_interrupted};
-use crate::ids::AnyId;
-use crate::outbox::CHUNKS_PER_WRITE;
-use crate::readiness::Flag;
-use crate::slots::Life;
-use crate::socket::{Io, send};
-use crate::timers::Action;
+use crate::slot::chunks::CHUNKS_PER_WRITE;
+use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
+use crate::time::timers::Action;
+use crate::world::errors::{Class, classify, is_interrupted};
+use crate::world::ids::AnyId;
+use crate::world::socket::{Io, send};
 
 /// From this size on a payload is offered to the kernel before it is copied: an echo of 16 KiB messages
 /// took 9 % less processor time, of 256 KiB 14 %. Smaller ones are better off sharing a write.

@@ -76,53 +76,43 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
-mod batch;
 mod builder;
 mod calling;
-mod clock;
 mod close;
 mod connect;
 mod context;
 mod core;
-mod counters;
 mod deadlines;
 mod dispatch;
 mod dispatcher;
-mod errors;
 mod flow;
 mod flush;
 pub mod framing;
 mod handle;
-mod ids;
-#[cfg(feature = "testing")]
-mod invariants;
-mod label;
-mod log_limit;
-mod options;
-mod outbox;
 mod outcome;
-mod poller;
 mod reactor;
-mod readiness;
-mod slots;
-mod socket;
+mod slot;
+mod state;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
-mod timers;
+mod time;
+mod watch;
+mod world;
 
-pub use accept::Accepted;
-pub use builder::{Builder, PanicPolicy};
-pub use close::{Aborted, End};
+pub use builder::Builder;
 pub use context::Context;
-pub use counters::Counters;
 pub use dispatcher::Dispatcher;
 pub use handle::{Handle, PostError};
-pub use ids::{AnyId, Id};
-pub use options::SocketOptions;
-pub use reactor::Reactor;
-pub use socket::Socket;
-pub use timers::TimerId;
+pub use reactor::{Aborted, Reactor};
+pub use slot::life::End;
+pub use state::config::PanicPolicy;
+pub use time::timers::TimerId;
+pub use watch::counters::Counters;
+pub use world::accept::Accepted;
+pub use world::ids::{AnyId, Id};
+pub use world::options::SocketOptions;
+pub use world::socket::Socket;
 
 /// The README's programs, compiled.
 #[cfg(doctest)]

@@ -2,14 +2,14 @@
 
 use std::io;
 
-use crate::calling::Callback;
-use crate::close::End;
 use crate::core::Core;
-use crate::errors::{About, Class, classify, copy_of};
-use crate::ids::AnyId;
-use crate::readiness::Flag;
-use crate::slots::Life;
-use crate::socket::Kind;
+use crate::slot::life::{End, Life};
+use crate::slot::readiness::Flag;
+use crate::state::about::About;
+use crate::state::running::Callback;
+use crate::world::errors::{Class, classify, copy_of};
+use crate::world::ids::AnyId;
+use crate::world::socket::Kind;
 
 impl Core {
     /// What follows a callback that failed, closed, broke its socket or saw the end of its stream.

@@ -10,17 +10,29 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::builder::{Builder, Config};
-use crate::calling::{Callback, Running};
-use crate::clock::{Clock, Tick};
-use crate::close::{Aborted, End};
+use crate::builder::Builder;
 use crate::core::Core;
 use crate::handle::{Job, Shared};
-use crate::ids::AnyId;
-use crate::poller::{News, Poller};
-use crate::slots::Life;
-use crate::socket::Kind;
-use crate::timers::{Action, Due};
+use crate::slot::life::{End, Life};
+use crate::state::config::Config;
+use crate::state::running::{Callback, Running};
+use crate::time::clock::{Clock, Tick};
+use crate::time::heap::Due;
+use crate::time::timers::Action;
+use crate::world::ids::AnyId;
+use crate::world::poller::{News, Poller};
+use crate::world::socket::Kind;
+
+/// A connection that [`Reactor::shutdown`](crate::Reactor::shutdown) had to cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Aborted {
+    /// Whose it was; nobody's by now.
+    pub id: AnyId,
+    /// Bytes accepted for sending that the kernel had not taken. Zero if all had left and only the
+    /// peer's end of stream was still awaited.
+    pub unsent: usize,
+}
 
 /// A single-threaded event loop and everything in it: sockets, dispatchers, timers, posted closures.
 ///

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Context;
-use crate::errors::is_would_block;
-use crate::readiness::Flag;
-use crate::slots::Life;
-use crate::socket::{Io, unsupported};
+use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
+use crate::world::errors::is_would_block;
+use crate::world::socket::{Io, unsupported};
 
 impl Context<'_> {
     /// Sends one datagram to `to`, at once or not at all.

@@ -7,10 +7,10 @@ use std::io;
 use mio::event::Source;
 
 use super::Context;
-use crate::errors::is_would_block;
-use crate::readiness::Flag;
-use crate::slots::Life;
-use crate::socket::{Kind, unsupported};
+use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
+use crate::world::errors::is_would_block;
+use crate::world::socket::{Kind, unsupported};
 
 impl Context<'_> {
     /// Reads a [foreign](crate::Socket::foreign) source. The closure reads once, or until there is nothing

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use super::Context;
 use crate::dispatcher::Dispatcher;
-use crate::ids::Id;
-use crate::options::SocketOptions;
-use crate::socket::Socket;
+use crate::world::ids::Id;
+use crate::world::options::SocketOptions;
+use crate::world::socket::Socket;
 
 impl Context<'_> {
     /// As [`Reactor::add`](crate::Reactor::add). The newcomer's first callback comes in a later turn.

@@ -5,14 +5,15 @@
 use std::io::{self, Read};
 
 use super::Context;
-use crate::clock::Tick;
-use crate::errors::{About, Class, classify, copy_of, is_interrupted};
 use crate::flush::LARGE_BYTES;
-use crate::ids::AnyId;
-use crate::outbox::invalid;
-use crate::readiness::Flag;
-use crate::slots::{Life, Slot};
-use crate::socket::{Io, Kind, unsupported};
+use crate::slot::Slot;
+use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
+use crate::state::about::About;
+use crate::time::clock::Tick;
+use crate::world::errors::{Class, classify, copy_of, invalid, is_interrupted};
+use crate::world::ids::AnyId;
+use crate::world::socket::{Io, Kind, unsupported};
 
 impl Slot {
     /// A read for which there was `room` gave so many bytes.

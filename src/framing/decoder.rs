@@ -9,7 +9,7 @@
 use std::io;
 
 use super::search::{fill_fallback, find};
-use crate::outbox::invalid;
+use crate::world::errors::invalid;
 
 /// What ends a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

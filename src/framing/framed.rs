@@ -7,8 +7,8 @@ use super::handler::Handler;
 use super::producers::Producers;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
-use crate::outbox::invalid;
-use crate::timers::TimerId;
+use crate::time::timers::TimerId;
+use crate::world::errors::invalid;
 
 /// The state of the layer, as its handler sees it.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::io;
 
 use super::Framing;
 use crate::context::Context;
-use crate::timers::TimerId;
+use crate::time::timers::TimerId;
 
 /// What is called with the records of a framed stream.
 ///

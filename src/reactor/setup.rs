@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use super::Reactor;
 use crate::context::Context;
-use crate::counters::Counters;
 use crate::dispatcher::Dispatcher;
 use crate::handle::Handle;
-use crate::ids::{AnyId, Id};
-use crate::options::SocketOptions;
-use crate::slots::Life;
-use crate::socket::Socket;
-use crate::timers::{Action, TimerId};
+use crate::slot::life::Life;
+use crate::time::timers::{Action, TimerId};
+use crate::watch::counters::Counters;
+use crate::world::ids::{AnyId, Id};
+use crate::world::options::SocketOptions;
+use crate::world::socket::Socket;
 
 impl Reactor {
     /// Adds a socket with its dispatcher: a stream that is connected already, a listener, a datagram

@@ -1,149 +1,15 @@
 //! Where dispatchers live: the slab and its slots. Their names are in `ids.rs`.
 
 use std::io;
-use std::ops::Deref;
 
 use slab::Slab;
 
-use crate::clock::Tick;
-use crate::close::End;
 use crate::dispatcher::Dispatcher;
-use crate::ids::{AnyId, LAST_GENERATION, TOKEN_INDEX_MASK};
-use crate::outbox::{Marks, Outbox};
-use crate::readiness::Readiness;
-use crate::socket::Socket;
-use crate::timers::TimerList;
-
-/// Where a slot stands between being added and being freed. It only ever moves forward.
-///
-/// Zero is the usual case: the bits of a [`Readiness`] in which nothing unusual is set are then those of
-/// an open slot as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Life {
-    /// An outgoing connection whose fate is not known yet.
-    Connecting = -2,
-    /// Accepting.
-    Listening = -1,
-    /// Able to send and receive.
-    Open = 0,
-    /// `close()` was called: queued output is still leaving, nothing is read.
-    Flushing = 1,
-    /// All output is with the kernel and the write side is shut: what arrives is thrown away.
-    Draining = 2,
-    /// Over. Only `handle_close` is left to come.
-    Ended = 3,
-}
-
-/// One dispatcher and all that belongs to it.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    pub(crate) readiness: Readiness,
-    pub(crate) generation: u32,
-    /// `None` while one of its callbacks, or a `with` closure, runs.
-    pub(crate) dispatcher: Option<Box<dyn Dispatcher>>,
-    pub(crate) socket: Socket,
-    pub(crate) outbox: Outbox,
-    /// When bytes last moved in either direction; what idle time-outs look at.
-    pub(crate) touched: Tick,
-    /// When the kernel last took output, or output began to wait; what stall deadlines look at.
-    pub(crate) output_moved: Tick,
-    /// The connection that this one's input is written to: while it is over its high mark, this one
-    /// is not read. Itself, unless `feeds` said otherwise.
-    pub(crate) feeds: AnyId,
-    /// Who else feeds this one.
-    pub(crate) feeders: RareList,
-    /// Whose broadcasts have to wait for this one to drain.
-    pub(crate) broadcasters: RareList,
-    /// How many congested connections hold this one; the `Held` flag says whether any.
-    pub(crate) holds: u32,
-    /// The error that broke the connection. The first one is kept: the kernel tells it once.
-    pub(crate) broken_by: Option<io::Error>,
-    /// How it ended, once it has.
-    pub(crate) end: Option<End>,
-    /// The timers that die with this slot.
-    pub(crate) timers: TimerList,
-    /// The dispatcher's type, for log lines. A function is half as long as the name's reference.
-    pub(crate) type_name: fn() -> &'static str,
-}
-
-impl Slot {
-    pub(crate) fn new(
-        dispatcher: Box<dyn Dispatcher>,
-        type_name: fn() -> &'static str,
-        socket: Socket,
-        marks: Marks,
-    ) -> Slot {
-        Slot {
-            readiness: Readiness::default(),
-            generation: 0,
-            dispatcher: Some(dispatcher),
-            socket,
-            outbox: Outbox::new(marks),
-            touched: Tick::default(),
-            output_moved: Tick::default(),
-            feeds: AnyId::NOBODY,
-            feeders: RareList::default(),
-            broadcasters: RareList::default(),
-            holds: 0,
-            broken_by: None,
-            end: None,
-            timers: TimerList::default(),
-            type_name,
-        }
-    }
-}
-
-impl Slot {
-    /// Where it stands. Kept with the other bits, so that one comparison tells the usual case.
-    #[inline]
-    pub(crate) fn life(&self) -> Life {
-        self.readiness.life()
-    }
-
-    /// The dispatcher, for a callback, after which it is put back.
-    #[inline]
-    pub(crate) fn take_dispatcher(&mut self) -> Box<dyn Dispatcher> {
-        self.dispatcher
-            .take()
-            .expect("no callback runs inside another, so the dispatcher is in its slot")
-    }
-
-    #[inline]
-    pub(crate) fn enter(&mut self, life: Life) {
-        self.readiness.enter(life);
-    }
-}
-
-/// A list of ids that is empty in most slots, where it takes one word.
-#[derive(Debug, Default)]
-#[expect(clippy::box_collection, reason = "three words would be in every slot")]
-pub(crate) struct RareList(Option<Box<Vec<AnyId>>>);
-
-impl RareList {
-    pub(crate) fn push(&mut self, id: AnyId) {
-        self.0.get_or_insert_default().push(id);
-    }
-
-    pub(crate) fn remove(&mut self, id: AnyId) {
-        let Some(ids) = &mut self.0 else { return };
-        if let Some(place) = ids.iter().position(|&other| other == id) {
-            ids.swap_remove(place);
-        }
-    }
-
-    /// All of them; none is left.
-    pub(crate) fn take(&mut self) -> Vec<AnyId> {
-        self.0.take().map_or_else(Vec::new, |ids| *ids)
-    }
-}
-
-impl Deref for RareList {
-    type Target = [AnyId];
-
-    fn deref(&self) -> &[AnyId] {
-        self.0.as_ref().map_or(&[], |ids| ids)
-    }
-}
+use crate::slot::Slot;
+use crate::slot::life::Life;
+use crate::slot::outbox::Marks;
+use crate::world::ids::{AnyId, LAST_GENERATION, TOKEN_INDEX_MASK};
+use crate::world::socket::Socket;
 
 /// All slots, and the generation of each place.
 #[derive(Debug, Default)]

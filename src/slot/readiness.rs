@@ -37,76 +37,8 @@
 
 use std::fmt;
 
-use mio::event::Event;
-
-use crate::slots::Life;
-
-/// What one event says about one socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Signals(u32);
-
-impl Signals {
-    pub(crate) const READABLE: u32 = 1 << 0;
-    pub(crate) const WRITABLE: u32 = 1 << 1;
-    pub(crate) const READ_CLOSED: u32 = 1 << 2;
-    pub(crate) const HUNG_UP: u32 = 1 << 3;
-    pub(crate) const ERROR: u32 = 1 << 4;
-    pub(crate) const URGENT: u32 = 1 << 5;
-
-    /// All but readable and writable are hints in mio's terms: present where the system has them.
-    #[inline]
-    pub(crate) fn of(event: &Event) -> Signals {
-        let just_readable = event.is_readable()
-            && !event.is_priority()
-            && !event.is_writable()
-            && !event.is_error()
-            && !event.is_read_closed();
-        if just_readable {
-            return Signals(Self::READABLE);
-        }
-        Signals::of_any(event)
-    }
-
-    #[inline]
-    pub(crate) fn is_just_readable(self) -> bool {
-        self.0 == Self::READABLE
-    }
-
-    #[inline(never)]
-    fn of_any(event: &Event) -> Signals {
-        let mut bits = 0;
-        if event.is_readable() {
-            bits |= Self::READABLE;
-        }
-        if event.is_writable() {
-            bits |= Self::WRITABLE;
-        }
-        if event.is_read_closed() {
-            bits |= Self::READ_CLOSED;
-        }
-        if event.is_write_closed() {
-            bits |= Self::HUNG_UP;
-        }
-        if event.is_error() {
-            bits |= Self::ERROR;
-        }
-        if event.is_priority() {
-            bits |= Self::URGENT;
-        }
-        Signals(bits)
-    }
-
-    /// Whether a write that found no room is worth another try.
-    #[inline]
-    pub(crate) fn may_bring_room(self) -> bool {
-        self.0 & (Self::WRITABLE | Self::HUNG_UP | Self::ERROR) != 0
-    }
-
-    #[cfg(feature = "testing")]
-    pub(crate) fn from_bits(bits: u32) -> Signals {
-        Signals(bits)
-    }
-}
+use crate::slot::life::Life;
+use crate::world::signals::Signals;
 
 /// The state of one slot: what the kernel said, what the dispatcher wants, what holds it back, how far
 /// its stream has come, which lists it is on, and in the top three bits its [`Life`]. One word, because
@@ -274,12 +206,12 @@ impl Readiness {
     #[inline]
     pub(crate) fn merge(&mut self, signals: Signals) {
         const UNUSUAL: u32 = Signals::HUNG_UP | Signals::ERROR | Signals::URGENT;
-        self.0 |= signals.0;
-        if signals.0 & UNUSUAL != 0 {
-            if signals.0 & (Signals::HUNG_UP | Signals::ERROR) != 0 {
+        self.0 |= signals.bits();
+        if signals.bits() & UNUSUAL != 0 {
+            if signals.bits() & (Signals::HUNG_UP | Signals::ERROR) != 0 {
                 self.0 |= Signals::READABLE | Signals::WRITABLE;
             }
-            if signals.0 & Signals::URGENT != 0 {
+            if signals.bits() & Signals::URGENT != 0 {
                 self.set(Flag::UrgentUntold);
             }
         }
@@ -452,7 +384,7 @@ mod tests {
             (Signals::URGENT, false),
         ] {
             let mut readiness = reading();
-            readiness.merge(Signals(Signals::READABLE | signals));
+            readiness.merge(Signals::from_bits(Signals::READABLE | signals));
             readiness.read_short();
             assert_eq!(!readiness.can_read(), drained, "{readiness:?}");
             readiness.cant_read();
@@ -468,7 +400,7 @@ mod tests {
             Signals::ERROR | Signals::HUNG_UP,
         ] {
             let mut readiness = reading();
-            readiness.merge(Signals(signals));
+            readiness.merge(Signals::from_bits(signals));
             assert!(
                 readiness.can_read() && readiness.has(Flag::Writable),
                 "{readiness:?}"
@@ -479,7 +411,7 @@ mod tests {
     #[test]
     fn a_pause_drops_no_readiness() {
         let mut readiness = reading();
-        readiness.merge(Signals(Signals::READABLE));
+        readiness.merge(Signals::from_bits(Signals::READABLE));
         readiness.clear(Flag::WantRead);
         assert!(!readiness.can_read());
         readiness.set(Flag::WantRead);

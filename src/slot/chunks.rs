@@ -1,62 +1,18 @@
-//! Bytes accepted for sending and not yet written: the outboxes, and the chunks that they share.
+//! The bytes behind all outboxes: chunks, linked by index through one arena.
 //!
-//! An outbox is a queue of chunks, linked by index through one arena that belongs to the reactor. An
-//! idle connection holds no chunk at all: its outbox is a few integers. A freed chunk keeps its
-//! memory for the next sender as long as the spare ones together stay below a bound.
+//! The arena belongs to the reactor. A freed chunk keeps its memory for the next sender as long as the
+//! spare chunks together stay below a bound.
 //!
-//! Invariants: `len` is the sum of the chunks' bytes less `sent`; `head` and `tail` are both `NONE` or
-//! both name chunks; no chunk in a queue is empty.
+//! Invariants: an outbox's `len` is the sum of its chunks' bytes less `sent`; its `head` and `tail` are
+//! both `NONE` or both name chunks; no chunk in a queue is empty.
 
 use std::fmt;
 use std::io::{self, IoSlice};
 
-/// How much one outbox may hold before somebody has to act.
-///
-/// Read: above `high` those who feed it are not read; below `low` they are again; over `cap` the
-/// connection is closed. Kept as `u32`: a cap of 4 GiB for one connection is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Marks {
-    pub(crate) low: u32,
-    pub(crate) high: u32,
-    pub(crate) cap: u32,
-}
-
-impl Default for Marks {
-    fn default() -> Marks {
-        Marks {
-            low: 32 * 1024,
-            high: 64 * 1024,
-            cap: 1024 * 1024,
-        }
-    }
-}
-
-impl Marks {
-    pub(crate) fn new(low: usize, high: usize, cap: usize) -> io::Result<Marks> {
-        let fits = |name: &str, bytes: usize| {
-            u32::try_from(bytes)
-                .map_err(|_| invalid(format!("{name} of {bytes} bytes is over 4 GiB")))
-        };
-        let marks = Marks {
-            low: fits("low mark", low)?,
-            high: fits("high mark", high)?,
-            cap: fits("hard cap", cap)?,
-        };
-        if low == 0 || low > high || high > cap {
-            return Err(invalid(format!(
-                "marks must satisfy 0 < low <= high <= cap; got low {low}, high {high}, cap {cap}"
-            )));
-        }
-        Ok(marks)
-    }
-}
-
-pub(crate) fn invalid(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message)
-}
+use crate::slot::outbox::Outbox;
 
 /// The end of a chain.
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// A chunk that still has room is filled further, up to this size; past it a new one is begun. Small
 /// enough that growing one copies little, large enough that a full vectored write carries 1 MiB.
@@ -71,73 +27,6 @@ pub(crate) const SPARE_BYTES: usize = 1024 * 1024;
 /// Most chunks that one vectored write carries. The kernel takes up to 1,024; past some tens the cost
 /// per byte no longer falls, and the array lives on the stack.
 pub(crate) const CHUNKS_PER_WRITE: usize = 64;
-
-/// One connection's queue. The bytes are in [`Buffers`].
-#[derive(Clone, Copy)]
-pub(crate) struct Outbox {
-    head: u32,
-    tail: u32,
-    /// Bytes of the first chunk that are written already.
-    sent: u32,
-    len: u32,
-    pub(crate) marks: Marks,
-}
-
-impl Outbox {
-    pub(crate) fn new(marks: Marks) -> Outbox {
-        Outbox {
-            head: NONE,
-            tail: NONE,
-            sent: 0,
-            len: 0,
-            marks,
-        }
-    }
-
-    /// Bytes that are queued.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Whether all that is queued is in one chunk, which is the usual case.
-    #[inline]
-    pub(crate) fn is_one_piece(&self) -> bool {
-        self.head == self.tail && self.head != NONE
-    }
-
-    #[inline]
-    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
-        bytes <= (self.marks.cap - self.len.min(self.marks.cap)) as usize
-    }
-
-    /// Whether as many bytes more leave it at its high mark or below.
-    #[inline]
-    pub(crate) fn stays_below_high(&self, bytes: usize) -> bool {
-        self.len as u64 + bytes as u64 <= self.marks.high as u64
-    }
-
-    #[inline]
-    pub(crate) fn is_over_high(&self) -> bool {
-        self.len > self.marks.high
-    }
-
-    #[inline]
-    pub(crate) fn is_below_low(&self) -> bool {
-        self.len < self.marks.low
-    }
-}
-
-impl fmt::Debug for Outbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Outbox({} of {} bytes queued)", self.len, self.marks.cap)
-    }
-}
 
 #[derive(Debug)]
 struct Chunk {
@@ -412,6 +301,7 @@ impl fmt::Debug for Buffers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slot::outbox::Marks;
 
     fn contents(buffers: &Buffers, outbox: &Outbox) -> Vec<u8> {
         let mut pieces = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
@@ -495,15 +385,6 @@ mod tests {
             buffers.spare <= SPARE_BYTES && buffers.spare > SPARE_BYTES / 2,
             "{buffers:?}"
         );
-    }
-
-    #[test]
-    fn marks_are_validated_with_a_sentence() {
-        assert!(Marks::new(1, 1, 1).is_ok());
-        for (low, high, cap) in [(0, 1, 1), (2, 1, 3), (1, 3, 2), (1, 1, 5 << 30)] {
-            let error = Marks::new(low, high, cap).expect_err("bad marks are refused");
-            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
-        }
     }
 
     #[test]

@@ -7,15 +7,16 @@
 use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, UdpSocket};
+use std::net::{Shutdown, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
 
 use mio::event::Source;
 use mio::unix::{SourceFd, pipe};
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
+
+use crate::world::address::Address;
 
 /// What [`add`](crate::Reactor::add) takes: a socket, a pipe's end, or a foreign event source.
 ///
@@ -43,7 +44,7 @@ pub(crate) enum Io {
     PipeWriter(pipe::Sender),
     Foreign(Box<dyn Foreign>),
     #[cfg(feature = "testing")]
-    Simulated(Box<dyn crate::testing::SimSocket>),
+    Simulated(Box<dyn crate::world::simulated::SimSocket>),
     /// The socket has been closed; the slot is about to go.
     Closed,
 }
@@ -380,7 +381,7 @@ impl Socket {
         match &self.io {
             Io::Stream(_) => true,
             #[cfg(feature = "testing")]
-            Io::Simulated(socket) => socket.kind() == crate::testing::SimKind::Stream,
+            Io::Simulated(socket) => socket.kind() == crate::world::simulated::SimKind::Stream,
             _ => false,
         }
     }
@@ -485,63 +486,4 @@ socket_from! {
     std::process::ChildStdin => |p| Socket::from(pipe::Sender::from(p));
     std::process::ChildStdout => |p| Socket::from(pipe::Receiver::from(p));
     std::process::ChildStderr => |p| Socket::from(pipe::Receiver::from(p));
-}
-
-/// An address as far as it is known without asking the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Address {
-    /// Unnamed, or not known.
-    #[default]
-    None,
-    Inet(SocketAddr),
-    Unix(Box<Path>),
-}
-
-impl Address {
-    pub(crate) fn inet(&self) -> Option<SocketAddr> {
-        match self {
-            Address::Inet(address) => Some(*address),
-            Address::None | Address::Unix(_) => None,
-        }
-    }
-
-    pub(crate) fn path(&self) -> Option<&Path> {
-        match self {
-            Address::Unix(path) => Some(path),
-            Address::None | Address::Inet(_) => None,
-        }
-    }
-}
-
-impl From<SocketAddr> for Address {
-    fn from(address: SocketAddr) -> Address {
-        Address::Inet(address)
-    }
-}
-
-impl From<PathBuf> for Address {
-    fn from(path: PathBuf) -> Address {
-        Address::Unix(path.into_boxed_path())
-    }
-}
-
-impl From<socket2::SockAddr> for Address {
-    fn from(address: socket2::SockAddr) -> Address {
-        if let Some(address) = address.as_socket() {
-            return Address::Inet(address);
-        }
-        address
-            .as_pathname()
-            .map_or(Address::None, |path| Address::Unix(path.into()))
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::None => f.write_str("unnamed"),
-            Address::Inet(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
 }

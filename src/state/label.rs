@@ -3,9 +3,10 @@
 use std::fmt;
 
 use crate::core::Core;
-use crate::ids::AnyId;
-use crate::slots::{Life, Slot};
-use crate::socket::Kind;
+use crate::slot::Slot;
+use crate::slot::life::Life;
+use crate::world::ids::{AnyId, short_type_name};
+use crate::world::socket::Kind;
 
 /// Shown as `Echo 7.3 (127.0.0.1:40513)`.
 #[derive(Debug)]
@@ -55,24 +56,4 @@ impl Core {
             .field("outbox", &slot.outbox)
             .finish()
     }
-}
-
-/// A type's name without the paths in it: `chat::Framed<chat::Member>` reads `Framed<Member>`.
-pub(crate) fn short_type_name(full: &str) -> String {
-    let mut short = String::with_capacity(full.len());
-    let mut word_start = 0;
-    let mut rest = full;
-    while let Some(character) = rest.chars().next() {
-        if rest.starts_with("::") {
-            short.truncate(word_start);
-            rest = &rest[2..];
-            continue;
-        }
-        short.push(character);
-        if !character.is_alphanumeric() && character != '_' {
-            word_start = short.len();
-        }
-        rest = &rest[character.len_utf8()..];
-    }
-    short
 }

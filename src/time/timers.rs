@@ -10,19 +10,15 @@
 //!
 //! Timers of one dispatcher are chained through the slab, so that they can die with it.
 
-mod heap;
-
 use std::fmt;
 use std::time::Duration;
 
 use slab::Slab;
 
-use crate::clock::Tick;
-use crate::ids::AnyId;
 use crate::reactor::Reactor;
-
-pub(crate) use heap::Due;
-use heap::Heap;
+use crate::time::clock::Tick;
+use crate::time::heap::{Due, Heap};
+use crate::world::ids::AnyId;
 
 /// Names a timer. Like an id it is never reissued: cancelling one that has fired, or that died with
 /// its dispatcher, does nothing.

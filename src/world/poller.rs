@@ -11,10 +11,10 @@ use std::time::Duration;
 use mio::Token;
 use mio::{Events, Poll, Registry, Waker};
 
-use crate::errors::is_interrupted;
-use crate::ids::AnyId;
-use crate::readiness::Signals;
-use crate::socket::Socket;
+use crate::world::errors::is_interrupted;
+use crate::world::ids::AnyId;
+use crate::world::signals::Signals;
+use crate::world::socket::Socket;
 
 /// What the waker's event is known by: an id that no slot ever has.
 pub(crate) const WAKER: AnyId = AnyId::NOBODY;
@@ -23,7 +23,7 @@ pub(crate) const WAKER: AnyId = AnyId::NOBODY;
 pub(crate) struct Poller {
     poll: Poll,
     #[cfg(feature = "testing")]
-    pub(crate) simulated: crate::testing::Simulated,
+    pub(crate) simulated: crate::world::simulated::Simulated,
 }
 
 impl Poller {
@@ -31,7 +31,7 @@ impl Poller {
         Ok(Poller {
             poll: Poll::new()?,
             #[cfg(feature = "testing")]
-            simulated: crate::testing::Simulated::default(),
+            simulated: crate::world::simulated::Simulated::default(),
         })
     }
 

@@ -21,8 +21,6 @@ use std::marker::PhantomData;
 
 use mio::Token;
 
-use crate::label::short_type_name;
-
 /// The name of a dispatcher whose type is not known: slot index and generation.
 ///
 /// An id is never reissued: once its dispatcher has closed, every look-up with it answers `None`,
@@ -173,6 +171,26 @@ impl<D> From<Id<D>> for AnyId {
     fn from(id: Id<D>) -> AnyId {
         id.any
     }
+}
+
+/// A type's name without the paths in it: `chat::Framed<chat::Member>` reads `Framed<Member>`.
+pub(crate) fn short_type_name(full: &str) -> String {
+    let mut short = String::with_capacity(full.len());
+    let mut word_start = 0;
+    let mut rest = full;
+    while let Some(character) = rest.chars().next() {
+        if rest.starts_with("::") {
+            short.truncate(word_start);
+            rest = &rest[2..];
+            continue;
+        }
+        short.push(character);
+        if !character.is_alphanumeric() && character != '_' {
+            word_start = short.len();
+        }
+        rest = &rest[character.len_utf8()..];
+    }
+    short
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, TcpKeepalive, Type};
 
-use crate::outbox::invalid;
+use crate::world::errors::invalid;
 
 /// Options for [`listen_with`](crate::Reactor::listen_with),
 /// [`connect_with`](crate::Reactor::connect_with) and

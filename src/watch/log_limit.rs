@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::clock::Tick;
+use crate::time::clock::Tick;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 

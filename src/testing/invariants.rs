@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use crate::core::Core;
-use crate::ids::AnyId;
 use crate::reactor::Reactor;
-use crate::readiness::Flag;
-use crate::slots::Life;
-use crate::socket::{Io, Kind};
-use crate::timers::Action;
+use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
+use crate::time::timers::Action;
+use crate::world::ids::AnyId;
+use crate::world::socket::{Io, Kind};
 
 impl Reactor {
     /// Walks everything and panics with the first sentence that does not hold.

@@ -49,7 +49,7 @@ pub(crate) enum Clock {
     Monotonic(Instant),
     /// A clock that a test moves.
     #[cfg(feature = "testing")]
-    Simulated(crate::testing::SimClock),
+    Simulated(crate::world::simulated::SimClock),
 }
 
 impl Clock {

@@ -20,7 +20,7 @@
 
 use std::ops::Range;
 
-use crate::clock::Tick;
+use crate::time::clock::Tick;
 
 /// When a timer is due, and which. The fields are in the order by which timers fire: by time, and those
 /// of one time as they were set.

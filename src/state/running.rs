@@ -1,0 +1,58 @@
+//! Whose code is running.
+
+use std::fmt;
+
+use crate::world::ids::AnyId;
+
+/// The callbacks, as log lines name them, and the other places where users' code runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Callback {
+    #[default]
+    None,
+    Accept,
+    Connect,
+    Read,
+    Eof,
+    Write,
+    Priority,
+    Timer,
+    Error,
+    Close,
+    Drop,
+    Closure,
+    Post,
+}
+
+impl fmt::Display for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Callback::None => "no callback",
+            Callback::Accept => "handle_accept",
+            Callback::Connect => "handle_connect",
+            Callback::Read => "handle_read",
+            Callback::Eof => "handle_eof",
+            Callback::Write => "handle_write",
+            Callback::Priority => "handle_priority",
+            Callback::Timer => "handle_timer",
+            Callback::Error => "handle_error",
+            Callback::Close => "handle_close",
+            Callback::Drop => "drop",
+            Callback::Closure => "a timer's closure",
+            Callback::Post => "a posted closure",
+        })
+    }
+}
+
+/// Whose code is running: whom a panic, or an error that is passed on, belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    pub(crate) id: AnyId,
+    pub(crate) callback: Callback,
+}
+
+impl Running {
+    pub(crate) const NOTHING: Running = Running {
+        id: AnyId::NOBODY,
+        callback: Callback::None,
+    };
+}

@@ -1,0 +1,5 @@
+//! Due times: the clock and the timers.
+
+pub(crate) mod clock;
+pub(crate) mod heap;
+pub(crate) mod timers;

@@ -1,0 +1,4 @@
+//! What the loop reports about itself.
+
+pub(crate) mod counters;
+pub(crate) mod log_limit;

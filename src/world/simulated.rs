@@ -1,0 +1,256 @@
+//! For the crate's own tests: a clock and a kernel that a test supplies, and invented events.
+//!
+//! Hidden, behind the feature `testing`, and promised to nobody. The seam is the same one that mio
+//! sits behind (`poller.rs`, `socket.rs`, `clock.rs`): the reactor above it is not a different reactor.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use mio::Token;
+
+use crate::world::address::Address;
+use crate::world::signals::Signals;
+use crate::world::socket::{Io, Kind, Socket};
+
+/// A clock that stands still until it is told to move. Clones are the same clock.
+///
+/// Waiting does not make it pass, so on it timers do not bound the wait: the test moves the clock, or
+/// its kernel does, which then says so by [`SimClock::passes_while_waiting`].
+#[derive(Clone, Debug, Default)]
+pub struct SimClock(Arc<SimTime>);
+
+#[derive(Debug, Default)]
+struct SimTime {
+    nanos: AtomicU64,
+    reads: AtomicU64,
+    passes: AtomicBool,
+}
+
+impl SimClock {
+    /// A clock at zero.
+    #[must_use]
+    pub fn new() -> SimClock {
+        SimClock::default()
+    }
+
+    /// The time since the clock was made.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.0.reads.fetch_add(1, Ordering::Relaxed);
+        Duration::from_nanos(self.0.nanos.load(Ordering::Relaxed))
+    }
+
+    /// How often it has been read.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.0.reads.load(Ordering::Relaxed)
+    }
+
+    /// From now on timers bound the wait, as on a real clock: the test's kernel moves this one by the
+    /// time that it is told to wait.
+    pub fn passes_while_waiting(&self) {
+        self.0.passes.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn passes(&self) -> bool {
+        self.0.passes.load(Ordering::Relaxed)
+    }
+
+    /// Moves it on.
+    ///
+    /// # Panics
+    ///
+    /// If it were moved past 584 years.
+    pub fn advance(&self, by: Duration) {
+        let by =
+            u64::try_from(by.as_nanos()).expect("a simulated clock moves by less than 584 years");
+        self.0.nanos.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+/// The bits of an invented event.
+#[derive(Clone, Copy, Debug)]
+pub struct Bits;
+
+impl Bits {
+    /// Input.
+    pub const READABLE: u32 = Signals::READABLE;
+    /// Room.
+    pub const WRITABLE: u32 = Signals::WRITABLE;
+    /// The peer has finished sending.
+    pub const READ_CLOSED: u32 = Signals::READ_CLOSED;
+    /// Both halves are shut.
+    pub const HUNG_UP: u32 = Signals::HUNG_UP;
+    /// An error is pending.
+    pub const ERROR: u32 = Signals::ERROR;
+    /// Urgent data.
+    pub const URGENT: u32 = Signals::URGENT;
+}
+
+/// A kernel that a test supplies, in place of epoll.
+pub trait SimKernel {
+    /// Waits for at most `timeout` of whatever time the test keeps, and says what happened: the token
+    /// that each socket was registered with, and [`Bits`].
+    ///
+    /// # Errors
+    ///
+    /// What the test wants the wait to fail with.
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<(Token, u32)>)
+    -> io::Result<()>;
+}
+
+/// What a simulated socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SimKind {
+    /// A stream.
+    Stream,
+    /// A listener.
+    Listener,
+    /// A datagram socket.
+    Datagram,
+}
+
+impl From<SimKind> for Kind {
+    fn from(kind: SimKind) -> Kind {
+        match kind {
+            SimKind::Stream => Kind::Stream,
+            SimKind::Listener => Kind::Listener,
+            SimKind::Datagram => Kind::Datagram,
+        }
+    }
+}
+
+/// A socket that a test supplies: all of its own, or a real one with faults in between.
+pub trait SimSocket {
+    /// What it is.
+    fn kind(&self) -> SimKind;
+
+    /// It enters the poller. A socket of a simulated kernel notes the token.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn register(&mut self, _: Token) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// It leaves the poller.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn deregister(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// As `recv(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// As `send(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// As `sendmsg(2)` with several pieces; takes the first of them, or a part of it.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn send_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.send(pieces.first().map_or(&[], |first| first))
+    }
+
+    /// As `shutdown(2)`, the write side.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// As `accept4(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn accept(&mut self) -> io::Result<Box<dyn SimSocket>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The pending error of a connection attempt.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
+    /// Whether a connection attempt has succeeded: `NotConnected` if not yet.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn check_connected(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for dyn SimSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimSocket({:?})", self.kind())
+    }
+}
+
+impl From<Box<dyn SimSocket>> for Socket {
+    fn from(socket: Box<dyn SimSocket>) -> Socket {
+        Socket {
+            io: Io::Simulated(socket),
+            blocking: false,
+            address: Address::None,
+        }
+    }
+}
+
+/// What the poller keeps of all this.
+#[derive(Default)]
+pub(crate) struct Simulated {
+    pub(crate) kernel: Option<Box<dyn SimKernel>>,
+    pub(crate) events: Vec<(Token, u32)>,
+    /// The time-outs handed to the wait.
+    pub(crate) waits: Vec<Option<Duration>>,
+}
+
+impl Simulated {
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> Option<io::Result<()>> {
+        self.waits.push(timeout);
+        Some(self.kernel.as_mut()?.wait(timeout, &mut self.events))
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    pub(crate) fn hand_over(&mut self, news: &mut Vec<(Token, Signals)>) {
+        let events = self.events.drain(..);
+        news.extend(events.map(|(token, bits)| (token, Signals::from_bits(bits))));
+    }
+}
+
+impl fmt::Debug for Simulated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulated")
+            .field("events", &self.events)
+            .finish_non_exhaustive()
+    }
+}
