@@ -45,6 +45,23 @@ pub struct Builder {
     clock: Option<crate::world::simulated::SimClock>,
 }
 
+impl Reactor {
+    /// A reactor with the default limits; see [`Builder`].
+    ///
+    /// # Errors
+    ///
+    /// What the system reports when it makes a poller: usually that descriptors ran out.
+    pub fn new() -> io::Result<Reactor> {
+        Builder::default().build()
+    }
+
+    /// Chooses limits and policies.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
 impl Default for Builder {
     fn default() -> Builder {
         let marks = Marks::default();

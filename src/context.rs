@@ -12,16 +12,18 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::Core;
 use crate::dispatcher::Dispatcher;
-use crate::handle::Handle;
+use crate::handle::Job;
 use crate::slot::life::{End, Life};
 use crate::slot::readiness::Flag;
 use crate::state::about::About;
 use crate::time::timers::{Action, TimerId};
 use crate::world::ids::{AnyId, Id};
+use crate::world::mailbox::Mailbox;
 use crate::world::socket::{Io, Kind, unsupported};
 
 /// What a callback gets: a borrow of everything in the reactor but the dispatcher that is running.
@@ -405,10 +407,8 @@ impl Context<'_> {
         self.core.end_all();
     }
 
-    /// A handle by which other threads reach this reactor.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        Handle::new(&self.core.shared)
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox<Job>> {
+        &self.core.mailbox
     }
 
     /// How many dispatchers there are.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::dispatcher::Dispatcher;
-use crate::handle::Shared;
+use crate::handle::Job;
 use crate::slot::Slot;
 use crate::slot::chunks::Buffers;
 use crate::slot::life::Life;
@@ -22,6 +22,7 @@ use crate::watch::counters::Counters;
 use crate::watch::log_limit::LogLimits;
 use crate::world::errors::invalid;
 use crate::world::ids::{AnyId, Id};
+use crate::world::mailbox::Mailbox;
 use crate::world::poller::Poller;
 use crate::world::socket::{Io, Kind, Socket};
 
@@ -60,7 +61,7 @@ pub(crate) struct Core {
     pub(crate) running: Running,
     /// The periodic timer whose closure is running: a panic cancels it.
     pub(crate) running_timer: Option<TimerId>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) mailbox: Arc<Mailbox<Job>>,
     pub(crate) stop: bool,
     /// Nothing may be added any more: the reactor is shutting down.
     pub(crate) refusing: bool,
@@ -72,7 +73,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, clock: Clock, poller: Poller, shared: Arc<Shared>) -> Core {
+    pub(crate) fn new(
+        config: Config,
+        clock: Clock,
+        poller: Poller,
+        mailbox: Arc<Mailbox<Job>>,
+    ) -> Core {
         let now = clock.now();
         Core {
             slots: Slots::default(),
@@ -97,7 +103,7 @@ impl Core {
             log_limits: LogLimits::default(),
             running: Running::NOTHING,
             running_timer: None,
-            shared,
+            mailbox,
             stop: false,
             refusing: false,
             scratch: Vec::new(),

@@ -10,9 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::builder::Builder;
 use crate::core::Core;
-use crate::handle::{Job, Shared};
+use crate::handle::Job;
 use crate::slot::life::{End, Life};
 use crate::state::config::Config;
 use crate::state::running::{Callback, Running};
@@ -20,6 +19,7 @@ use crate::time::clock::{Clock, Tick};
 use crate::time::heap::Due;
 use crate::time::timers::Action;
 use crate::world::ids::AnyId;
+use crate::world::mailbox::Mailbox;
 use crate::world::poller::{News, Poller};
 use crate::world::socket::Kind;
 
@@ -57,21 +57,6 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    /// A reactor with the default limits; see [`Builder`].
-    ///
-    /// # Errors
-    ///
-    /// What the system says when it makes a poller: out of descriptors, mostly.
-    pub fn new() -> io::Result<Reactor> {
-        Builder::default().build()
-    }
-
-    /// Chooses limits and policies.
-    #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     pub(crate) fn assemble(
         config: Config,
         clock: Clock,
@@ -79,9 +64,9 @@ impl Reactor {
         post_capacity: usize,
     ) -> io::Result<Reactor> {
         let poller = Poller::new()?;
-        let shared = Arc::new(Shared::new(poller.waker()?, post_capacity));
+        let mailbox = Arc::new(Mailbox::new(poller.waker()?, post_capacity));
         Ok(Reactor {
-            core: Core::new(config, clock, poller, shared),
+            core: Core::new(config, clock, poller, mailbox),
             news: News::with_capacity(events_per_wait),
             jobs: VecDeque::new(),
             jobs_left_over: false,
@@ -235,10 +220,10 @@ impl Reactor {
 
     fn run_posts(&mut self) {
         let most = self.core.config.posts_per_turn;
-        self.jobs_left_over = self
-            .core
-            .shared
-            .take_jobs(most, self.jobs_left_over, &mut self.jobs);
+        self.jobs_left_over =
+            self.core
+                .mailbox
+                .take_jobs(most, self.jobs_left_over, &mut self.jobs);
         self.contain(|reactor| {
             while let Some(job) = reactor.jobs.pop_front() {
                 reactor.core.counters.posts += 1;
@@ -287,7 +272,7 @@ impl Reactor {
 
     fn take_stop(&mut self) -> bool {
         let from_a_callback = std::mem::take(&mut self.core.stop);
-        let from_a_handle = self.core.shared.take_stop();
+        let from_a_handle = self.core.mailbox.take_stop();
         from_a_callback || from_a_handle
     }
 
@@ -299,8 +284,8 @@ impl Reactor {
                 .timers
                 .next_due()
                 .is_some_and(|due| due != Tick::NEVER)
-            || self.core.shared.has_handles()
-            || self.core.shared.has_jobs()
+            || self.core.mailbox.has_handles()
+            || self.core.mailbox.has_jobs()
     }
 
     /// Has [`run`](Reactor::run) return: after the turn in hand, or at once if it is called later.
@@ -385,6 +370,10 @@ impl Reactor {
         }
     }
 
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox<Job>> {
+        &self.core.mailbox
+    }
+
     #[cfg(feature = "testing")]
     pub(crate) fn core(&self) -> &Core {
         &self.core
@@ -398,7 +387,7 @@ impl Reactor {
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        let waiting = self.core.shared.close();
+        let waiting = self.core.mailbox.close();
         self.core.refusing = true;
         self.core.end_all();
         let _propagated = self.core.close_now();

@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod address;
 pub(crate) mod errors;
 pub(crate) mod ids;
+pub(crate) mod mailbox;
 pub(crate) mod options;
 pub(crate) mod poller;
 pub(crate) mod signals;

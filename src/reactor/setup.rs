@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::Reactor;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
-use crate::handle::Handle;
 use crate::slot::life::Life;
 use crate::time::timers::{Action, TimerId};
 use crate::watch::counters::Counters;
@@ -240,17 +239,11 @@ impl Reactor {
         self.core.cancel_timer(timer)
     }
 
-    /// A handle by which other threads reach this reactor.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        Handle::new(&self.core.shared)
-    }
-
     /// What has been counted.
     #[must_use]
     pub fn counters(&self) -> Counters {
         Counters {
-            posts_refused: self.core.shared.refused(),
+            posts_refused: self.core.mailbox.refused(),
             ..self.core.counters
         }
     }
