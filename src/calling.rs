@@ -167,7 +167,7 @@ impl Core {
             log::error!("{whom}: panic in {}: {text}{held_back}", running.callback);
         }
         if let Some(timer) = self.running_timer.take() {
-            self.timers.cancel(timer, None);
+            self.cancel_timer(timer);
         }
         if running.callback != Callback::Close && self.slots.get(running.id).is_some() {
             self.end(running.id, End::Failed);

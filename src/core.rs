@@ -41,8 +41,12 @@ pub(crate) struct Core {
     /// Slots whose outbox may be written; each at most once, and its `Dirty` flag says so.
     pub(crate) dirty: Vec<AnyId>,
     pub(crate) flushing: Batch<AnyId>,
+    /// Connections that the flush found broken, to be told once everything is written.
+    pub(crate) failing: VecDeque<AnyId>,
     pub(crate) timers: Timers,
     pub(crate) firing: Batch<Due>,
+    /// Closures whose timer was cancelled, by number; dropped at the end of the turn.
+    pub(crate) cancelled_closures: Vec<u32>,
     /// Slots that are over and have not had their `handle_close`; in the order in which they ended.
     pub(crate) ending: VecDeque<AnyId>,
     /// Slots that have had it and are still to be freed.
@@ -89,8 +93,10 @@ impl Core {
             dispatching: Batch::default(),
             dirty: Vec::new(),
             flushing: Batch::default(),
+            failing: VecDeque::new(),
             timers: Timers::default(),
             firing: Batch::default(),
+            cancelled_closures: Vec::new(),
             ending: VecDeque::new(),
             closed: Vec::new(),
             lists_need_purging: false,

@@ -40,7 +40,11 @@ impl Core {
             return false;
         };
         let list = self.slots.get_mut(owner).map(|slot| &mut slot.timers);
-        self.timers.cancel(timer, list)
+        let cancelled = self.timers.cancel(timer, list);
+        if let Some(Action::Closure(number)) = cancelled {
+            self.cancelled_closures.push(number);
+        }
+        cancelled.is_some()
     }
 
     /// Sets one of the reactor's own deadlines, unless that one is set already.
@@ -120,7 +124,7 @@ impl Core {
             }
             Action::CloseDeadline => self.close_deadline(id),
             Action::AcceptRetry => self.retry_accept(id),
-            Action::Later(_) | Action::Every(_) => {
+            Action::Closure(_) => {
                 unreachable!("closures belong to the reactor, not to a dispatcher")
             }
         }

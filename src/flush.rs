@@ -50,12 +50,22 @@ impl Core {
         }
     }
 
+    /// The end of step 7: ends the connections that it found broken. By now every other outbox has been
+    /// written, so no callback runs between two writes.
+    pub(crate) fn tell_failed_writes(&mut self) {
+        while let Some(id) = self.failing.pop_front() {
+            if self.slots.get(id).is_some() {
+                self.finish_broken(id, false);
+            }
+        }
+    }
+
     #[inline(never)]
     fn flush_other(&mut self, id: AnyId) {
         let slot = self.slots.slot_mut(id);
         if slot.readiness.has(Flag::Broken) {
             // Its outbox went over the cap, or somebody else's read found it broken.
-            return self.finish_broken(id, false);
+            return self.failing.push_back(id);
         }
         match slot.life() {
             Life::Open | Life::Flushing => {}
@@ -191,7 +201,7 @@ impl Core {
         );
         let slot = self.slots.slot_mut(id);
         if life > Life::Open || slot.is_over() {
-            self.finish_broken(id, false);
+            self.failing.push_back(id);
         } else {
             // There may be no event to come: the read has to find out for itself.
             slot.readiness.set(Flag::Readable);

@@ -90,6 +90,9 @@ impl Core {
     #[cold]
     pub(crate) fn finish_broken(&mut self, id: AnyId, told: bool) {
         let slot = self.slots.slot_mut(id);
+        if slot.life() == Life::Ended {
+            return;
+        }
         // From here on it is past saving: nothing that handle_error does may revive it.
         slot.readiness.set(Flag::Broken);
         // With no error to show it was only over: both sides have finished.

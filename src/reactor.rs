@@ -1,5 +1,6 @@
 //! The loop: one turn, step by step, and how it starts, stops and shuts down.
 
+mod closures;
 mod setup;
 
 use std::collections::VecDeque;
@@ -12,12 +13,11 @@ use std::time::Duration;
 
 use crate::core::Core;
 use crate::handle::Job;
+use crate::reactor::closures::Closures;
 use crate::slot::life::{End, Life};
 use crate::state::config::Config;
 use crate::state::running::{Callback, Running};
 use crate::time::clock::{Clock, Tick};
-use crate::time::heap::Due;
-use crate::time::timers::Action;
 use crate::world::ids::AnyId;
 use crate::world::mailbox::Mailbox;
 use crate::world::poller::{News, Poller};
@@ -53,6 +53,7 @@ pub struct Reactor {
     jobs: VecDeque<Job>,
     /// The last look at the queue of posts left some behind.
     jobs_left_over: bool,
+    closures: Closures,
     in_turn: bool,
 }
 
@@ -70,6 +71,7 @@ impl Reactor {
             news: News::with_capacity(events_per_wait),
             jobs: VecDeque::new(),
             jobs_left_over: false,
+            closures: Closures::default(),
             in_turn: false,
         })
     }
@@ -125,6 +127,8 @@ impl Reactor {
             || !core.dispatching.is_empty()
             || !core.firing.is_empty()
             || !core.flushing.is_empty()
+            || !core.failing.is_empty()
+            || !core.cancelled_closures.is_empty()
             || !core.closed.is_empty()
             || self.jobs_left_over
             || !self.jobs.is_empty()
@@ -196,28 +200,6 @@ impl Reactor {
         });
     }
 
-    /// Runs a closure of `call_later` or `call_every`.
-    fn run_closure(&mut self, due: Due) {
-        self.core.counters.timers += 1;
-        let (id, action) = self.core.timers.fire(due, self.core.now, None);
-        self.core.running = Running {
-            callback: Callback::Closure,
-            ..Running::NOTHING
-        };
-        self.core.running_timer = Some(id);
-        match action {
-            Action::Later(closure) => closure(self),
-            Action::Every(Some(mut closure)) => {
-                closure(self);
-                self.core.timers.put_back(id, closure);
-            }
-            // It would be running in this very moment, and closures do not run inside one another.
-            _ => {}
-        }
-        self.core.running = Running::NOTHING;
-        self.core.running_timer = None;
-    }
-
     fn run_posts(&mut self) {
         let most = self.core.config.posts_per_turn;
         self.jobs_left_over =
@@ -239,11 +221,17 @@ impl Reactor {
 
     fn flush(&mut self) {
         self.core.flushing.load(&mut self.core.dirty);
-        self.contain(|reactor| reactor.core.flush());
+        self.contain(|reactor| {
+            reactor.core.flush();
+            reactor.core.tell_failed_writes();
+        });
     }
 
     fn close(&mut self) {
-        self.contain(|reactor| reactor.core.close_step());
+        self.contain(|reactor| {
+            reactor.drop_cancelled_closures();
+            reactor.core.close_step();
+        });
         self.core.review_total();
     }
 
@@ -393,8 +381,8 @@ impl Drop for Reactor {
         let _propagated = self.core.close_now();
         // One by one, for the drop of each may panic.
         let mut panics = 0;
-        for action in std::mem::take(&mut self.core.timers).into_actions() {
-            panics += drop_contained(action);
+        for closure in std::mem::take(&mut self.closures).into_all() {
+            panics += drop_contained(closure);
         }
         for job in std::mem::take(&mut self.jobs).into_iter().chain(waiting) {
             panics += drop_contained(job);

@@ -4,13 +4,11 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
-use std::time::Duration;
 
 use super::Reactor;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
 use crate::slot::life::Life;
-use crate::time::timers::{Action, TimerId};
 use crate::watch::counters::Counters;
 use crate::world::ids::{AnyId, Id};
 use crate::world::options::SocketOptions;
@@ -207,36 +205,6 @@ impl Reactor {
         body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
     ) -> Option<R> {
         self.core.with(id, body)
-    }
-
-    /// Runs a closure once, on the reactor, when `after` has passed, never before.
-    pub fn call_later(
-        &mut self,
-        after: Duration,
-        closure: impl FnOnce(&mut Reactor) + 'static,
-    ) -> TimerId {
-        let due = self.core.clock.now().after(after);
-        let action = Action::Later(Box::new(closure));
-        self.core.timers.arm(due, None, AnyId::NOBODY, None, action)
-    }
-
-    /// Runs a closure on the reactor every `period`, on a fixed grid that begins now; see
-    /// [`Context::set_interval`]. If it panics it is cancelled.
-    pub fn call_every(
-        &mut self,
-        period: Duration,
-        closure: impl FnMut(&mut Reactor) + 'static,
-    ) -> TimerId {
-        let due = self.core.clock.now().after(period);
-        let action = Action::Every(Some(Box::new(closure)));
-        self.core
-            .timers
-            .arm(due, Some(period), AnyId::NOBODY, None, action)
-    }
-
-    /// Cancels a timer of the reactor's or of a dispatcher's; false if it was gone already.
-    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.core.cancel_timer(timer)
     }
 
     /// What has been counted.

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use crate::reactor::Reactor;
 use crate::time::clock::Tick;
 use crate::time::heap::{Due, Heap};
 use crate::world::ids::AnyId;
@@ -34,17 +33,13 @@ impl fmt::Debug for TimerId {
     }
 }
 
-/// A closure of `call_every`.
-type Repeating = Box<dyn FnMut(&mut Reactor)>;
-
 /// What happens when a timer is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// `handle_timer` of the owner.
     Callback,
-    /// A closure of the reactor's, once.
-    Later(Box<dyn FnOnce(&mut Reactor)>),
-    /// A closure of the reactor's, each period. `None` while it runs.
-    Every(Option<Repeating>),
+    /// The reactor's closure of this number; what is behind the number is known above.
+    Closure(u32),
     /// The connection attempt has taken too long.
     ConnectDeadline,
     /// Nothing has moved for the time given.
@@ -68,22 +63,6 @@ impl Action {
     /// Whether the timer is there because the user set it on a dispatcher.
     pub(crate) fn is_users(&self) -> bool {
         matches!(self, Action::Callback | Action::Idle(_))
-    }
-}
-
-impl fmt::Debug for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Action::Callback => "Callback",
-            Action::Later(_) => "Later",
-            Action::Every(_) => "Every",
-            Action::ConnectDeadline => "ConnectDeadline",
-            Action::Idle(_) => "Idle",
-            Action::Stalled(_) => "Stalled",
-            Action::Patience(_) => "Patience",
-            Action::CloseDeadline => "CloseDeadline",
-            Action::AcceptRetry => "AcceptRetry",
-        })
     }
 }
 
@@ -182,13 +161,11 @@ impl Timers {
         (entry.serial == id.serial).then_some(entry.owner)
     }
 
-    /// Cancels one timer; false if it was gone. `list` is the chain of [`Timers::owner`].
-    pub(crate) fn cancel(&mut self, id: TimerId, list: Option<&mut TimerList>) -> bool {
-        if self.owner(id).is_none() {
-            return false;
-        }
-        self.remove(id.index, list);
-        true
+    /// Cancels one timer; what it would have done, or `None` if it was gone. `list` is the chain of
+    /// [`Timers::owner`].
+    pub(crate) fn cancel(&mut self, id: TimerId, list: Option<&mut TimerList>) -> Option<Action> {
+        self.owner(id)?;
+        Some(self.remove(id.index, list))
     }
 
     /// Cancels those of a chain that `which` picks.
@@ -293,23 +270,7 @@ impl Timers {
             at: due.at.next_on_grid(period, now),
             ..due
         });
-        let action = match &mut entry.action {
-            Action::Every(closure) => Action::Every(closure.take()),
-            _ => Action::Callback,
-        };
-        (id, action)
-    }
-
-    /// What all timers would have done.
-    pub(crate) fn into_actions(self) -> impl Iterator<Item = Action> {
-        self.entries.into_iter().map(|(_, entry)| entry.action)
-    }
-
-    /// Gives a periodic closure back after it has run, unless it cancelled itself.
-    pub(crate) fn put_back(&mut self, id: TimerId, closure: Repeating) {
-        if self.owner(id).is_some() {
-            self.entries[id.index as usize].action = Action::Every(Some(closure));
-        }
+        (id, entry.action)
     }
 
     #[cfg(feature = "testing")]
@@ -401,14 +362,14 @@ mod tests {
         let mut batch = Vec::new();
         timers.begin_turn();
         timers.collect(at(10), &mut batch);
-        assert!(timers.cancel(id, None));
+        assert!(timers.cancel(id, None).is_some());
         let newcomer = arm(&mut timers, 50);
         assert_eq!(id.index, newcomer.index, "the place is reused");
         assert!(
             timers.owner_of_due(batch[0]).is_none(),
             "the newcomer must not fire in its place"
         );
-        assert!(!timers.cancel(id, None));
+        assert!(timers.cancel(id, None).is_none());
     }
 
     #[test]
@@ -431,9 +392,9 @@ mod tests {
         let ids: Vec<_> = (0..5)
             .map(|i| timers.arm(at(i), None, owner, Some(&mut list), Action::Callback))
             .collect();
-        assert!(timers.cancel(ids[2], Some(&mut list)));
+        assert!(timers.cancel(ids[2], Some(&mut list)).is_some());
         assert!(
-            timers.cancel(ids[4], Some(&mut list)),
+            timers.cancel(ids[4], Some(&mut list)).is_some(),
             "the head of the chain"
         );
         timers.cancel_where(&mut list, |_| true);
@@ -528,8 +489,8 @@ mod tests {
                 return;
             };
             self.model.remove(&key);
-            assert!(self.timers.cancel(id, None), "it was still set");
-            assert!(!self.timers.cancel(id, None), "once is enough");
+            assert!(self.timers.cancel(id, None).is_some(), "it was still set");
+            assert!(self.timers.cancel(id, None).is_none(), "once is enough");
         }
 
         fn turn(&mut self, passes: u64, newcomers: &[u64], mut cancelled: Option<usize>) {
