@@ -2,11 +2,11 @@
 //!
 //! Bytes, datagrams and foreign sources have files of their own below `context/`.
 
+mod adding;
+mod bytes;
 mod datagrams;
 mod foreign;
 mod scratch;
-mod setup;
-mod stream;
 
 use std::fmt;
 use std::io;
@@ -15,13 +15,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::Core;
 use crate::dispatcher::Dispatcher;
-use crate::handle::Job;
 use crate::slot::life::{End, Life};
+use crate::slot::outbox::Marks;
 use crate::slot::readiness::Flag;
 use crate::state::about::About;
+use crate::state::{closing, deadlines, flow, output};
 use crate::time::timers::{Action, TimerId};
+use crate::turn::call;
+use crate::turn::core::{Core, Job};
 use crate::world::ids::{AnyId, Id};
 use crate::world::mailbox::Mailbox;
 use crate::world::socket::{Io, Kind, unsupported};
@@ -60,6 +62,16 @@ impl<'a> Context<'a> {
     pub(crate) fn new(core: &'a mut Core, id: AnyId) -> Context<'a> {
         Context { core, id }
     }
+
+    /// The context of a dispatcher that has not ended.
+    #[inline]
+    pub(crate) fn reach(core: &'a mut Core, id: AnyId) -> Option<Context<'a>> {
+        let slot = core.state.slots.get(id)?;
+        if slot.life() == Life::Ended {
+            return None;
+        }
+        Some(Context { core, id })
+    }
 }
 
 impl Context<'_> {
@@ -79,20 +91,20 @@ impl Context<'_> {
     /// How log lines name this dispatcher: type, id and peer, as in `Echo 7.3 (127.0.0.1:40513)`.
     #[must_use]
     pub fn label(&self) -> impl fmt::Display + '_ {
-        self.core.label(self.id)
+        self.core.state.label(self.id)
     }
 
     /// The peer's address; for a listener and a datagram socket their own. `None` for Unix sockets,
     /// pipes and foreign sources, and for a peer that was gone before it could be asked. No system call.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.core.slots.slot(self.id).socket.address.inet()
+        self.core.state.slots.slot(self.id).socket.address.inet()
     }
 
     /// As [`Context::peer`], for Unix sockets that have a path.
     #[must_use]
     pub fn peer_path(&self) -> Option<&Path> {
-        self.core.slots.slot(self.id).socket.address.path()
+        self.core.state.slots.slot(self.id).socket.address.path()
     }
 
     /// The socket's own address.
@@ -102,37 +114,37 @@ impl Context<'_> {
     /// `Unsupported` where there is none (Unix sockets, pipes, foreign sources), `NotConnected` in
     /// `handle_close`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.core.local_addr(self.id)
+        self.core.state.local_addr(self.id)
     }
 
     /// Bytes accepted for sending that the kernel has not taken yet.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.core.slots.slot(self.id).outbox.len()
+        self.core.state.slots.slot(self.id).outbox.len()
     }
 
     /// Most bytes that may be queued on this connection.
     #[must_use]
     pub fn hard_cap(&self) -> usize {
-        self.core.slots.slot(self.id).outbox.marks.cap as usize
+        self.core.state.slots.slot(self.id).outbox.marks.cap as usize
     }
 
     /// Whether there is room for a producer's next piece: the outbox is below its low mark, and sending
     /// is still possible.
     #[must_use]
     pub fn wants_output(&self) -> bool {
-        let slot = self.core.slots.slot(self.id);
+        let slot = self.core.state.slots.slot(self.id);
         slot.outbox.is_below_low() && slot.can_queue(1)
     }
 
     /// Whether a `send` would be taken, but for the hard cap.
     pub(crate) fn can_send(&self) -> bool {
-        self.core.slots.slot(self.id).can_queue(0)
+        self.core.state.slots.slot(self.id).can_queue(0)
     }
 
     /// The low and the high mark.
     pub(crate) fn marks(&self) -> (usize, usize) {
-        let marks = self.core.slots.slot(self.id).outbox.marks;
+        let marks = self.core.state.slots.slot(self.id).outbox.marks;
         (marks.low as usize, marks.high as usize)
     }
 
@@ -144,7 +156,7 @@ impl Context<'_> {
     /// For a layer that queues output above the outbox: whether that is so much that whoever feeds this
     /// one is to be held.
     pub(crate) fn layer_is_full(&mut self, full: bool) {
-        self.core.layer_is_full(self.id, full);
+        flow::set_layer_full(&mut self.core.state, self.id, full);
     }
 
     /// An error of the reactor's own about this dispatcher.
@@ -152,7 +164,7 @@ impl Context<'_> {
         About::error(
             kind,
             self.id,
-            format!("{}: {what}", self.core.label(self.id)),
+            format!("{}: {what}", self.core.state.label(self.id)),
         )
     }
 
@@ -171,7 +183,7 @@ impl Context<'_> {
     ///
     /// What the kernel says; `Unsupported` on anything but a stream socket.
     pub fn urgent_inline(&mut self, on: bool) -> io::Result<()> {
-        let slot = self.core.slots.slot(self.id);
+        let slot = self.core.state.slots.slot(self.id);
         match slot.socket.as_ref() {
             Some(socket) if slot.socket.kind() == Kind::Stream => socket.set_out_of_band_inline(on),
             _ => Err(self.not_for("urgent_inline", &slot.socket.io)),
@@ -186,48 +198,48 @@ impl Context<'_> {
     /// No callback but `handle_close` follows; if the deadline passes with output still queued, one
     /// `handle_error` with `TimedOut` comes before it. Closing again does nothing.
     pub fn close(&mut self) {
-        self.core.close(self.id);
+        closing::close(&mut self.core.state, self.id);
     }
 
     /// Closes now: what is queued is thrown away, and the peer of a TCP connection sees a reset.
     /// `handle_close` follows at the end of the turn. After [`close`](Context::close) it cuts that short.
     pub fn abort(&mut self) {
-        self.core.abort(self.id);
+        closing::abort(&mut self.core.state, self.id);
     }
 
     /// As [`close`](Context::close), but what is queued leaves first and then the peer sees a reset
     /// instead of the end of the stream: for passing on that something broke elsewhere. What the kernel
     /// has taken and the peer has not read by then is lost with it.
     pub fn abort_when_sent(&mut self) {
-        self.core.abort_when_sent(self.id);
+        closing::abort_when_sent(&mut self.core.state, self.id);
     }
 
     /// Whether `close`, `abort` or a failure has begun to end this one: no callback but `handle_close`
     /// follows.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        let slot = self.core.slots.slot(self.id);
+        let slot = self.core.state.slots.slot(self.id);
         slot.life() > Life::Open || slot.readiness.has(Flag::CloseAsked)
     }
 
     /// How it ended, in [`handle_close`](Dispatcher::handle_close); `None` before.
     #[must_use]
     pub fn how_it_ended(&self) -> Option<End> {
-        self.core.slots.slot(self.id).end
+        self.core.state.slots.slot(self.id).end
     }
 
     /// Shuts the write side once everything queued has left; the peer sees the end of the stream.
     /// Reading goes on. When the peer's end has come as well, the connection closes by itself.
     pub fn shutdown_write(&mut self) {
-        self.core.shutdown_write(self.id);
+        output::shutdown_write(&mut self.core.state, self.id);
     }
 
     /// Logs a fault as the default [`handle_error`](Dispatcher::handle_error) does: at level error, once
     /// a second at most, naming this dispatcher.
     pub fn log_fault(&mut self, error: &io::Error) {
-        let now = self.core.now;
-        if let Some(held_back) = self.core.log_limits.fault.pass(now) {
-            let label = self.core.label(self.id).to_string();
+        let now = self.core.state.now;
+        if let Some(held_back) = self.core.state.log_limits.fault.pass(now) {
+            let label = self.core.state.label(self.id).to_string();
             // Errors of the reactor's own begin with it.
             match error.to_string() {
                 text if text.starts_with(&label) => log::error!("{text}{held_back}"),
@@ -237,7 +249,7 @@ impl Context<'_> {
     }
 
     pub(crate) fn close_after_fault(&mut self) {
-        if self.core.slots.slot(self.id).socket.kind() == Kind::Stream {
+        if self.core.state.slots.slot(self.id).socket.kind() == Kind::Stream {
             self.close();
         }
     }
@@ -247,21 +259,22 @@ impl Context<'_> {
     /// the connection, the end of the stream waits.
     pub fn pause_reading(&mut self) {
         self.core
+            .state
             .slots
             .slot_mut(self.id)
             .readiness
             .clear(Flag::WantRead);
-        self.core.requeue(self.id);
+        self.core.state.requeue(self.id);
     }
 
     /// Undoes [`pause_reading`](Context::pause_reading). What arrived meanwhile is delivered in the next
     /// turn at the latest; never from inside this call.
     pub fn resume_reading(&mut self) {
-        let slot = self.core.slots.slot_mut(self.id);
+        let slot = self.core.state.slots.slot_mut(self.id);
         if slot.life() <= Life::Open && slot.socket.can_recv() {
             slot.readiness.set(Flag::WantRead);
         }
-        self.core.requeue(self.id);
+        self.core.state.requeue(self.id);
     }
 
     /// Whether input is being read: not paused, and not held by the flow control. For layers that hold
@@ -269,36 +282,37 @@ impl Context<'_> {
     #[must_use]
     #[inline]
     pub fn is_reading(&self) -> bool {
-        let readiness = self.core.slots.slot(self.id).readiness;
+        let readiness = self.core.state.slots.slot(self.id).readiness;
         readiness.has(Flag::WantRead) && !readiness.has(Flag::Held)
     }
 
     /// Says whether a layer above the socket holds input that it has not handed out. While it does,
     /// `handle_read` is called although the socket may have nothing, and `handle_eof` waits.
     pub fn has_more_input(&mut self, more: bool) {
-        let slot = self.core.slots.slot_mut(self.id);
+        let slot = self.core.state.slots.slot_mut(self.id);
         if more && slot.life() == Life::Open {
             slot.readiness.set(Flag::More);
         } else {
             slot.readiness.clear(Flag::More);
         }
-        self.core.requeue(self.id);
+        self.core.state.requeue(self.id);
     }
 
     /// Asks for [`handle_write`](Dispatcher::handle_write) whenever the socket takes more and the
     /// outbox is below its low mark. For producers of endless or large output; a reply needs only
     /// `send`.
     pub fn start_writing(&mut self) {
-        let slot = self.core.slots.slot_mut(self.id);
+        let slot = self.core.state.slots.slot_mut(self.id);
         if slot.life() <= Life::Open && slot.life() != Life::Listening {
             slot.readiness.set(Flag::WantWrite);
         }
-        self.core.requeue(self.id);
+        self.core.state.requeue(self.id);
     }
 
     /// Undoes [`start_writing`](Context::start_writing).
     pub fn stop_writing(&mut self) {
         self.core
+            .state
             .slots
             .slot_mut(self.id)
             .readiness
@@ -308,11 +322,11 @@ impl Context<'_> {
     /// Asks for [`handle_priority`](Dispatcher::handle_priority) when urgent data comes. Linux and
     /// Android; elsewhere nothing follows.
     pub fn watch_priority(&mut self) {
-        let slot = self.core.slots.slot_mut(self.id);
+        let slot = self.core.state.slots.slot_mut(self.id);
         if slot.life() <= Life::Open {
             slot.readiness.set(Flag::WantPriority);
         }
-        self.core.requeue(self.id);
+        self.core.state.requeue(self.id);
     }
 
     /// Says which connection this one's input is written to: while that one has more than its high
@@ -321,12 +335,12 @@ impl Context<'_> {
     /// half of a proxy feeds the other. The sink's end releases all who feed it. An id that names
     /// nobody means: feeds nobody, is never held.
     pub fn feeds(&mut self, sink: impl Into<AnyId>) {
-        self.core.feeds(self.id, sink.into());
+        flow::feeds(&mut self.core.state, self.id, sink.into());
     }
 
     /// Feeds nobody: input is read whatever is queued anywhere. The hard cap still holds.
     pub fn feeds_nobody(&mut self) {
-        self.core.feeds(self.id, AnyId::NOBODY);
+        flow::feeds(&mut self.core.state, self.id, AnyId::NONE);
     }
 
     /// This dispatcher's own low mark, high mark and hard cap, in bytes; see
@@ -336,7 +350,8 @@ impl Context<'_> {
     ///
     /// `InvalidInput` unless 0 < low <= high <= cap <= 4 GiB and the cap is not below what is queued.
     pub fn set_marks(&mut self, low: usize, high: usize, cap: usize) -> io::Result<()> {
-        self.core.set_marks(self.id, low, high, cap)
+        let marks = Marks::new(low, high, cap)?;
+        flow::set_marks(&mut self.core.state, self.id, marks)
     }
 
     /// Reaches another dispatcher's socket: the same verbs, on that one. `None` if it is gone.
@@ -346,15 +361,7 @@ impl Context<'_> {
     #[must_use]
     #[inline]
     pub fn at(&mut self, id: impl Into<AnyId>) -> Option<Context<'_>> {
-        let id = id.into();
-        let slot = self.core.slots.get(id)?;
-        if slot.life() == Life::Ended {
-            return None;
-        }
-        Some(Context {
-            core: &mut *self.core,
-            id,
-        })
+        Context::reach(self.core, id.into())
     }
 
     /// Runs a closure on another dispatcher, whose type the id knows, with a context that is that
@@ -368,33 +375,37 @@ impl Context<'_> {
         id: Id<D>,
         body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
     ) -> Option<R> {
-        self.core.with(id, body)
+        call::with(self.core, id, body)
     }
 
     /// Calls [`handle_timer`](Dispatcher::handle_timer) once, when `after` has passed, never before.
     /// The timer dies with this dispatcher. Any duration is good; `Duration::MAX` means never.
     pub fn set_timer(&mut self, after: Duration) -> TimerId {
-        self.core.set_timer(self.id, after, None, Action::Callback)
+        self.set_user_timer(after, None)
     }
 
     /// Calls [`handle_timer`](Dispatcher::handle_timer) every `period`, on a fixed grid that begins
     /// now: a late call delays none of the others. A call that missed several periods comes once. With
     /// a period of zero it comes once a turn, and the loop never sleeps.
     pub fn set_interval(&mut self, period: Duration) -> TimerId {
-        self.core
-            .set_timer(self.id, period, Some(period), Action::Callback)
+        self.set_user_timer(period, Some(period))
+    }
+
+    fn set_user_timer(&mut self, after: Duration, period: Option<Duration>) -> TimerId {
+        let state = &mut self.core.state;
+        deadlines::set_timer(state, self.id, after, period, Action::Callback)
     }
 
     /// Cancels a timer, in whatever state; false if it has fired or is gone already. It will not fire
     /// any more, even if it is due in this very turn.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.core.cancel_timer(timer)
+        deadlines::cancel_timer(&mut self.core.state, timer)
     }
 
     /// Ends the connection, by `handle_error` with `TimedOut` and `handle_close`, when no byte has moved
     /// in either direction for this long; `None` turns it off. Traffic costs it one store.
     pub fn set_idle_timeout(&mut self, limit: impl Into<Option<Duration>>) {
-        self.core.set_idle_timeout(self.id, limit.into());
+        deadlines::set_idle_timeout(&mut self.core.state, self.id, limit.into());
     }
 
     /// Has [`run`](crate::Reactor::run) return after this turn, which is finished in good order.
@@ -404,7 +415,7 @@ impl Context<'_> {
 
     /// Ends every dispatcher, this one included; each gets its `handle_close` at the end of the turn.
     pub fn close_all(&mut self) {
-        self.core.end_all();
+        closing::end_all(&mut self.core.state);
     }
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox<Job>> {
@@ -414,12 +425,12 @@ impl Context<'_> {
     /// How many dispatchers there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.core.slots.len()
+        self.core.state.slots.len()
     }
 }
 
 impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.core.describe(self.id, f)
+        self.core.state.describe(self.id, f)
     }
 }

@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use crate::context::Context;
 use crate::reactor::Reactor;
+use crate::turn::core::Job;
 use crate::world::mailbox::{Mailbox, Refusal};
-
-/// A closure on its way to the reactor's thread.
-pub(crate) type Job = Box<dyn FnOnce(&mut Reactor) + Send>;
 
 /// Reaches a reactor from any thread: [`post`](Handle::post) a closure to it, or [`stop`](Handle::stop)
 /// it. Cheap to clone.

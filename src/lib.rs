@@ -75,21 +75,11 @@
 #![deny(missing_docs, missing_debug_implementations)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod accept;
 mod builder;
-mod calling;
-mod close;
-mod connect;
 mod context;
-mod core;
-mod deadlines;
-mod dispatch;
 mod dispatcher;
-mod flow;
-mod flush;
 pub mod framing;
 mod handle;
-mod outcome;
 mod reactor;
 mod slot;
 mod state;
@@ -97,6 +87,7 @@ mod state;
 #[doc(hidden)]
 pub mod testing;
 mod time;
+mod turn;
 mod watch;
 mod world;
 

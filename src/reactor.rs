@@ -1,7 +1,8 @@
-//! The loop: one turn, step by step, and how it starts, stops and shuts down.
+//! The loop: one turn, step by step, and how it starts and stops.
 
+mod adding;
 mod closures;
-mod setup;
+mod shutdown;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,28 +12,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::Core;
-use crate::handle::Job;
-use crate::reactor::closures::Closures;
-use crate::slot::life::{End, Life};
+use self::closures::Closures;
+use crate::context::Context;
 use crate::state::config::Config;
 use crate::state::running::{Callback, Running};
+use crate::state::{State, output, total};
 use crate::time::clock::{Clock, Tick};
+use crate::turn::core::{Core, Job};
+use crate::turn::{call, close, dispatch, settle, timers};
 use crate::world::ids::AnyId;
 use crate::world::mailbox::Mailbox;
-use crate::world::poller::{News, Poller};
-use crate::world::socket::Kind;
+use crate::world::poller::{Events, Poller};
 
-/// A connection that [`Reactor::shutdown`](crate::Reactor::shutdown) had to cut off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Aborted {
-    /// Whose it was; nobody's by now.
-    pub id: AnyId,
-    /// Bytes accepted for sending that the kernel had not taken. Zero if all had left and only the
-    /// peer's end of stream was still awaited.
-    pub unsent: usize,
-}
+pub use self::shutdown::Aborted;
 
 /// A single-threaded event loop and everything in it: sockets, dispatchers, timers, posted closures.
 ///
@@ -49,7 +41,8 @@ pub struct Aborted {
 /// lets queued output leave first.
 pub struct Reactor {
     core: Core,
-    news: News,
+    events: Events,
+    /// Posted closures that were taken off the queue and have not run.
     jobs: VecDeque<Job>,
     /// The last look at the queue of posts left some behind.
     jobs_left_over: bool,
@@ -67,8 +60,8 @@ impl Reactor {
         let poller = Poller::new()?;
         let mailbox = Arc::new(Mailbox::new(poller.waker()?, post_capacity));
         Ok(Reactor {
-            core: Core::new(config, clock, poller, mailbox),
-            news: News::with_capacity(events_per_wait),
+            core: Core::new(State::new(config, clock, poller), mailbox),
+            events: Events::with_capacity(events_per_wait),
             jobs: VecDeque::new(),
             jobs_left_over: false,
             closures: Closures::default(),
@@ -81,8 +74,9 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// What the wait reports, except that a signal came: retrying would spin. The reactor can still be
-    /// shut down. An error at once when called from inside a turn, as a posted closure might.
+    /// What the wait reports, except that a signal came: that ends the wait, and the loop goes on. Any
+    /// other failure is final, for retrying would spin; the reactor can still be shut down. An error at
+    /// once when called from inside a turn, as a posted closure might.
     pub fn run(&mut self) -> io::Result<()> {
         self.refuse_inside_a_turn("run")?;
         while !self.take_stop() && self.could_be_woken() {
@@ -117,35 +111,23 @@ impl Reactor {
         waited
     }
 
-    /// Whether work is left that needs no event. After a panic that was let through that may be
-    /// anything.
+    /// Whether work is left that needs no event.
     fn has_work_left(&self) -> bool {
-        let core = &self.core;
-        !core.ready.is_empty()
-            || !core.dirty.is_empty()
-            || !core.ending.is_empty()
-            || !core.dispatching.is_empty()
-            || !core.firing.is_empty()
-            || !core.flushing.is_empty()
-            || !core.failing.is_empty()
-            || !core.cancelled_closures.is_empty()
-            || !core.closed.is_empty()
-            || self.jobs_left_over
-            || !self.jobs.is_empty()
+        !self.core.state.agenda.is_empty() || self.jobs_left_over || !self.jobs.is_empty()
     }
 
     fn timeout(&mut self, limit: Option<Duration>) -> Option<Duration> {
         if self.has_work_left() {
             return Some(Duration::ZERO);
         }
-        let core = &mut self.core;
-        let next_timer = match core.timers.next_due() {
+        let state = &mut self.core.state;
+        let next_timer = match state.timers.next_due() {
             None | Some(Tick::NEVER) => None,
-            Some(due) => Some(due.since(core.clock.now())),
+            Some(due) => Some(due.since(state.clock.now())),
         };
         match next_timer {
             // The poller rounds up to its own unit; rounding here as well would make timers late.
-            Some(left) if left == Duration::ZERO || core.clock.runs() => {
+            Some(left) if left == Duration::ZERO || state.clock.runs() => {
                 Some(limit.map_or(left, |limit| limit.min(left)))
             }
             _ => limit,
@@ -153,32 +135,35 @@ impl Reactor {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let waited = self.core.poller.wait(&mut self.news, timeout);
-        self.core.now = self.core.clock.now();
-        self.core.timers.begin_turn();
-        self.core.counters.turns += 1;
-        self.core.counters.events += self.news.len() as u64;
+        let state = &mut self.core.state;
+        let waited = state.poller.wait(&mut self.events, timeout);
+        state.now = state.clock.now();
+        state.timers.begin_turn();
+        state.counters.turns += 1;
+        state.counters.events += self.events.len() as u64;
         waited
     }
 
-    /// With nobody waiting from before, the ready list would be the events over again: then the dispatch
-    /// merges each when it comes to it, which spares the list and a second look-up.
+    /// With no slot left over from before, the ready list would be the events over again: then the
+    /// dispatch merges each when it comes to it, which spares the list and a second look-up.
     fn merge(&mut self) {
-        if !self.core.can_dispatch_news() {
-            self.core.merge(&mut self.news);
+        if !dispatch::can_dispatch_events(&self.core) {
+            dispatch::merge(&mut self.core, &mut self.events);
         }
     }
 
     fn dispatch(&mut self) {
-        self.core.dispatching.load(&mut self.core.ready);
+        let agenda = &mut self.core.state.agenda;
+        agenda.dispatching.load(&mut agenda.ready);
         self.contain(|reactor| {
-            reactor.core.dispatch();
-            reactor.core.dispatch_news(&mut reactor.news);
+            dispatch::dispatch_ready(&mut reactor.core);
+            dispatch::dispatch_events(&mut reactor.core, &mut reactor.events);
         });
     }
 
     fn fire_timers(&mut self) {
-        if self.core.timers.may_be_due(self.core.now) || !self.core.firing.is_empty() {
+        let state = &self.core.state;
+        if state.timers.may_be_due(state.now) || !state.agenda.firing.is_empty() {
             self.fire_due_timers();
         }
     }
@@ -186,64 +171,61 @@ impl Reactor {
     /// Apart, so that the steps that run for each message have the registers of the turn to themselves.
     #[inline(never)]
     fn fire_due_timers(&mut self) {
-        let core = &mut self.core;
-        core.firing.refill(|due| core.timers.collect(core.now, due));
+        let state = &mut self.core.state;
+        let (timers, now) = (&mut state.timers, state.now);
+        state.agenda.firing.refill(|due| timers.collect(now, due));
         self.contain(|reactor| {
-            while let Some(due) = reactor.core.firing.next() {
-                match reactor.core.timers.owner_of_due(due) {
+            while let Some(due) = reactor.core.state.agenda.firing.next() {
+                match reactor.core.state.timers.owner_of_due(due) {
                     // Cancelled by one that fired before it.
                     None => {}
-                    Some(AnyId::NOBODY) => reactor.run_closure(due),
-                    Some(owner) => reactor.core.fire(owner, due),
+                    Some(AnyId::NONE) => reactor.run_closure(due),
+                    Some(owner) => timers::fire(&mut reactor.core, owner, due),
                 }
             }
         });
     }
 
     fn run_posts(&mut self) {
-        let most = self.core.config.posts_per_turn;
-        self.jobs_left_over =
-            self.core
-                .mailbox
-                .take_jobs(most, self.jobs_left_over, &mut self.jobs);
+        let most = self.core.state.config.posts_per_turn;
+        let mailbox = &self.core.mailbox;
+        self.jobs_left_over = mailbox.take_jobs(most, self.jobs_left_over, &mut self.jobs);
         self.contain(|reactor| {
             while let Some(job) = reactor.jobs.pop_front() {
-                reactor.core.counters.posts += 1;
-                reactor.core.running = Running {
-                    callback: Callback::Post,
-                    ..Running::NOTHING
-                };
+                reactor.core.state.counters.posts += 1;
+                reactor.core.state.running = Running::closure(Callback::Post);
                 job(reactor);
             }
-            reactor.core.running = Running::NOTHING;
+            reactor.core.state.running = Running::NOTHING;
         });
     }
 
     fn flush(&mut self) {
-        self.core.flushing.load(&mut self.core.dirty);
-        self.contain(|reactor| {
-            reactor.core.flush();
-            reactor.core.tell_failed_writes();
-        });
+        let agenda = &mut self.core.state.agenda;
+        agenda.flushing.load(&mut agenda.dirty);
+        output::flush(&mut self.core.state);
+        if !self.core.state.agenda.failing.is_empty() {
+            self.contain(|reactor| settle::end_failed_writes(&mut reactor.core));
+        }
     }
 
     fn close(&mut self) {
         self.contain(|reactor| {
             reactor.drop_cancelled_closures();
-            reactor.core.close_step();
+            close::close_step(&mut reactor.core);
         });
-        self.core.review_total();
+        total::review(&mut self.core.state);
     }
 
     /// Runs a step that runs users' code. After a panic it goes on where it was: each step takes an
     /// item off its list before it serves it.
     fn contain(&mut self, step: impl Fn(&mut Reactor)) {
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| step(self))) {
-            if let Some(payload) = self.core.absorb(payload) {
-                // The turn ends here, and the kernel tells news once.
-                self.core.merge(&mut self.news);
+            if let Some(payload) = call::absorb(&mut self.core, payload) {
+                // The turn ends here, and the kernel reports an event once.
+                dispatch::merge(&mut self.core, &mut self.events);
                 self.in_turn = false;
-                self.core.refusing = false;
+                self.core.state.refusing = false;
                 resume_unwind(payload);
             }
         }
@@ -265,13 +247,10 @@ impl Reactor {
     }
 
     fn could_be_woken(&mut self) -> bool {
-        self.core.slots.len() > 0
+        let next_due = self.core.state.timers.next_due();
+        self.core.state.slots.len() > 0
             || self.has_work_left()
-            || self
-                .core
-                .timers
-                .next_due()
-                .is_some_and(|due| due != Tick::NEVER)
+            || next_due.is_some_and(|due| due != Tick::NEVER)
             || self.core.mailbox.has_handles()
             || self.core.mailbox.has_jobs()
     }
@@ -281,81 +260,9 @@ impl Reactor {
         self.core.stop = true;
     }
 
-    /// Closes in good order: listeners at once, so that new clients are refused; then every connection
-    /// as by [`Context::close`](crate::Context::close), while other dispatchers go on; and after
-    /// `deadline` at the latest whatever is left is aborted. Everybody gets `handle_close`. Returns what had to be aborted.
-    ///
-    /// Connections in a listener's queue that were not accepted are reset by the kernel. Nothing can be
-    /// added while it lasts; afterwards the reactor is empty and can be used again. Timers and posts
-    /// run on meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`](Reactor::run); what is left is then aborted all the same.
-    pub fn shutdown(&mut self, deadline: Duration) -> io::Result<Vec<Aborted>> {
-        self.refuse_inside_a_turn("shutdown")?;
-        let end = self.core.clock.now().after(deadline);
-        self.core.refusing = true;
-        let kinds: Vec<_> = self
-            .core
-            .slots
-            .iter()
-            .map(|(id, s)| (id, s.socket.kind()))
-            .collect();
-        for (id, kind) in kinds {
-            match kind {
-                Kind::Listener => self.core.end(id, End::Closed),
-                Kind::Stream => self.core.close(id),
-                Kind::Datagram | Kind::Foreign => {}
-            }
-        }
-        let mut outcome = Ok(());
-        while outcome.is_ok() && self.core.connections > 0 {
-            let left = end.since(self.core.clock.now());
-            if left == Duration::ZERO {
-                break;
-            }
-            outcome = self.pass(Some(left));
-        }
-        let aborted = self.abort_connections();
-        self.core.end_all();
-        self.close_outside_a_turn();
-        outcome.map(|()| aborted)
-    }
-
-    fn abort_connections(&mut self) -> Vec<Aborted> {
-        let left =
-            self.core.slots.iter().filter(|(_, slot)| {
-                slot.socket.kind() == Kind::Stream && slot.life() != Life::Ended
-            });
-        let left: Vec<_> = left
-            .map(|(id, slot)| Aborted {
-                id,
-                unsent: slot.outbox.len(),
-            })
-            .collect();
-        for aborted in &left {
-            self.core.abort(aborted.id);
-        }
-        self.core.counters.aborted += left.len() as u64;
-        left
-    }
-
-    /// Closes every dispatcher at once, each with its `handle_close`. From inside a turn they close at
-    /// its end.
-    pub fn close_all(&mut self) {
-        self.core.end_all();
-        if !self.in_turn {
-            self.close_outside_a_turn();
-        }
-    }
-
-    fn close_outside_a_turn(&mut self) {
-        let propagated = self.core.close_now();
-        self.core.refusing = false;
-        if let Some(payload) = propagated {
-            resume_unwind(payload);
-        }
+    /// A context that is no dispatcher's, for what a reactor and a callback can both do.
+    pub(crate) fn outside(&mut self) -> Context<'_> {
+        Context::new(&mut self.core, AnyId::NONE)
     }
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox<Job>> {
@@ -363,52 +270,25 @@ impl Reactor {
     }
 
     #[cfg(feature = "testing")]
-    pub(crate) fn core(&self) -> &Core {
-        &self.core
+    pub(crate) fn state(&self) -> &State<crate::turn::core::Tenant> {
+        &self.core.state
     }
 
     #[cfg(feature = "testing")]
-    pub(crate) fn core_mut(&mut self) -> &mut Core {
-        &mut self.core
+    pub(crate) fn state_mut(&mut self) -> &mut State<crate::turn::core::Tenant> {
+        &mut self.core.state
     }
-}
-
-impl Drop for Reactor {
-    fn drop(&mut self) {
-        let waiting = self.core.mailbox.close();
-        self.core.refusing = true;
-        self.core.end_all();
-        let _propagated = self.core.close_now();
-        // One by one, for the drop of each may panic.
-        let mut panics = 0;
-        for closure in std::mem::take(&mut self.closures).into_all() {
-            panics += drop_contained(closure);
-        }
-        for job in std::mem::take(&mut self.jobs).into_iter().chain(waiting) {
-            panics += drop_contained(job);
-        }
-        if panics > 0 {
-            log::error!("reactor: {panics} closures panicked when they were dropped");
-        }
-        self.core.log_limits.finish();
-    }
-}
-
-/// Drops a value of the user's; how many panics it took, none or one. They must not leave our own drop.
-fn drop_contained<T>(value: T) -> usize {
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
-    // The payload is the user's, too.
-    dropped.map_err(std::mem::forget).is_err().into()
 }
 
 impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = &self.core.state;
         f.debug_struct("Reactor")
-            .field("dispatchers", &self.core.slots.len())
-            .field("connections", &self.core.connections)
-            .field("ready", &self.core.ready.len())
-            .field("timers", &self.core.timers.len())
-            .field("queued_bytes", &self.core.buffers.queued())
+            .field("dispatchers", &state.slots.len())
+            .field("connections", &state.connections)
+            .field("ready", &state.agenda.ready.len())
+            .field("timers", &state.timers.len())
+            .field("queued_bytes", &state.chunks.queued())
             .finish_non_exhaustive()
     }
 }
@@ -417,7 +297,7 @@ impl fmt::Debug for Reactor {
 /// together with [`Reactor::turn`].
 impl AsFd for Reactor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.core.poller.registry().as_fd()
+        self.core.state.poller.registry().as_fd()
     }
 }
 

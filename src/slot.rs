@@ -1,71 +1,74 @@
 //! One dispatcher's place: its socket, its outbox and its state.
+//!
+//! What is here concerns one slot alone. It calls no callback and looks at no neighbour, so it is tested
+//! without a reactor. `D` is what sits in the slot: a dispatcher, as the layers above know.
 
 pub(crate) mod chunks;
+pub(crate) mod io;
 pub(crate) mod life;
 pub(crate) mod links;
 pub(crate) mod outbox;
 pub(crate) mod readiness;
 
-use std::io;
-
-use crate::dispatcher::Dispatcher;
 use crate::slot::life::{End, Life};
 use crate::slot::links::RareList;
 use crate::slot::outbox::{Marks, Outbox};
-use crate::slot::readiness::Readiness;
+use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
 use crate::time::timers::TimerList;
-use crate::world::ids::AnyId;
-use crate::world::socket::Socket;
+use crate::world::ids::{AnyId, TypeName};
+use crate::world::socket::{Kind, Socket};
 
-/// One dispatcher and all that belongs to it.
+/// A dispatcher and all that belongs to it.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct Slot<D> {
     pub(crate) readiness: Readiness,
-    pub(crate) generation: u32,
-    /// `None` while one of its callbacks, or a `with` closure, runs.
-    pub(crate) dispatcher: Option<Box<dyn Dispatcher>>,
+    /// Its own id, whole: an id is compared with it at once. `NONE` in a place that is retired.
+    pub(crate) id: AnyId,
+    /// `None` while one of its callbacks, or a `with` closure, runs; and in a place that has run out of
+    /// generations.
+    pub(crate) dispatcher: Option<D>,
     pub(crate) socket: Socket,
     pub(crate) outbox: Outbox,
-    /// When bytes last moved in either direction; what idle time-outs look at.
+    /// When bytes last moved in either direction; what idle timeouts look at.
     pub(crate) touched: Tick,
     /// When the kernel last took output, or output began to wait; what stall deadlines look at.
     pub(crate) output_moved: Tick,
     /// The connection that this one's input is written to: while it is over its high mark, this one
     /// is not read. Itself, unless `feeds` said otherwise.
     pub(crate) feeds: AnyId,
-    /// Who else feeds this one.
+    /// Which others feed this one.
     pub(crate) feeders: RareList,
     /// Whose broadcasts have to wait for this one to drain.
     pub(crate) broadcasters: RareList,
     /// How many congested connections hold this one; the `Held` flag says whether any.
     pub(crate) holds: u32,
-    /// The error that broke the connection. The first one is kept: the kernel tells it once.
-    pub(crate) broken_by: Option<io::Error>,
+    /// The error that broke the connection. The first one is kept: the kernel reports it once.
+    pub(crate) broken_by: Option<std::io::Error>,
     /// How it ended, once it has.
     pub(crate) end: Option<End>,
     /// The timers that die with this slot.
     pub(crate) timers: TimerList,
-    /// The dispatcher's type, for log lines. A function is half as long as the name's reference.
-    pub(crate) type_name: fn() -> &'static str,
+    /// The dispatcher's type, for log lines.
+    pub(crate) type_name: TypeName,
 }
 
-impl Slot {
+impl<D> Slot<D> {
     pub(crate) fn new(
-        dispatcher: Box<dyn Dispatcher>,
-        type_name: fn() -> &'static str,
+        dispatcher: Option<D>,
+        type_name: TypeName,
         socket: Socket,
         marks: Marks,
-    ) -> Slot {
+    ) -> Slot<D> {
         Slot {
             readiness: Readiness::default(),
-            generation: 0,
-            dispatcher: Some(dispatcher),
+            id: AnyId::NONE,
+            dispatcher,
             socket,
             outbox: Outbox::new(marks),
             touched: Tick::default(),
             output_moved: Tick::default(),
-            feeds: AnyId::NOBODY,
+            feeds: AnyId::NONE,
             feeders: RareList::default(),
             broadcasters: RareList::default(),
             holds: 0,
@@ -75,25 +78,120 @@ impl Slot {
             type_name,
         }
     }
-}
 
-impl Slot {
-    /// Where it stands. Kept with the other bits, so that one comparison tells the usual case.
+    /// A place that has run out of generations: ended, and never to be used again.
+    pub(crate) fn tombstone() -> Slot<D> {
+        let mut slot = Slot::new(None, || "", Socket::closed(), Marks::default());
+        slot.enter(Life::Ended);
+        slot
+    }
+
+    /// Where it stands. Kept with the other bits, so that one comparison recognises the usual case.
     #[inline]
     pub(crate) fn life(&self) -> Life {
         self.readiness.life()
     }
 
+    #[inline]
+    pub(crate) fn enter(&mut self, life: Life) {
+        self.readiness.enter(life);
+    }
+
     /// The dispatcher, for a callback, after which it is put back.
     #[inline]
-    pub(crate) fn take_dispatcher(&mut self) -> Box<dyn Dispatcher> {
+    pub(crate) fn take_dispatcher(&mut self) -> D {
         self.dispatcher
             .take()
             .expect("no callback runs inside another, so the dispatcher is in its slot")
     }
 
+    /// Whether the dispatch step has anything to do for this slot.
     #[inline]
-    pub(crate) fn enter(&mut self, life: Life) {
-        self.readiness.enter(life);
+    pub(crate) fn has_work(&self) -> bool {
+        self.readiness.is_just_readable() || self.has_rare_work()
+    }
+
+    #[inline(never)]
+    fn has_rare_work(&self) -> bool {
+        match self.life() {
+            Life::Open => {
+                self.readiness.can_read()
+                    || self.readiness.has_more_than_input()
+                        && (self.readiness.eof_due()
+                            || self.can_produce()
+                            || self.readiness.priority_due()
+                            || self.is_over())
+            }
+            Life::Listening => {
+                self.readiness.has(Flag::Readable) && !self.readiness.has(Flag::AcceptPaused)
+            }
+            Life::Connecting => self.readiness.has(Flag::Writable),
+            Life::Draining => self.readiness.has(Flag::Readable),
+            Life::Flushing | Life::Ended => false,
+        }
+    }
+
+    /// Whether `handle_write` is due.
+    pub(crate) fn can_produce(&self) -> bool {
+        self.readiness.has(Flag::WantWrite)
+            && self.readiness.has(Flag::Writable)
+            && !self.readiness.is_done_sending()
+            && self.outbox.is_below_low()
+    }
+
+    /// Whether the next flush has anything to do for this slot.
+    #[inline]
+    pub(crate) fn can_flush(&self) -> bool {
+        !self.outbox.is_empty()
+            && self.readiness.has(Flag::Writable)
+            && matches!(self.life(), Life::Open | Life::Flushing)
+    }
+
+    /// Whether a `send` of this many bytes goes straight to the outbox.
+    #[inline]
+    pub(crate) fn can_queue(&self, bytes: usize) -> bool {
+        matches!(self.life(), Life::Open | Life::Connecting)
+            && !self.readiness.is_done_sending()
+            && !self.readiness.has(Flag::NoOutbox)
+            && self.outbox.has_room_for(bytes)
+    }
+
+    /// Whether an open connection has come to its end with no callback left that would notice.
+    pub(crate) fn is_over(&self) -> bool {
+        let readiness = self.readiness;
+        let not_read = !readiness.has(Flag::WantRead);
+        if readiness.has(Flag::Broken) {
+            return true;
+        }
+        if readiness.has(Flag::WriteBroken) {
+            return not_read || readiness.has(Flag::EofSeen);
+        }
+        if readiness.has(Flag::EofTold) && readiness.has(Flag::ShutDone) {
+            return true;
+        }
+        if !readiness.at_an_end() || self.socket.kind() != Kind::Stream {
+            return false;
+        }
+        // With the end delivered no read is left that would bring out what the kernel has to say, and
+        // while the user has switched reading off none will be made. A write would: if output is
+        // queued, the flush finds out.
+        if readiness.has(Flag::EofTold) {
+            return self.outbox.is_empty();
+        }
+        not_read && readiness.has(Flag::Error)
+    }
+
+    /// Whether a callback has left nothing behind that needs a look: still open, not broken, the end of
+    /// the stream not just seen.
+    #[inline]
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.life() <= Life::Open && self.readiness.is_sound_after_a_callback()
+    }
+
+    /// Whether its id is on a list that outlives a turn.
+    pub(crate) fn is_listed(&self) -> bool {
+        [Flag::Queued, Flag::Dirty, Flag::AcceptPaused]
+            .iter()
+            .any(|flag| self.readiness.has(*flag))
     }
 }

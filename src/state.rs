@@ -1,8 +1,168 @@
-//! All slots together.
+//! All slots together: who is due for what, who waits for whom, what ends.
+//!
+//! This layer and those below it are generic over `D`, what sits in a slot. That is the wall between the
+//! loop's state and users' code: a function of `State<D>` cannot call a dispatcher, because it does not
+//! know what one is. Users' code is called from `turn/` and from nowhere else. (Two exceptions, both in
+//! the nature of the thing: a foreign event source registers and deregisters itself, and a dispatcher
+//! that is dropped runs its destructor.)
+//!
+//! Each topic is a file of free functions, called by the file's name: `closing::end(state, id, how)`.
 
 pub(crate) mod about;
+pub(crate) mod agenda;
 pub(crate) mod batch;
+pub(crate) mod broadcast;
+pub(crate) mod closing;
 pub(crate) mod config;
+pub(crate) mod deadlines;
+pub(crate) mod flow;
 pub(crate) mod label;
+pub(crate) mod listening;
+pub(crate) mod output;
 pub(crate) mod running;
 pub(crate) mod slots;
+pub(crate) mod total;
+
+use std::io;
+
+use crate::slot::Slot;
+use crate::slot::chunks::Chunks;
+use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
+use crate::state::agenda::Agenda;
+use crate::state::config::Config;
+use crate::state::running::Running;
+use crate::state::slots::Slots;
+use crate::time::clock::{Clock, Tick};
+use crate::time::timers::Timers;
+use crate::watch::counters::Counters;
+use crate::watch::log_limit::LogLimits;
+use crate::world::ids::{AnyId, TypeName};
+use crate::world::poller::Poller;
+use crate::world::socket::{Io, Kind, Socket};
+
+/// Everything that a reactor remembers.
+#[derive(Debug)]
+pub(crate) struct State<D> {
+    pub(crate) slots: Slots<D>,
+    pub(crate) poller: Poller,
+    pub(crate) clock: Clock,
+    /// The time of this turn, read once after the wait.
+    pub(crate) now: Tick,
+    pub(crate) agenda: Agenda,
+    pub(crate) timers: Timers,
+    /// Streams that exist.
+    pub(crate) connections: usize,
+    pub(crate) chunks: Chunks,
+    /// All outboxes together went over their bound and have not come below half of it since.
+    pub(crate) over_total: bool,
+    pub(crate) config: Config,
+    pub(crate) counters: Counters,
+    pub(crate) log_limits: LogLimits,
+    /// Whose code is running.
+    pub(crate) running: Running,
+    /// Nothing may be added any more: the reactor is shutting down.
+    pub(crate) refusing: bool,
+}
+
+impl<D> State<D> {
+    pub(crate) fn new(config: Config, clock: Clock, poller: Poller) -> State<D> {
+        let now = clock.now();
+        State {
+            slots: Slots::default(),
+            poller,
+            clock,
+            now,
+            agenda: Agenda::default(),
+            timers: Timers::default(),
+            connections: 0,
+            chunks: Chunks::default(),
+            over_total: false,
+            config,
+            counters: Counters::default(),
+            log_limits: LogLimits::default(),
+            running: Running::NOTHING,
+            refusing: false,
+        }
+    }
+
+    /// The one way in. Whatever fails, the socket is closed, the dispatcher dropped, and nothing is
+    /// left behind; `handle_close` is not called, for it was never added.
+    pub(crate) fn admit(
+        &mut self,
+        mut socket: Socket,
+        dispatcher: D,
+        type_name: TypeName,
+        life: Life,
+    ) -> io::Result<AnyId> {
+        if self.refusing {
+            return Err(io::Error::other("the reactor is shutting down"));
+        }
+        socket.make_nonblocking()?;
+        socket.learn_address();
+        let id = self.slots.vacant_id()?;
+        let connecting = life == Life::Connecting;
+        self.poller.register(&mut socket, id, connecting)?;
+        let kind = socket.kind();
+        let mut slot = Slot::new(Some(dispatcher), type_name, socket, self.config.marks);
+        slot.enter(life);
+        slot.touched = self.now;
+        if slot.socket.can_recv() {
+            slot.readiness.set(Flag::WantRead);
+        }
+        if !slot.socket.can_send() {
+            slot.readiness.set(Flag::NoOutbox);
+        }
+        if connecting {
+            slot.readiness.set(Flag::WatchesRoom);
+        }
+        if life == Life::Open {
+            // Taken for granted until a write says otherwise: it spares waiting for the first event.
+            slot.readiness.set(Flag::Writable);
+        }
+        self.slots.insert(id, slot);
+        self.connections += usize::from(kind == Kind::Stream);
+        self.counters.added += 1;
+        log::debug!("{}: added", self.label(id));
+        Ok(id)
+    }
+
+    /// Puts a slot on the ready list if it has work and is not there.
+    #[inline]
+    pub(crate) fn requeue(&mut self, id: AnyId) {
+        let slot = self.slots.slot_mut(id);
+        if slot.has_work() && slot.readiness.raise(Flag::Queued) {
+            self.agenda.ready.push(id);
+        }
+    }
+
+    /// Has the outbox looked at in the next flush.
+    #[inline]
+    pub(crate) fn mark_dirty(&mut self, id: AnyId) {
+        if self.slots.slot_mut(id).readiness.raise(Flag::Dirty) {
+            self.agenda.dirty.push(id);
+        }
+    }
+
+    /// The address of a slot's own socket.
+    pub(crate) fn local_addr(&self, id: AnyId) -> io::Result<std::net::SocketAddr> {
+        let slot = self.slots.slot(id);
+        if let (Kind::Listener, Some(address)) = (slot.socket.kind(), slot.socket.address.inet()) {
+            return Ok(address);
+        }
+        if let Io::Closed = slot.socket.io {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let local = slot
+            .socket
+            .as_ref()
+            .map(|socket| socket.local_addr())
+            .transpose()?;
+        local
+            .and_then(|address| address.as_socket())
+            .ok_or_else(|| {
+                let text = format!("{}: its socket has no internet address", self.label(id));
+                io::Error::new(io::ErrorKind::Unsupported, text)
+            })
+    }
+}

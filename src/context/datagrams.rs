@@ -19,7 +19,7 @@ impl Context<'_> {
     /// called [`start_writing`](Context::start_writing) gets `handle_write` when there is room again.
     /// Otherwise what the kernel says. `Unsupported` if this is no UDP socket.
     pub fn send_to(&mut self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        let sent = match &self.core.slots.slot(self.id).socket.io {
+        let sent = match &self.core.state.slots.slot(self.id).socket.io {
             Io::Udp(socket) => socket.send_to(bytes, to),
             other => return Err(self.not_for("send_to", other)),
         };
@@ -34,7 +34,7 @@ impl Context<'_> {
     ///
     /// As [`Context::send_to`], and `InvalidInput` for a path that is too long.
     pub fn send_to_path(&mut self, bytes: &[u8], to: impl AsRef<Path>) -> io::Result<()> {
-        let sent = match &self.core.slots.slot(self.id).socket.io {
+        let sent = match &self.core.state.slots.slot(self.id).socket.io {
             Io::UnixDatagram(socket) => socket.send_to(bytes, to),
             other => return Err(self.not_for("send_to_path", other)),
         };
@@ -42,17 +42,20 @@ impl Context<'_> {
     }
 
     pub(super) fn datagram_sent(&mut self, sent: io::Result<usize>) -> io::Result<()> {
-        let slot = self.core.slots.slot_mut(self.id);
+        let slot = self.core.state.slots.slot_mut(self.id);
         match sent {
             Ok(bytes) => {
-                slot.touched = self.core.now;
-                self.core.counters.bytes_out += bytes as u64;
+                slot.touched = self.core.state.now;
+                self.core.state.counters.bytes_out += bytes as u64;
                 Ok(())
             }
             Err(error) => {
                 if is_would_block(&error) {
                     if !slot.readiness.has(Flag::WatchesRoom) {
-                        self.core.poller.watch_room(&mut slot.socket, self.id)?;
+                        self.core
+                            .state
+                            .poller
+                            .watch_room(&mut slot.socket, self.id)?;
                         slot.readiness.set(Flag::WatchesRoom);
                     }
                     slot.readiness.cant_write();
@@ -110,7 +113,7 @@ impl Context<'_> {
         /// More than UDP carries, and more than a Unix datagram socket takes unless told otherwise.
         const LONGEST: usize = 256 * 1024;
         let core = &mut *self.core;
-        let slot = core.slots.slot_mut(self.id);
+        let slot = core.state.slots.slot_mut(self.id);
         let open = slot.life() == Life::Open;
         if buffer.is_empty() || !open || !slot.readiness.has(Flag::Readable) {
             return Err(match self.recv_refused(buffer) {
@@ -124,8 +127,8 @@ impl Context<'_> {
                 let length = received.min(buffer.len());
                 buffer[..length].copy_from_slice(&core.scratch[..length]);
                 core.truncated = received > buffer.len() || received == LONGEST;
-                slot.touched = core.now;
-                core.counters.bytes_in += received as u64;
+                slot.touched = core.state.now;
+                core.state.counters.bytes_in += received as u64;
                 Ok((length, from))
             }
             Err(error) => {

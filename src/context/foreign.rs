@@ -45,7 +45,7 @@ impl Context<'_> {
         direction: Flag,
         operate: impl FnOnce(&mut S) -> io::Result<R>,
     ) -> io::Result<R> {
-        let slot = self.core.slots.slot_mut(self.id);
+        let slot = self.core.state.slots.slot_mut(self.id);
         if slot.life() == Life::Ended {
             return Err(self.refusal(io::ErrorKind::NotConnected, "read_with or write_with"));
         }

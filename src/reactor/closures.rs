@@ -10,6 +10,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::reactor::Reactor;
+use crate::state::deadlines;
 use crate::state::running::{Callback, Running};
 use crate::time::heap::Due;
 use crate::time::timers::{Action, TimerId};
@@ -69,16 +70,17 @@ impl Reactor {
         closure: Closure,
     ) -> TimerId {
         let action = self.closures.add(closure);
-        let due = self.core.clock.now().after(after);
+        let due = self.core.state.clock.now().after(after);
         self.core
+            .state
             .timers
-            .arm(due, period, AnyId::NOBODY, None, action)
+            .arm(due, period, AnyId::NONE, None, action)
     }
 
     /// Cancels a timer of the reactor's or of a dispatcher's; false if it was gone already. A closure
     /// that is cancelled from inside a turn is dropped when the turn ends.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        let cancelled = self.core.cancel_timer(timer);
+        let cancelled = deadlines::cancel_timer(&mut self.core.state, timer);
         if !self.in_turn {
             self.drop_cancelled_closures();
         }
@@ -87,15 +89,12 @@ impl Reactor {
 
     /// Runs the closure of a timer that is due.
     pub(super) fn run_closure(&mut self, due: Due) {
-        self.core.counters.timers += 1;
-        let (timer, action) = self.core.timers.fire(due, self.core.now, None);
+        self.core.state.counters.timers += 1;
+        let (timer, action) = self.core.state.timers.fire(due, self.core.state.now, None);
         let Action::Closure(number) = action else {
             unreachable!("what no dispatcher owns is a closure");
         };
-        self.core.running = Running {
-            callback: Callback::Closure,
-            ..Running::NOTHING
-        };
+        self.core.state.running = Running::closure(Callback::Closure);
         self.core.running_timer = Some(timer);
         let place = &mut self.closures.0[number as usize];
         match place.take() {
@@ -109,22 +108,19 @@ impl Reactor {
             }
             None => unreachable!("closures do not run inside one another"),
         }
-        self.core.running = Running::NOTHING;
+        self.core.state.running = Running::NOTHING;
         self.core.running_timer = None;
     }
 
     /// Drops the closures whose timers were cancelled. Their captures are the user's, and may panic.
     pub(super) fn drop_cancelled_closures(&mut self) {
-        if self.core.cancelled_closures.is_empty() {
+        if self.core.state.agenda.cancelled_closures.is_empty() {
             return;
         }
-        while let Some(number) = self.core.cancelled_closures.pop() {
-            self.core.running = Running {
-                callback: Callback::Drop,
-                ..Running::NOTHING
-            };
+        while let Some(number) = self.core.state.agenda.cancelled_closures.pop() {
+            self.core.state.running = Running::closure(Callback::Drop);
             drop(self.closures.0.remove(number as usize));
         }
-        self.core.running = Running::NOTHING;
+        self.core.state.running = Running::NOTHING;
     }
 }

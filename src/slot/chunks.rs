@@ -4,7 +4,7 @@
 //! spare chunks together stay below a bound.
 //!
 //! Invariants: an outbox's `len` is the sum of its chunks' bytes less `sent`; its `head` and `tail` are
-//! both `NONE` or both name chunks; no chunk in a queue is empty.
+//! both `NO_CHUNK` or both name chunks; no chunk in a queue is empty.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -12,7 +12,7 @@ use std::io::{self, IoSlice};
 use crate::slot::outbox::Outbox;
 
 /// The end of a chain.
-pub(super) const NONE: u32 = u32::MAX;
+pub(super) const NO_CHUNK: u32 = u32::MAX;
 
 /// A chunk that still has room is filled further, up to this size; past it a new one is begun. Small
 /// enough that growing one copies little, large enough that a full vectored write carries 1 MiB.
@@ -36,7 +36,7 @@ struct Chunk {
 }
 
 /// The arena that all outboxes of a reactor share.
-pub(crate) struct Buffers {
+pub(crate) struct Chunks {
     chunks: Vec<Chunk>,
     /// The chunk last freed, first in the list of free ones: its memory is the likeliest to be cached.
     free: u32,
@@ -46,18 +46,18 @@ pub(crate) struct Buffers {
     queued: usize,
 }
 
-impl Default for Buffers {
+impl Default for Chunks {
     fn default() -> Self {
-        Buffers {
+        Chunks {
             chunks: Vec::new(),
-            free: NONE,
+            free: NO_CHUNK,
             spare: 0,
             queued: 0,
         }
     }
 }
 
-impl Buffers {
+impl Chunks {
     /// Appends a copy of `bytes`, which the caller has found to fit under the cap.
     #[inline]
     pub(crate) fn append(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
@@ -107,14 +107,14 @@ impl Buffers {
 
     #[inline]
     fn take(&mut self, bytes: usize) -> (u32, &mut Chunk) {
-        if self.free == NONE {
+        if self.free == NO_CHUNK {
             self.make_spare(bytes);
         }
         let index = self.free;
         let chunk = &mut self.chunks[index as usize];
         self.free = chunk.next;
         self.spare -= chunk.bytes.capacity();
-        chunk.next = NONE;
+        chunk.next = NO_CHUNK;
         (index, chunk)
     }
 
@@ -123,7 +123,10 @@ impl Buffers {
         let index = u32::try_from(self.chunks.len()).expect("4 GiB chunks do not fit in memory");
         let bytes = Vec::with_capacity(bytes.max(FIRST_BYTES));
         self.spare += bytes.capacity();
-        self.chunks.push(Chunk { bytes, next: NONE });
+        self.chunks.push(Chunk {
+            bytes,
+            next: NO_CHUNK,
+        });
         self.free = index;
     }
 
@@ -156,7 +159,7 @@ impl Buffers {
         let mut next = outbox.head;
         let mut skip = outbox.sent as usize;
         let mut count = 0;
-        while next != NONE && count < CHUNKS_PER_WRITE {
+        while next != NO_CHUNK && count < CHUNKS_PER_WRITE {
             let chunk = &self.chunks[next as usize];
             pieces[count] = IoSlice::new(&chunk.bytes[skip..]);
             skip = 0;
@@ -198,7 +201,7 @@ impl Buffers {
         )]
         let mut left = written as u32;
         outbox.len -= left;
-        while outbox.head != NONE {
+        while outbox.head != NO_CHUNK {
             let chunk = &self.chunks[outbox.head as usize];
             #[expect(clippy::cast_possible_truncation, reason = "a chunk is below the cap")]
             let rest = chunk.bytes.len() as u32 - outbox.sent;
@@ -212,7 +215,7 @@ impl Buffers {
             outbox.head = next;
             outbox.sent = 0;
         }
-        outbox.tail = NONE;
+        outbox.tail = NO_CHUNK;
     }
 
     /// Throws away what is queued; how much it was.
@@ -241,12 +244,12 @@ impl Buffers {
         for outbox in outboxes {
             let mut bytes = 0;
             let mut next = outbox.head;
-            while next != NONE {
+            while next != NO_CHUNK {
                 let chunk = &self.chunks[next as usize];
                 assert!(!chunk.bytes.is_empty(), "no chunk in a queue is empty");
                 bytes += chunk.bytes.len();
                 in_use += 1;
-                if chunk.next == NONE {
+                if chunk.next == NO_CHUNK {
                     assert_eq!(next, outbox.tail, "the tail is the last of the chain");
                 }
                 next = chunk.next;
@@ -258,7 +261,7 @@ impl Buffers {
             );
             assert_eq!(
                 outbox.is_empty(),
-                outbox.head == NONE,
+                outbox.head == NO_CHUNK,
                 "an empty outbox holds no chunk"
             );
             assert!(
@@ -288,9 +291,9 @@ impl Buffers {
     }
 }
 
-impl fmt::Debug for Buffers {
+impl fmt::Debug for Chunks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Buffers")
+        f.debug_struct("Chunks")
             .field("queued_bytes", &self.queued)
             .field("chunks", &self.chunks.len())
             .field("spare_bytes", &self.spare)
@@ -303,7 +306,7 @@ mod tests {
     use super::*;
     use crate::slot::outbox::Marks;
 
-    fn contents(buffers: &Buffers, outbox: &Outbox) -> Vec<u8> {
+    fn contents(buffers: &Chunks, outbox: &Outbox) -> Vec<u8> {
         let mut pieces = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
         let count = buffers.gather(outbox, &mut pieces);
         pieces[..count]
@@ -314,7 +317,7 @@ mod tests {
 
     #[test]
     fn many_small_sends_share_a_chunk_and_come_out_in_order() {
-        let mut buffers = Buffers::default();
+        let mut buffers = Chunks::default();
         let mut outbox = Outbox::new(Marks::default());
         for byte in 0..200u8 {
             buffers.append(&mut outbox, &[byte]);
@@ -335,7 +338,7 @@ mod tests {
 
     #[test]
     fn writes_of_any_size_advance_byte_by_byte_through_many_chunks() {
-        let mut buffers = Buffers::default();
+        let mut buffers = Chunks::default();
         let mut outbox = Outbox::new(Marks {
             cap: 4 << 20,
             ..Marks::default()
@@ -362,7 +365,7 @@ mod tests {
 
     #[test]
     fn spare_chunks_stay_below_their_bound_and_large_ones_are_not_kept() {
-        let mut buffers = Buffers::default();
+        let mut buffers = Chunks::default();
         let marks = Marks {
             cap: 16 << 20,
             ..Marks::default()
@@ -389,7 +392,7 @@ mod tests {
 
     #[test]
     fn cap_counts_what_is_queued() {
-        let mut buffers = Buffers::default();
+        let mut buffers = Chunks::default();
         let mut outbox = Outbox::new(Marks {
             low: 1,
             high: 2,

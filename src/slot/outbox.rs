@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 
-use crate::slot::chunks::NONE;
+use crate::slot::chunks::NO_CHUNK;
 use crate::world::errors::invalid;
 
 /// How much one outbox may hold before somebody has to act.
@@ -50,7 +50,7 @@ impl Marks {
     }
 }
 
-/// One connection's queue. The bytes are in [`Buffers`].
+/// One connection's queue. The bytes are in the chunks.
 #[derive(Clone, Copy)]
 pub(crate) struct Outbox {
     pub(super) head: u32,
@@ -64,8 +64,8 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new(marks: Marks) -> Outbox {
         Outbox {
-            head: NONE,
-            tail: NONE,
+            head: NO_CHUNK,
+            tail: NO_CHUNK,
             sent: 0,
             len: 0,
             marks,
@@ -86,7 +86,7 @@ impl Outbox {
     /// Whether all that is queued is in one chunk, which is the usual case.
     #[inline]
     pub(crate) fn is_one_piece(&self) -> bool {
-        self.head == self.tail && self.head != NONE
+        self.head == self.tail && self.head != NO_CHUNK
     }
 
     #[inline]

@@ -255,13 +255,13 @@ impl Readiness {
 
     /// Whether this is an open slot with no work left.
     #[inline]
-    pub(crate) fn is_served(self) -> bool {
+    pub(crate) fn has_no_work(self) -> bool {
         self.0 & (Signals::READABLE | UNUSUAL | LIFE) == 0
     }
 
     /// Whether this is an open slot that can have no work but reading.
     #[inline]
-    pub(crate) fn is_usual(self) -> bool {
+    pub(crate) fn can_only_read(self) -> bool {
         self.0 & (UNUSUAL | LIFE) == 0
     }
 
@@ -281,7 +281,7 @@ impl Readiness {
     /// Whether what is sent on this open connection leaves with the next flush, and nothing else is to
     /// be thought of.
     #[inline]
-    pub(crate) fn sends_plainly(self) -> bool {
+    pub(crate) fn can_queue_and_forget(self) -> bool {
         const WHEN: u32 = Flag::Writable.bit();
         const NOT: u32 = Flag::NoOutbox.bit()
             | Flag::Congested.bit()
@@ -294,7 +294,7 @@ impl Readiness {
 
     /// Whether output of this open connection may be written, and nothing follows from it once it is.
     #[inline]
-    pub(crate) fn writes_plainly(self) -> bool {
+    pub(crate) fn can_write_and_forget(self) -> bool {
         const WHEN: u32 = Flag::Writable.bit();
         const NOT: u32 = AFTER_A_WRITE | Flag::WriteBroken.bit() | Flag::Broken.bit();
         self.0 & (WHEN | NOT | LIFE) == WHEN
@@ -312,13 +312,13 @@ impl Readiness {
 
     /// Whether anything but plain reading may be due.
     #[inline]
-    pub(crate) fn is_unusual(self) -> bool {
+    pub(crate) fn has_more_than_input(self) -> bool {
         self.0 & UNUSUAL != 0
     }
 
     /// Whether a callback has left neither an end nor a break behind.
     #[inline]
-    pub(crate) fn is_plain_after_a_callback(self) -> bool {
+    pub(crate) fn is_sound_after_a_callback(self) -> bool {
         self.0 & AFTER_A_CALLBACK == 0
     }
 

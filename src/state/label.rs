@@ -2,38 +2,42 @@
 
 use std::fmt;
 
-use crate::core::Core;
-use crate::slot::Slot;
 use crate::slot::life::Life;
-use crate::world::ids::{AnyId, short_type_name};
+use crate::state::State;
+use crate::world::address::Address;
+use crate::world::ids::{AnyId, TypeName, short_type_name};
 use crate::world::socket::Kind;
 
 /// Shown as `Echo 7.3 (127.0.0.1:40513)`.
 #[derive(Debug)]
 pub(crate) struct Label<'a> {
     id: AnyId,
-    slot: Option<&'a Slot>,
+    /// The type's name and the address; `None` if the dispatcher is gone.
+    of: Option<(TypeName, &'a Address)>,
 }
 
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.slot {
-            Some(slot) => {
-                let name = short_type_name((slot.type_name)());
-                write!(f, "{name} {} ({})", self.id, slot.socket.address)
+        match self.of {
+            Some((type_name, address)) => {
+                let name = short_type_name(type_name());
+                write!(f, "{name} {} ({address})", self.id)
             }
-            None if self.id == AnyId::NOBODY => f.write_str("reactor"),
+            None if self.id == AnyId::NONE => f.write_str("reactor"),
             None => write!(f, "{}", self.id),
         }
     }
 }
 
-impl Core {
+impl<D> State<D> {
     /// How log lines name a dispatcher.
     pub(crate) fn label(&self, id: AnyId) -> Label<'_> {
         Label {
             id,
-            slot: self.slots.get(id),
+            of: self
+                .slots
+                .get(id)
+                .map(|slot| (slot.type_name, &slot.socket.address)),
         }
     }
 

@@ -52,7 +52,23 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) const NOTHING: Running = Running {
-        id: AnyId::NOBODY,
+        id: AnyId::NONE,
         callback: Callback::None,
     };
+
+    /// A destructor, of a dispatcher or of its socket.
+    pub(crate) fn dropping(id: AnyId) -> Running {
+        Running {
+            id,
+            callback: Callback::Drop,
+        }
+    }
+
+    /// A closure of the reactor's, which belongs to no dispatcher.
+    pub(crate) fn closure(callback: Callback) -> Running {
+        Running {
+            callback,
+            ..Running::NOTHING
+        }
+    }
 }

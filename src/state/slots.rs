@@ -4,24 +4,30 @@ use std::io;
 
 use slab::Slab;
 
-use crate::dispatcher::Dispatcher;
 use crate::slot::Slot;
-use crate::slot::life::Life;
-use crate::slot::outbox::Marks;
 use crate::world::ids::{AnyId, LAST_GENERATION, TOKEN_INDEX_MASK};
-use crate::world::socket::Socket;
 
 /// All slots, and the generation of each place.
-#[derive(Debug, Default)]
-pub(crate) struct Slots {
-    slab: Slab<Slot>,
-    /// The generation that a place's next tenant gets. As long as the slab has ever been.
+#[derive(Debug)]
+pub(crate) struct Slots<D> {
+    slab: Slab<Slot<D>>,
+    /// The generation that a place's next slot gets. As long as the slab has ever been.
     generations: Vec<u32>,
     /// Places whose generation is used up; they stay occupied by an ended slot for ever.
     retired: usize,
 }
 
-impl Slots {
+impl<D> Default for Slots<D> {
+    fn default() -> Self {
+        Slots {
+            slab: Slab::new(),
+            generations: Vec::new(),
+            retired: 0,
+        }
+    }
+}
+
+impl<D> Slots<D> {
     /// How many dispatchers there are.
     pub(crate) fn len(&self) -> usize {
         self.slab.len() - self.retired
@@ -48,8 +54,8 @@ impl Slots {
         ))
     }
 
-    pub(crate) fn insert(&mut self, id: AnyId, mut slot: Slot) {
-        slot.generation = id.generation();
+    pub(crate) fn insert(&mut self, id: AnyId, mut slot: Slot<D>) {
+        slot.id = id;
         slot.feeds = id;
         let key = self.slab.insert(slot);
         debug_assert_eq!(
@@ -63,48 +69,37 @@ impl Slots {
     }
 
     /// The slot that `id` names, if its dispatcher is still there. The generation is compared here,
-    /// and this is the only way from an id that anybody kept to a slot.
-    pub(crate) fn get(&self, id: AnyId) -> Option<&Slot> {
-        self.slab
-            .get(id.index())
-            .filter(|slot| slot.generation == id.generation())
+    /// and this is the only way from an id that was kept to a slot.
+    pub(crate) fn get(&self, id: AnyId) -> Option<&Slot<D>> {
+        self.slab.get(id.index()).filter(|slot| slot.id == id)
     }
 
-    pub(crate) fn get_mut(&mut self, id: AnyId) -> Option<&mut Slot> {
-        self.slab
-            .get_mut(id.index())
-            .filter(|slot| slot.generation == id.generation())
+    pub(crate) fn get_mut(&mut self, id: AnyId) -> Option<&mut Slot<D>> {
+        self.slab.get_mut(id.index()).filter(|slot| slot.id == id)
     }
 
     /// The slot of an id that was looked up earlier in this step: slots are freed in the close step
     /// only, so it is still there.
-    pub(crate) fn slot(&self, id: AnyId) -> &Slot {
+    pub(crate) fn slot(&self, id: AnyId) -> &Slot<D> {
         self.slab
             .get(id.index())
             .expect("slots are freed in the close step only")
     }
 
     /// As [`Slots::slot`].
-    pub(crate) fn slot_mut(&mut self, id: AnyId) -> &mut Slot {
+    pub(crate) fn slot_mut(&mut self, id: AnyId) -> &mut Slot<D> {
         self.slab
             .get_mut(id.index())
             .expect("slots are freed in the close step only")
     }
 
     /// Frees the place and raises its generation: from here on the id names nobody.
-    pub(crate) fn remove(&mut self, id: AnyId) -> Option<Slot> {
+    pub(crate) fn remove(&mut self, id: AnyId) -> Option<Slot<D>> {
         self.get(id)?;
         let generation = &mut self.generations[id.index()];
         let slot = if *generation == LAST_GENERATION {
             self.retired += 1;
-            let mut tombstone = Slot::new(
-                Box::new(Retired),
-                std::any::type_name::<Retired>,
-                Socket::closed(),
-                Marks::default(),
-            );
-            tombstone.enter(Life::Ended);
-            std::mem::replace(&mut self.slab[id.index()], tombstone)
+            std::mem::replace(&mut self.slab[id.index()], Slot::tombstone())
         } else {
             *generation += 1;
             self.slab.remove(id.index())
@@ -113,12 +108,14 @@ impl Slots {
     }
 
     /// Every dispatcher's id and slot. Only for what is asked of all at once, never within a turn.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (AnyId, &Slot)> {
-        self.slab.iter().filter_map(|(key, slot)| {
-            // Generation 0 is never issued: it marks a retired place.
-            let id = AnyId::new(u32::try_from(key).ok()?, slot.generation);
-            (slot.generation != 0).then_some((id, slot))
-        })
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (AnyId, &Slot<D>)> {
+        let slots = self.slab.iter().map(|(_, slot)| (slot.id, slot));
+        slots.filter(|&(id, _)| id != AnyId::NONE)
+    }
+
+    /// The ids of all dispatchers.
+    pub(crate) fn ids(&self) -> Vec<AnyId> {
+        self.iter().map(|(id, _)| id).collect()
     }
 
     #[cfg(test)]
@@ -127,26 +124,17 @@ impl Slots {
     }
 }
 
-/// Sits in a place that has run out of generations.
-#[derive(Debug)]
-struct Retired;
-
-impl Dispatcher for Retired {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slot::outbox::Marks;
+    use crate::world::socket::Socket;
 
-    fn slot() -> Slot {
-        Slot::new(
-            Box::new(Retired),
-            std::any::type_name::<Retired>,
-            Socket::closed(),
-            Marks::default(),
-        )
+    fn slot() -> Slot<()> {
+        Slot::new(Some(()), || "", Socket::closed(), Marks::default())
     }
 
-    fn add(slots: &mut Slots) -> AnyId {
+    fn add(slots: &mut Slots<()>) -> AnyId {
         let id = slots.vacant_id().expect("a small slab has room");
         slots.insert(id, slot());
         id
@@ -186,6 +174,6 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn slot_is_no_larger_than_three_cache_lines() {
-        assert!(size_of::<Slot>() <= 192, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot<Box<()>>>() <= 192);
     }
 }

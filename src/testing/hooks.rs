@@ -20,55 +20,55 @@ impl Reactor {
     /// As `inject`, under any token at all.
     #[doc(hidden)]
     pub fn inject_token(&mut self, token: Token, bits: u32) {
-        self.core_mut().poller.simulated.events.push((token, bits));
+        self.state_mut().poller.simulated.events.push((token, bits));
     }
 
     /// Replaces epoll.
     #[doc(hidden)]
     pub fn set_kernel(&mut self, kernel: Box<dyn SimKernel>) {
-        self.core_mut().poller.simulated.kernel = Some(kernel);
+        self.state_mut().poller.simulated.kernel = Some(kernel);
     }
 
     /// The time-outs that the waits since the last call were given.
     #[doc(hidden)]
     pub fn take_waits(&mut self) -> Vec<Option<Duration>> {
-        std::mem::take(&mut self.core_mut().poller.simulated.waits)
+        std::mem::take(&mut self.state_mut().poller.simulated.waits)
     }
 
     /// How long until the next timer; `None` if there is none.
     #[doc(hidden)]
     pub fn next_timer(&mut self) -> Option<Duration> {
-        let core = self.core_mut();
-        let now = core.clock.now();
-        core.timers.next_due().map(|due| due.since(now))
+        let state = self.state_mut();
+        let now = state.clock.now();
+        state.timers.next_due().map(|due| due.since(now))
     }
 
     /// How many timers are set, the reactor's own deadlines included.
     #[doc(hidden)]
     #[must_use]
     pub fn timer_count(&self) -> usize {
-        self.core().timers.len()
+        self.state().timers.len()
     }
 
     /// How often a timer has been armed, a repeat's next time included.
     #[doc(hidden)]
     #[must_use]
     pub fn timers_armed(&self) -> u64 {
-        self.core().timers.armed()
+        self.state().timers.armed()
     }
 
     /// Bytes queued in all outboxes, and the slab's capacity.
     #[doc(hidden)]
     #[must_use]
     pub fn memory(&self) -> (usize, usize) {
-        (self.core().buffers.queued(), self.core().slots.capacity())
+        (self.state().chunks.queued(), self.state().slots.capacity())
     }
 
     /// Every dispatcher there is, and how much is queued on it, in the order of their slots.
     #[doc(hidden)]
     #[must_use]
     pub fn outboxes(&self) -> Vec<(AnyId, usize)> {
-        let slots = self.core().slots.iter();
+        let slots = self.state().slots.iter();
         slots.map(|(id, slot)| (id, slot.outbox.len())).collect()
     }
 
@@ -76,7 +76,7 @@ impl Reactor {
     /// be made smaller any more without the kernel dropping what the peer was told there is room for.)
     #[doc(hidden)]
     pub fn narrow(&mut self, id: impl Into<AnyId>, bytes: usize) -> io::Result<()> {
-        let slot = self.core().slots.slot(id.into());
+        let slot = self.state().slots.slot(id.into());
         let socket = slot.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         socket.set_send_buffer_size(bytes)
     }
@@ -89,7 +89,7 @@ impl Reactor {
         dispatcher: D,
     ) -> io::Result<crate::Id<D>> {
         let pending = Err(io::ErrorKind::Interrupted.into());
-        self.core_mut()
+        self.outside()
             .start_connecting(Socket::from(socket), pending, dispatcher)
     }
 
@@ -101,7 +101,7 @@ impl Reactor {
         outcome: io::Result<()>,
         dispatcher: D,
     ) -> io::Result<crate::Id<D>> {
-        self.core_mut()
+        self.outside()
             .start_connecting(socket.into(), outcome, dispatcher)
     }
 }

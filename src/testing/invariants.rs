@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use crate::core::Core;
 use crate::reactor::Reactor;
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
+use crate::state::{State, flow};
 use crate::time::timers::Action;
+use crate::turn::core::Tenant;
 use crate::world::ids::AnyId;
 use crate::world::socket::{Io, Kind};
 
@@ -18,29 +19,31 @@ impl Reactor {
     /// That is what it is for.
     #[doc(hidden)]
     pub fn check_invariants(&self) {
-        let core = self.core();
-        check_lists(core);
-        check_slots(core);
-        check_flow(core);
-        check_counts(core);
-        core.buffers
-            .check(&mut core.slots.iter().map(|(_, slot)| slot.outbox));
-        core.timers
-            .check(|owner| core.slots.get(owner).map(|slot| slot.timers));
+        let state = self.state();
+        check_lists(state);
+        check_slots(state);
+        check_flow(state);
+        check_counts(state);
+        state
+            .chunks
+            .check(&mut state.slots.iter().map(|(_, slot)| slot.outbox));
+        state
+            .timers
+            .check(|owner| state.slots.get(owner).map(|slot| slot.timers));
     }
 }
 
-fn check_lists(core: &Core) {
+fn check_lists(state: &State<Tenant>) {
     let lists: [(&str, &[AnyId], Flag); 3] = [
-        ("ready", &core.ready, Flag::Queued),
-        ("dirty", &core.dirty, Flag::Dirty),
-        ("paused", &core.paused_listeners, Flag::AcceptPaused),
+        ("ready", &state.agenda.ready, Flag::Queued),
+        ("dirty", &state.agenda.dirty, Flag::Dirty),
+        ("paused", &state.agenda.paused, Flag::AcceptPaused),
     ];
     for (name, list, flag) in lists {
         let mut seen = std::collections::HashSet::new();
         for &id in list {
             assert!(seen.insert(id), "{id} is on the {name} list once");
-            let slot = core
+            let slot = state
                 .slots
                 .get(id)
                 .unwrap_or_else(|| panic!("{id} on the {name} list is alive"));
@@ -49,7 +52,7 @@ fn check_lists(core: &Core) {
                 "{id} is on the {name} list and its flag says so"
             );
         }
-        let flagged = core
+        let flagged = state
             .slots
             .iter()
             .filter(|(_, slot)| slot.readiness.has(flag))
@@ -57,25 +60,25 @@ fn check_lists(core: &Core) {
         assert_eq!(flagged, list.len(), "all who say so are on the {name} list");
     }
     let mut seen = std::collections::HashSet::new();
-    for &id in &core.ending {
+    for &id in &state.agenda.ending {
         assert!(seen.insert(id), "{id} waits for its handle_close once");
         assert!(
-            core.slots.get(id).is_some(),
+            state.slots.get(id).is_some(),
             "{id} waits for its handle_close and is alive"
         );
     }
     assert!(
-        core.closed.is_empty(),
+        state.agenda.closed.is_empty(),
         "whoever had handle_close has been freed"
     );
     assert!(
-        core.dispatching.is_empty() && core.flushing.is_empty(),
+        state.agenda.dispatching.is_empty() && state.agenda.flushing.is_empty(),
         "the steps have finished"
     );
 }
 
-fn check_slots(core: &Core) {
-    for (id, slot) in core.slots.iter() {
+fn check_slots(state: &State<Tenant>) {
+    for (id, slot) in state.slots.iter() {
         let readiness = slot.readiness;
         assert!(
             slot.dispatcher.is_some(),
@@ -99,25 +102,25 @@ fn check_slots(core: &Core) {
         }
         if slot.life() == Life::Ended {
             assert!(
-                core.ending.contains(&id),
+                state.agenda.ending.contains(&id),
                 "{id} has ended and waits for its handle_close"
             );
             assert!(slot.outbox.is_empty(), "{id} has ended and keeps no output");
         }
         if slot.life() == Life::Listening && readiness.has(Flag::AcceptPaused) {
-            let retries = core.timers.has(slot.timers, &Action::AcceptRetry);
-            let at_limit = core.connections >= core.config.max_connections;
+            let retries = state.timers.has(slot.timers, &Action::AcceptRetry);
+            let at_limit = state.connections >= state.config.max_connections;
             assert!(
-                retries || at_limit || core.tight,
+                retries || at_limit || state.over_total,
                 "{id} is paused and something will resume it"
             );
         }
-        if slot.life() == Life::Connecting && core.config.connect_timeout.is_some() {
-            let armed = core.timers.has(slot.timers, &Action::ConnectDeadline);
+        if slot.life() == Life::Connecting && state.config.connect_timeout.is_some() {
+            let armed = state.timers.has(slot.timers, &Action::ConnectDeadline);
             assert!(armed, "{id} is connecting and has a deadline");
         }
         if matches!(slot.life(), Life::Flushing | Life::Draining) {
-            let armed = core.timers.has(slot.timers, &Action::CloseDeadline);
+            let armed = state.timers.has(slot.timers, &Action::CloseDeadline);
             let working = readiness.has(Flag::Dirty) || readiness.has(Flag::Queued);
             assert!(
                 armed || working,
@@ -133,16 +136,16 @@ fn check_slots(core: &Core) {
     }
 }
 
-fn check_flow(core: &Core) {
+fn check_flow(state: &State<Tenant>) {
     let mut held_for: HashMap<AnyId, u32> = HashMap::new();
-    for (_, slot) in core.slots.iter() {
+    for (_, slot) in state.slots.iter() {
         for source in slot.broadcasters.iter() {
             *held_for.entry(*source).or_default() += 1;
         }
     }
-    for (id, slot) in core.slots.iter() {
+    for (id, slot) in state.slots.iter() {
         let feeds = slot.feeds;
-        let sink = core.slots.get(feeds);
+        let sink = state.slots.get(feeds);
         let fed = sink.is_some_and(|sink| sink.readiness.has(Flag::Congested));
         let broadcasts = held_for.get(&id).copied().unwrap_or(0);
         if slot.life() != Life::Ended {
@@ -157,12 +160,12 @@ fn check_flow(core: &Core) {
                 "{id} is held, and its flag says so"
             );
         }
-        if feeds != id && feeds != AnyId::NOBODY && slot.life() != Life::Ended {
+        if feeds != id && feeds != AnyId::NONE && slot.life() != Life::Ended {
             let known = sink.is_some_and(|sink| sink.feeders.contains(&id));
             assert!(known, "{feeds} knows that {id} feeds it");
         }
         for feeder in slot.feeders.iter() {
-            let source = core.slots.get(*feeder);
+            let source = state.slots.get(*feeder);
             assert!(
                 source.is_some_and(|source| source.feeds == id),
                 "{feeder} feeds {id}"
@@ -170,7 +173,7 @@ fn check_flow(core: &Core) {
         }
         if slot.readiness.has(Flag::Congested) {
             assert!(
-                !slot.outbox.is_below_low() || core.counts_as_full(slot),
+                !slot.outbox.is_below_low() || flow::counts_as_full(state, slot),
                 "{id} is congested and not below its low mark"
             );
         } else {
@@ -182,20 +185,20 @@ fn check_flow(core: &Core) {
     }
 }
 
-fn check_counts(core: &Core) {
-    let counted = core.counters.added - core.counters.closed;
+fn check_counts(state: &State<Tenant>) {
+    let counted = state.counters.added - state.counters.closed;
     assert_eq!(
         counted,
-        core.slots.len() as u64,
+        state.slots.len() as u64,
         "added less closed is occupied"
     );
-    let streams = core
+    let streams = state
         .slots
         .iter()
         .filter(|(_, slot)| slot.socket.kind() == Kind::Stream)
         .count();
     assert_eq!(
-        streams, core.connections,
+        streams, state.connections,
         "connections are the streams there are"
     );
 }

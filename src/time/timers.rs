@@ -295,7 +295,7 @@ impl Timers {
             "each timer has exactly one live heap entry"
         );
         for (key, entry) in &self.entries {
-            if entry.owner == AnyId::NOBODY {
+            if entry.owner == AnyId::NONE {
                 continue;
             }
             let list = owner_has(entry.owner).expect("a timer's owner is alive");
@@ -327,7 +327,7 @@ mod tests {
     }
 
     fn arm(timers: &mut Timers, due: u64) -> TimerId {
-        timers.arm(at(due), None, AnyId::NOBODY, None, Action::Callback)
+        timers.arm(at(due), None, AnyId::NONE, None, Action::Callback)
     }
 
     fn fire_all(timers: &mut Timers, now: u64) -> Vec<TimerId> {
@@ -406,7 +406,7 @@ mod tests {
     fn a_repeat_keeps_its_place_among_timers_of_the_same_time() {
         let mut timers = Timers::default();
         let period = Some(Duration::from_nanos(10));
-        let repeat = timers.arm(at(10), period, AnyId::NOBODY, None, Action::Callback);
+        let repeat = timers.arm(at(10), period, AnyId::NONE, None, Action::Callback);
         let once = arm(&mut timers, 20);
         assert_eq!(fire_all(&mut timers, 10), [repeat]);
         assert_eq!(fire_all(&mut timers, 20), [repeat, once]);
@@ -418,7 +418,7 @@ mod tests {
         timers.arm(
             at(5).after(Duration::MAX),
             None,
-            AnyId::NOBODY,
+            AnyId::NONE,
             None,
             Action::Callback,
         );
@@ -478,7 +478,7 @@ mod tests {
         fn arm(&mut self, after: u64, period: Option<u64>) {
             let due = self.now.after(Duration::from_nanos(after));
             let period = period.map(Duration::from_nanos);
-            let nobody = AnyId::NOBODY;
+            let nobody = AnyId::NONE;
             let id = self.timers.arm(due, period, nobody, None, Action::Callback);
             self.model.insert((due, id.serial), (id, period));
         }

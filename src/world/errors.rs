@@ -41,6 +41,25 @@ pub(crate) fn is_would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
+/// Whether a non-blocking `connect` goes on by itself. Interrupted means the same: calling it again
+/// would be an error.
+pub(crate) fn in_progress(error: &io::Error) -> bool {
+    // std has no stable name for it, and libc is not among the dependencies.
+    #[cfg(all(
+        any(target_os = "linux", target_os = "android"),
+        not(any(target_arch = "mips", target_arch = "mips64", target_arch = "sparc64"))
+    ))]
+    const EINPROGRESS: i32 = 115;
+    #[cfg(all(target_os = "linux", any(target_arch = "mips", target_arch = "mips64")))]
+    const EINPROGRESS: i32 = 150;
+    #[cfg(any(
+        not(any(target_os = "linux", target_os = "android")),
+        all(target_os = "linux", target_arch = "sparc64")
+    ))]
+    const EINPROGRESS: i32 = 36;
+    error.raw_os_error() == Some(EINPROGRESS) || is_interrupted(error)
+}
+
 /// A second value of the same error, for the slot to keep while the first goes to the callback.
 pub(crate) fn copy_of(error: &io::Error) -> io::Error {
     match error.raw_os_error() {

@@ -43,8 +43,8 @@ pub(crate) const LAST_GENERATION: u32 = if usize::BITS >= 64 {
 };
 
 impl AnyId {
-    /// Names nobody: no slot ever has this index.
-    pub(crate) const NOBODY: AnyId = AnyId::new(u32::MAX, u32::MAX);
+    /// Names no dispatcher: no slot ever has this index.
+    pub(crate) const NONE: AnyId = AnyId::new(u32::MAX, u32::MAX);
 
     pub(crate) const fn new(index: u32, generation: u32) -> AnyId {
         AnyId(index as u64 | (generation as u64) << 32)
@@ -67,7 +67,7 @@ impl AnyId {
     #[inline]
     pub(crate) fn from_token(token: Token) -> AnyId {
         if usize::BITS < 64 && token.0 == usize::MAX {
-            return AnyId::NOBODY;
+            return AnyId::NONE;
         }
         let index = (token.0 & TOKEN_INDEX_MASK) as u64;
         let generation = (token.0 >> TOKEN_INDEX_BITS) as u64;
@@ -77,8 +77,8 @@ impl AnyId {
 
 impl fmt::Display for AnyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == AnyId::NOBODY {
-            return f.write_str("nobody");
+        if *self == AnyId::NONE {
+            return f.write_str("none");
         }
         write!(f, "{}.{}", self.index(), self.generation())
     }
@@ -172,6 +172,9 @@ impl<D> From<Id<D>> for AnyId {
         id.any
     }
 }
+
+/// Gives the name of a type. A function is half as long as the name's reference.
+pub(crate) type TypeName = fn() -> &'static str;
 
 /// A type's name without the paths in it: `chat::Framed<chat::Member>` reads `Framed<Member>`.
 pub(crate) fn short_type_name(full: &str) -> String {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 #[cfg(feature = "testing")]
 use mio::Token;
-use mio::{Events, Poll, Registry, Waker};
+use mio::{Poll, Registry, Waker};
 
 use crate::world::errors::is_interrupted;
 use crate::world::ids::AnyId;
@@ -17,7 +17,7 @@ use crate::world::signals::Signals;
 use crate::world::socket::Socket;
 
 /// What the waker's event is known by: an id that no slot ever has.
-pub(crate) const WAKER: AnyId = AnyId::NOBODY;
+pub(crate) const WAKER: AnyId = AnyId::NONE;
 
 #[derive(Debug)]
 pub(crate) struct Poller {
@@ -59,25 +59,33 @@ impl Poller {
     ///
     /// A signal ends the wait with no events, as if the time were over: the turn goes on and the next
     /// one works out its time-out afresh. Every other failure is final; retrying it would spin.
-    pub(crate) fn wait(&mut self, news: &mut News, timeout: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn wait(
+        &mut self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
         /// Twenty days. The kernel counts milliseconds in 32 bits, and mio before 1.2.1 lets a longer
         /// time wrap around. Cut short, it is one more turn.
         const LONGEST: Duration = Duration::from_secs(20 * 24 * 3600);
         let timeout = timeout.map(|timeout| timeout.min(LONGEST));
-        news.taken = 0;
-        let outcome = self.ask_the_kernel(&mut news.events, timeout);
+        events.taken = 0;
+        let outcome = self.ask_the_kernel(&mut events.reported, timeout);
         #[cfg(feature = "testing")]
-        self.simulated.hand_over(&mut news.simulated);
+        self.simulated.hand_over(&mut events.simulated);
         match outcome {
             Err(error) if is_interrupted(&error) => {
-                news.events.clear();
+                events.reported.clear();
                 Ok(())
             }
             outcome => outcome,
         }
     }
 
-    fn ask_the_kernel(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    fn ask_the_kernel(
+        &mut self,
+        events: &mut mio::Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
         #[cfg(feature = "testing")]
         if let Some(outcome) = self.simulated.wait(timeout) {
             events.clear();
@@ -96,17 +104,17 @@ impl Poller {
 /// What a wait brought, and how much of that has been taken. Apart from the [`Poller`], so that
 /// callbacks can have the poller while events are being worked through.
 #[derive(Debug)]
-pub(crate) struct News {
-    events: Events,
+pub(crate) struct Events {
+    reported: mio::Events,
     taken: usize,
     #[cfg(feature = "testing")]
     simulated: Vec<(Token, Signals)>,
 }
 
-impl News {
-    pub(crate) fn with_capacity(events_per_wait: usize) -> News {
-        News {
-            events: Events::with_capacity(events_per_wait),
+impl Events {
+    pub(crate) fn with_capacity(events_per_wait: usize) -> Events {
+        Events {
+            reported: mio::Events::with_capacity(events_per_wait),
             taken: 0,
             #[cfg(feature = "testing")]
             simulated: Vec::new(),
@@ -115,7 +123,7 @@ impl News {
 
     /// How many events the wait brought.
     pub(crate) fn len(&self) -> usize {
-        let events = self.events.iter().count();
+        let events = self.reported.iter().count();
         #[cfg(feature = "testing")]
         let events = events + self.simulated.len();
         events
@@ -125,7 +133,7 @@ impl News {
     /// the event that it was given.
     #[inline]
     pub(crate) fn take(&mut self, mut each: impl FnMut(AnyId, Signals)) {
-        let mut rest = self.events.iter();
+        let mut rest = self.reported.iter();
         if self.taken > 0 {
             rest.nth(self.taken - 1);
         }

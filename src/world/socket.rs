@@ -104,6 +104,14 @@ impl Socket {
         }
     }
 
+    /// Takes the socket out, and leaves its address for log lines.
+    pub(crate) fn take(&mut self) -> Socket {
+        Socket {
+            io: std::mem::replace(&mut self.io, Io::Closed),
+            ..Socket::closed()
+        }
+    }
+
     /// A stream that is non-blocking already.
     pub(crate) fn stream(fd: impl Into<OwnedFd>) -> Socket {
         Socket {

@@ -2,29 +2,17 @@
 //!
 //! The usual case of both is kept short and apart; everything else is out of line.
 
-use std::io::{self, Read};
+use std::io;
 
 use super::Context;
-use crate::flush::LARGE_BYTES;
-use crate::slot::Slot;
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::about::About;
-use crate::time::clock::Tick;
+use crate::state::output::LARGE_BYTES;
+use crate::state::{broadcast, closing, flow, output};
 use crate::world::errors::{Class, classify, copy_of, invalid, is_interrupted};
 use crate::world::ids::AnyId;
 use crate::world::socket::{Io, Kind, unsupported};
-
-impl Slot {
-    /// A read for which there was `room` gave so many bytes.
-    #[inline]
-    fn note_received(&mut self, received: usize, room: usize, now: Tick) {
-        if received < room {
-            self.readiness.read_short();
-        }
-        self.touched = now;
-    }
-}
 
 impl Context<'_> {
     /// Reads what there is, up to the length of `buffer`, without waiting. Calls nothing.
@@ -38,20 +26,19 @@ impl Context<'_> {
     /// `WouldBlock` if there is nothing now; passing it on with `?` is right. `InvalidInput` for an
     /// empty buffer, which would look like the end. `NotConnected` after `close` or `abort`. Otherwise
     /// what the kernel says; the connection ends after this callback.
-    #[inline]
+    #[inline(always)]
     pub fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let core = &mut *self.core;
-        let slot = core.slots.slot_mut(self.id);
+        let state = &mut self.core.state;
+        let slot = state.slots.slot_mut(self.id);
         if buffer.is_empty() || !slot.readiness.may_recv() {
             return self.recv_refused(buffer);
         }
-        let Io::Stream(stream) = &mut slot.socket.io else {
-            return self.recv_other(buffer);
+        let Io::Stream(_) = &slot.socket.io else {
+            return self.recv_beside_streams(buffer);
         };
-        match stream.read(buffer) {
+        match slot.door().receive(buffer, &state.now) {
             Ok(received) if received > 0 => {
-                slot.note_received(received, buffer.len(), core.now);
-                core.counters.bytes_in += received as u64;
+                state.counters.bytes_in += received as u64;
                 Ok(received)
             }
             outcome => self.recv_stopped(outcome),
@@ -60,16 +47,15 @@ impl Context<'_> {
 
     /// Reads a datagram socket, or a stream that is no socket.
     #[inline(never)]
-    fn recv_other(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let core = &mut *self.core;
-        let slot = core.slots.slot_mut(self.id);
+    fn recv_beside_streams(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let state = &mut self.core.state;
+        let slot = state.slots.slot_mut(self.id);
         if slot.socket.kind() == Kind::Datagram {
             return self.recv_datagram(buffer);
         }
-        match slot.socket.recv(buffer) {
+        match slot.door().receive(buffer, &state.now) {
             Ok(received) if received > 0 => {
-                slot.note_received(received, buffer.len(), core.now);
-                core.counters.bytes_in += received as u64;
+                state.counters.bytes_in += received as u64;
                 Ok(received)
             }
             outcome => self.recv_stopped(outcome),
@@ -79,7 +65,7 @@ impl Context<'_> {
     /// Why there is nothing to read without asking the kernel.
     #[cold]
     pub(super) fn recv_refused(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let slot = self.core.slots.slot(self.id);
+        let slot = self.core.state.slots.slot(self.id);
         if buffer.is_empty() {
             return Err(invalid(
                 "recv into an empty buffer: it would look like the end".to_owned(),
@@ -109,14 +95,15 @@ impl Context<'_> {
     /// The kernel gave no bytes: nothing now, the end, or an error.
     #[cold]
     fn recv_stopped(&mut self, outcome: io::Result<usize>) -> io::Result<usize> {
-        let slot = self.core.slots.slot_mut(self.id);
+        let state = &mut self.core.state;
+        let slot = state.slots.slot_mut(self.id);
         let error = match outcome {
             Ok(received) => {
                 if !slot.readiness.has(Flag::WriteBroken) {
                     slot.readiness.set(Flag::EofSeen);
-                    if self.core.running.id != self.id {
-                        // Read by somebody else: its own callback follows in the next dispatch.
-                        self.core.requeue(self.id);
+                    if state.running.id != self.id {
+                        // Read by another dispatcher: its own callback follows in the next dispatch.
+                        state.requeue(self.id);
                     }
                     return Ok(received);
                 }
@@ -128,7 +115,6 @@ impl Context<'_> {
             Err(error) if is_interrupted(&error) => return Err(error),
             Err(error) => match (classify(&error), slot.socket.kind()) {
                 (Class::NotNow, _) => {
-                    slot.readiness.cant_read();
                     if !slot.readiness.has(Flag::WriteBroken) {
                         return Err(error);
                     }
@@ -141,17 +127,17 @@ impl Context<'_> {
                 (Class::Disconnect | Class::Fault, _) => return Err(error),
             },
         };
-        self.core.break_socket(self.id, &error);
-        if self.core.running.id == self.id {
+        closing::break_socket(state, self.id, &error);
+        if state.running.id == self.id {
             return Err(error);
         }
-        self.core.mark_dirty(self.id);
+        state.mark_dirty(self.id);
         Err(About::wrap(self.id, "recv", error))
     }
 
     /// Reads and throws away, for default callbacks.
     pub(crate) fn discard(&mut self) -> io::Result<usize> {
-        if let Io::Foreign(_) = self.core.slots.slot(self.id).socket.io {
+        if let Io::Foreign(_) = self.core.state.slots.slot(self.id).socket.io {
             // Only its dispatcher knows how to read it; asked again and again it would spin.
             self.pause_reading();
             return Ok(0);
@@ -175,50 +161,51 @@ impl Context<'_> {
     /// a datagram socket whose buffer is full. `Unsupported` on listeners and foreign sources.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let core = &mut *self.core;
-        let slot = core.slots.slot_mut(self.id);
-        let plain = slot.readiness.sends_plainly() && slot.outbox.stays_below_high(bytes.len());
+        let state = &mut self.core.state;
+        let slot = state.slots.slot_mut(self.id);
+        let plain =
+            slot.readiness.can_queue_and_forget() && slot.outbox.stays_below_high(bytes.len());
         if !plain || bytes.is_empty() || bytes.len() >= LARGE_BYTES {
-            return self.send_other(bytes);
+            return self.send_with_marks(bytes);
         }
         if slot.outbox.is_empty() {
-            slot.output_moved = core.now;
+            slot.output_moved = state.now;
         }
-        core.buffers.append(&mut slot.outbox, bytes);
+        state.chunks.append(&mut slot.outbox, bytes);
         if slot.readiness.raise(Flag::Dirty) {
-            core.dirty.push(self.id);
+            state.agenda.dirty.push(self.id);
         }
         Ok(())
     }
 
     /// Sends what is large, or where the kernel is known to be full, or the high mark is near or exceeded.
     #[inline(never)]
-    fn send_other(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let core = &mut *self.core;
-        if !core.slots.slot(self.id).can_queue(bytes.len()) {
-            return self.send_unusual(bytes);
+    fn send_with_marks(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let state = &mut self.core.state;
+        if !state.slots.slot(self.id).can_queue(bytes.len()) {
+            return self.send_unqueued(bytes);
         }
         if bytes.len() >= LARGE_BYTES {
-            bytes = &bytes[core.write_at_once(self.id, bytes)..];
+            bytes = &bytes[output::write_at_once(state, self.id, bytes)..];
         }
-        let slot = core.slots.slot_mut(self.id);
+        let slot = state.slots.slot_mut(self.id);
         if slot.outbox.is_empty() {
-            slot.output_moved = core.now;
+            slot.output_moved = state.now;
         }
-        core.buffers.append(&mut slot.outbox, bytes);
+        state.chunks.append(&mut slot.outbox, bytes);
         if slot.can_flush() && slot.readiness.raise(Flag::Dirty) {
-            core.dirty.push(self.id);
+            state.agenda.dirty.push(self.id);
         }
         if slot.outbox.is_over_high() {
-            core.review_congestion(self.id);
+            flow::review(state, self.id);
         }
         Ok(())
     }
 
-    /// Sends on anything but a stream with room, or says why not.
+    /// Sends on what has no outbox, or says why nothing can be queued.
     #[cold]
-    fn send_unusual(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let slot = self.core.slots.slot_mut(self.id);
+    fn send_unqueued(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let slot = self.core.state.slots.slot_mut(self.id);
         match slot.life() {
             Life::Connecting | Life::Open => {}
             Life::Listening => return Err(unsupported("send", "a listener")),
@@ -248,17 +235,18 @@ impl Context<'_> {
     #[cold]
     pub(crate) fn over_the_cap(&mut self, queued: usize, more: usize) -> io::Error {
         let cap = self.hard_cap();
+        let state = &mut self.core.state;
         let text = format!(
             "{}: outbox over its hard cap: {queued} bytes queued, {more} more, cap {cap}",
-            self.core.label(self.id),
+            state.label(self.id),
         );
         let error = About::error(io::ErrorKind::QuotaExceeded, self.id, text.clone());
-        self.core.counters.over_cap += 1;
+        state.counters.over_cap += 1;
         let kept = About::error(io::ErrorKind::QuotaExceeded, self.id, text);
-        let slot = self.core.slots.slot_mut(self.id);
+        let slot = state.slots.slot_mut(self.id);
         slot.broken_by.get_or_insert(kept);
         slot.readiness.set(Flag::Broken);
-        self.core.mark_dirty(self.id);
+        state.mark_dirty(self.id);
         error
     }
 
@@ -284,8 +272,9 @@ impl Context<'_> {
                 .is_some_and(|mut receiver| receiver.send(bytes).is_ok())
             {
                 reached += 1;
-                if self.core.slots.slot(id).readiness.has(Flag::Congested) {
-                    self.core.hold_broadcaster(id);
+                let state = &mut self.core.state;
+                if state.slots.slot(id).readiness.has(Flag::Congested) {
+                    broadcast::hold_sender(state, id);
                 }
             }
         }

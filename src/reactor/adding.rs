@@ -8,8 +8,8 @@ use std::path::Path;
 use super::Reactor;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
-use crate::slot::life::Life;
 use crate::watch::counters::Counters;
+use crate::world::errors::in_progress;
 use crate::world::ids::{AnyId, Id};
 use crate::world::options::SocketOptions;
 use crate::world::socket::Socket;
@@ -29,7 +29,7 @@ impl Reactor {
         socket: impl Into<Socket>,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
-        self.core.add(socket.into(), dispatcher)
+        self.outside().admit_socket(socket.into(), dispatcher)
     }
 
     /// Listens on a TCP address; `dispatcher` gets `handle_accept`. Port 0 means any free port, which
@@ -59,7 +59,8 @@ impl Reactor {
         dispatcher: D,
     ) -> io::Result<Id<D>> {
         let listener = first_that_works(address, |address| options.listener(address))?;
-        self.core.add(Socket::tcp_listener(listener), dispatcher)
+        self.outside()
+            .admit_socket(Socket::tcp_listener(listener), dispatcher)
     }
 
     /// Listens on a Unix socket at `path`, which must not exist yet. The file stays when the listener
@@ -73,8 +74,7 @@ impl Reactor {
         path: impl AsRef<Path>,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
-        self.core
-            .listen_unix(path.as_ref(), &SocketOptions::default(), dispatcher)
+        self.outside().listen_unix(path.as_ref(), dispatcher)
     }
 
     /// Connects to a TCP address. Calls nothing; in a later turn follows either `handle_connect`, or one
@@ -111,9 +111,7 @@ impl Reactor {
         while let Some(candidate) = candidates.next() {
             let socket = options.client(candidate)?;
             let outcome = socket.connect(&candidate.into());
-            let refused = outcome
-                .as_ref()
-                .is_err_and(|error| !crate::connect::in_progress(error));
+            let refused = outcome.as_ref().is_err_and(|error| !in_progress(error));
             if refused && candidates.peek().is_some() {
                 continue;
             }
@@ -121,7 +119,7 @@ impl Reactor {
                 break;
             };
             let socket = Socket::stream(socket).with_address(candidate);
-            return self.core.start_connecting(socket, outcome, dispatcher);
+            return self.outside().start_connecting(socket, outcome, dispatcher);
         }
         Err(no_address())
     }
@@ -138,8 +136,7 @@ impl Reactor {
         path: impl AsRef<Path>,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
-        self.core
-            .connect_unix(path.as_ref(), &SocketOptions::default(), dispatcher)
+        self.outside().connect_unix(path, dispatcher)
     }
 
     /// Binds a UDP socket; `dispatcher` gets `handle_read` when datagrams wait.
@@ -167,7 +164,7 @@ impl Reactor {
         dispatcher: D,
     ) -> io::Result<Id<D>> {
         let socket = first_that_works(address, |address| options.udp(address))?;
-        self.core.add(Socket::udp(socket), dispatcher)
+        self.outside().admit_socket(Socket::udp(socket), dispatcher)
     }
 
     /// The address of a dispatcher's socket; for a listener on port 0, with the real port. A listener's
@@ -178,8 +175,8 @@ impl Reactor {
     /// `NotFound` if the dispatcher is gone, `Unsupported` if its socket has no such address.
     pub fn local_addr(&self, id: impl Into<AnyId>) -> io::Result<SocketAddr> {
         let id = id.into();
-        match self.core.slots.get(id) {
-            Some(_) => self.core.local_addr(id),
+        match self.core.state.slots.get(id) {
+            Some(_) => self.core.state.local_addr(id),
             None => Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("{id} is gone"),
@@ -190,12 +187,7 @@ impl Reactor {
     /// Reaches a dispatcher's socket, as [`Context::at`] does from inside a callback.
     #[must_use]
     pub fn at(&mut self, id: impl Into<AnyId>) -> Option<Context<'_>> {
-        let id = id.into();
-        let slot = self.core.slots.get(id)?;
-        if slot.life() == Life::Ended {
-            return None;
-        }
-        Some(Context::new(&mut self.core, id))
+        Context::reach(&mut self.core, id.into())
     }
 
     /// Runs a closure on a dispatcher, as [`Context::with`] does from inside a callback.
@@ -204,7 +196,7 @@ impl Reactor {
         id: Id<D>,
         body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
     ) -> Option<R> {
-        self.core.with(id, body)
+        self.outside().with(id, body)
     }
 
     /// What has been counted.
@@ -212,14 +204,14 @@ impl Reactor {
     pub fn counters(&self) -> Counters {
         Counters {
             posts_refused: self.core.mailbox.refused(),
-            ..self.core.counters
+            ..self.core.state.counters
         }
     }
 
     /// How many dispatchers there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.core.slots.len()
+        self.core.state.slots.len()
     }
 }
 

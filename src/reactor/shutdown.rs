@@ -1,0 +1,127 @@
+//! How a reactor comes to its end: shut down, emptied, dropped.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
+
+use crate::reactor::Reactor;
+use crate::slot::life::{End, Life};
+use crate::state::closing;
+use crate::turn::close;
+use crate::world::ids::AnyId;
+use crate::world::socket::Kind;
+
+/// A connection that [`Reactor::shutdown`] had to abort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Aborted {
+    /// The dispatcher's id, which is no longer valid.
+    pub id: AnyId,
+    /// Bytes accepted for sending that the kernel had not taken. Zero if all had left and only the
+    /// peer's end of stream was still awaited.
+    pub unsent: usize,
+}
+
+impl Reactor {
+    /// Shuts down gracefully: listeners close at once, so that new clients are refused; then every
+    /// connection closes as by [`Context::close`](crate::Context::close), while other dispatchers go on;
+    /// after `deadline` at the latest whatever is left is aborted. Every dispatcher gets `handle_close`.
+    /// Returns the connections that had to be aborted.
+    ///
+    /// Connections in a listener's queue that were not accepted are reset by the kernel. Nothing can be
+    /// added while it lasts; afterwards the reactor is empty and can be used again. Timers and posts
+    /// run on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Reactor::run); what is left is then aborted all the same.
+    pub fn shutdown(&mut self, deadline: Duration) -> io::Result<Vec<Aborted>> {
+        self.refuse_inside_a_turn("shutdown")?;
+        let state = &mut self.core.state;
+        let end = state.clock.now().after(deadline);
+        state.refusing = true;
+        for id in state.slots.ids() {
+            match state.slots.slot(id).socket.kind() {
+                Kind::Listener => closing::end(state, id, End::Closed),
+                Kind::Stream => closing::close(state, id),
+                Kind::Datagram | Kind::Foreign => {}
+            }
+        }
+        let mut outcome = Ok(());
+        while outcome.is_ok() && self.core.state.connections > 0 {
+            let left = end.since(self.core.state.clock.now());
+            if left == Duration::ZERO {
+                break;
+            }
+            outcome = self.pass(Some(left));
+        }
+        let aborted = self.abort_connections();
+        closing::end_all(&mut self.core.state);
+        self.close_outside_a_turn();
+        outcome.map(|()| aborted)
+    }
+
+    fn abort_connections(&mut self) -> Vec<Aborted> {
+        let state = &mut self.core.state;
+        let left = state
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.socket.kind() == Kind::Stream && slot.life() != Life::Ended);
+        let left: Vec<_> = left
+            .map(|(id, slot)| Aborted {
+                id,
+                unsent: slot.outbox.len(),
+            })
+            .collect();
+        for aborted in &left {
+            closing::abort(state, aborted.id);
+        }
+        state.counters.aborted += left.len() as u64;
+        left
+    }
+
+    /// Closes every dispatcher at once, each with its `handle_close`. From inside a turn they close at
+    /// its end.
+    pub fn close_all(&mut self) {
+        closing::end_all(&mut self.core.state);
+        if !self.in_turn {
+            self.close_outside_a_turn();
+        }
+    }
+
+    fn close_outside_a_turn(&mut self) {
+        let propagated = close::close_now(&mut self.core);
+        self.core.state.refusing = false;
+        if let Some(payload) = propagated {
+            resume_unwind(payload);
+        }
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        let waiting = self.core.mailbox.close();
+        self.core.state.refusing = true;
+        closing::end_all(&mut self.core.state);
+        let _propagated = close::close_now(&mut self.core);
+        // One by one, for the drop of each may panic.
+        let mut panics = 0;
+        for closure in std::mem::take(&mut self.closures).into_all() {
+            panics += drop_contained(closure);
+        }
+        for job in std::mem::take(&mut self.jobs).into_iter().chain(waiting) {
+            panics += drop_contained(job);
+        }
+        if panics > 0 {
+            log::error!("reactor: {panics} closures panicked when they were dropped");
+        }
+        self.core.state.log_limits.finish();
+    }
+}
+
+/// Drops a value of the user's; how many panics it took, none or one. They must not leave our own drop.
+fn drop_contained<T>(value: T) -> usize {
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
+    // The payload is the user's, too.
+    dropped.map_err(std::mem::forget).is_err().into()
+}

@@ -1,0 +1,211 @@
+//! Closing in all its forms, up to the close step.
+//!
+//! Many roads lead to [`Life::Ended`] and one function enters it, [`end`]; one step leads from there to
+//! `handle_close` (`turn/close.rs`). That is what makes it exactly once, and last.
+//!
+//! Why a closing connection drains: a socket that is closed with unread input makes the kernel answer with
+//! a reset, and a reset throws away what the peer has not read yet, replies that the kernel had accepted
+//! included. So the write side is shut, and what still arrives is read and thrown away until the peer has
+//! finished too, or the deadline has come.
+
+use std::io;
+use std::time::Duration;
+
+use crate::slot::life::{End, Life};
+use crate::slot::readiness::Flag;
+use crate::state::running::Running;
+use crate::state::{State, deadlines, flow, listening};
+use crate::time::timers::Action;
+use crate::world::address::Address;
+use crate::world::errors::{copy_of, is_interrupted, is_would_block};
+use crate::world::ids::AnyId;
+use crate::world::socket::Kind;
+
+/// `close()` of the API: what is queued leaves first.
+pub(crate) fn close<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    let readiness = slot.readiness;
+    match slot.life() {
+        Life::Connecting if !slot.outbox.is_empty() => {
+            // Bytes were accepted for sending: they leave first, once the connection is established.
+            slot.readiness.set(Flag::CloseAsked);
+            slot.readiness.want_nothing();
+            cancel_user_timers(state, id);
+        }
+        Life::Open
+            if slot.socket.can_send()
+                && !readiness.has(Flag::WriteBroken)
+                && !readiness.has(Flag::Broken) =>
+        {
+            slot.enter(Life::Flushing);
+            slot.readiness.want_nothing();
+            flow::set_layer_full(state, id, false);
+            cancel_user_timers(state, id);
+            let slot = state.slots.slot(id);
+            if !slot.outbox.is_empty() && !slot.readiness.has(Flag::Writable) {
+                // The flush that would arm it has been and gone.
+                deadlines::arm(state, id, state.config.close_timeout, Action::CloseDeadline);
+            }
+            state.mark_dirty(id);
+        }
+        Life::Connecting | Life::Listening | Life::Open => end(state, id, End::Closed),
+        Life::Flushing | Life::Draining | Life::Ended => {}
+    }
+}
+
+/// `abort()` of the API: now, and the peer of a TCP connection sees a reset.
+pub(crate) fn abort<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot(id);
+    if matches!(slot.life(), Life::Open | Life::Flushing | Life::Draining)
+        && matches!(slot.socket.address, Address::Inet(_))
+        && slot.socket.kind() == Kind::Stream
+    {
+        if let Some(socket) = slot.socket.as_ref() {
+            // With nothing to linger for the kernel sends a reset, and keeps nothing for the peer.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+    }
+    end(state, id, End::Aborted);
+}
+
+/// `abort_when_sent()` of the API.
+pub(crate) fn abort_when_sent<D>(state: &mut State<D>, id: AnyId) {
+    state.slots.slot_mut(id).readiness.set(Flag::AbortWhenSent);
+    close(state, id);
+}
+
+/// The one way into [`Life::Ended`]: the slot waits for its `handle_close`, and for nothing else.
+pub(crate) fn end<D>(state: &mut State<D>, id: AnyId, how: End) {
+    let slot = state.slots.slot_mut(id);
+    if slot.life() == Life::Ended {
+        return;
+    }
+    slot.enter(Life::Ended);
+    slot.end = Some(how);
+    slot.readiness.want_nothing();
+    // Here and not in the close step: one that is due in this very turn must not fire any more.
+    state.timers.cancel_where(&mut slot.timers, |_| true);
+    flow::discard_output(state, id);
+    flow::forget_sink(state, id);
+    flow::unlink_source(state, id);
+    state.agenda.ending.push_back(id);
+}
+
+/// Ends every slot.
+pub(crate) fn end_all<D>(state: &mut State<D>) {
+    for id in state.slots.ids() {
+        end(state, id, End::Aborted);
+    }
+}
+
+/// Notes that the socket failed for good; the first error is the one that counts.
+pub(crate) fn break_socket<D>(state: &mut State<D>, id: AnyId, error: &io::Error) {
+    let slot = state.slots.slot_mut(id);
+    slot.readiness.set(Flag::Broken);
+    slot.broken_by.get_or_insert_with(|| copy_of(error));
+}
+
+fn cancel_user_timers<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    if !slot.timers.is_empty() {
+        state
+            .timers
+            .cancel_where(&mut slot.timers, Action::is_users);
+    }
+}
+
+/// The outbox of a closing connection is empty.
+pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    // A hang-up alone is no reason to skip it: once both halves are shut the kernel reports one, and
+    // there may still be unread input here and an unread reply over there.
+    let peer_is_done = slot.readiness.has(Flag::EofSeen) || slot.readiness.has(Flag::Error);
+    if slot.readiness.has(Flag::AbortWhenSent) {
+        return abort(state, id);
+    }
+    if peer_is_done || !slot.socket.can_half_close() {
+        return end(state, id, End::Closed);
+    }
+    // An error here means that the peer is gone already.
+    if !slot.readiness.has(Flag::ShutDone) && slot.socket.shutdown_write().is_err() {
+        return end(state, id, End::Closed);
+    }
+    slot.enter(Life::Draining);
+    state
+        .timers
+        .cancel_where(&mut slot.timers, |action| !action.is_users());
+    deadlines::arm(state, id, state.config.close_timeout, Action::CloseDeadline);
+    state.requeue(id);
+}
+
+/// Throws away what a draining connection has received, a bounded amount a turn.
+pub(crate) fn drain<D>(state: &mut State<D>, id: AnyId) {
+    const READS: usize = 4;
+    let mut discarded = [0; 16 * 1024];
+    for _ in 0..READS {
+        let slot = state.slots.slot_mut(id);
+        match slot.door().receive(&mut discarded, &state.now) {
+            Ok(0) => return end(state, id, End::Closed),
+            Ok(_) if slot.readiness.has(Flag::Readable) => {}
+            Ok(_) => break,
+            Err(error) if is_would_block(&error) => break,
+            Err(error) if is_interrupted(&error) => {}
+            Err(_) => return end(state, id, End::Lost),
+        }
+    }
+    state.requeue(id);
+}
+
+/// Reads, for a connection that is not read any more, until the kernel says why it is over. What arrived
+/// meanwhile has no reader.
+#[cold]
+pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
+    const READS: usize = 64;
+    let slot = state.slots.slot_mut(id);
+    if slot.broken_by.is_some() || !slot.readiness.has(Flag::Error) {
+        return;
+    }
+    if !slot.socket.can_recv() {
+        // The writing end of a pipe: its one error is a reader that has gone.
+        slot.broken_by = Some(io::ErrorKind::BrokenPipe.into());
+        return;
+    }
+    let mut discarded = [0; 4096];
+    for _ in 0..READS {
+        match slot.door().receive(&mut discarded, &state.now) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => {
+                slot.broken_by = Some(error);
+                return;
+            }
+        }
+    }
+}
+
+/// Takes a slot out of the poller and closes its socket. Deregistering comes before closing: epoll goes on
+/// reporting a closed descriptor for as long as a duplicate of it exists.
+pub(crate) fn release_socket<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    let mut socket = slot.socket.take();
+    state.connections -= usize::from(socket.kind() == Kind::Stream);
+    listening::resume_all(state);
+    log::debug!("{}: closed", state.label(id));
+    state.running = Running::dropping(id);
+    if let Err(error) = state.poller.deregister(&mut socket) {
+        log::debug!("{id}: deregistering: {error}");
+    }
+    drop(socket);
+}
+
+/// Frees the place. The dispatcher is dropped last, when nothing can be left half done if its own drop
+/// panics.
+pub(crate) fn free<D>(state: &mut State<D>, id: AnyId) {
+    let Some(slot) = state.slots.remove(id) else {
+        return;
+    };
+    state.counters.closed += 1;
+    state.agenda.has_freed |= slot.is_listed();
+    state.running = Running::dropping(id);
+    drop(slot);
+}

@@ -1,0 +1,168 @@
+//! Flow control: which connection is not read while which outbox is full.
+//!
+//! Every dispatcher *feeds* one connection, itself unless it said otherwise. When a connection's outbox
+//! crosses its high mark it is *congested*, and all that feed it are *held*: their input stays in the
+//! kernel, whose window closes, until the peer at the far end stops sending. Below the low mark they
+//! are all released. So bytes wait at their source, and memory here is bounded without any code of the
+//! user's.
+//!
+//! ```text
+//!      outbox of the sink                 its feeders
+//!   ───────────────────────────────────────────────────────────
+//!   rises over the high mark  ────────►  held: not read
+//!   falls below the low mark  ────────►  released, served by the next turn if input is left
+//!   ends                      ────────►  released, feed nothing from now on
+//! ```
+//!
+//! A broadcast has more than one sink (`broadcast.rs`), and all outboxes together may have a bound as well
+//! (`total.rs`).
+//!
+//! The low mark lies well under the high one (half, by default), so that a byte more or less does not
+//! switch a connection off and on; Envoy does it for the same reason.
+
+use std::io;
+
+use crate::slot::Slot;
+use crate::slot::life::Life;
+use crate::slot::outbox::Marks;
+use crate::slot::readiness::Flag;
+use crate::state::State;
+use crate::world::errors::invalid;
+use crate::world::ids::AnyId;
+
+/// Has `source` feed `sink` from now on; a sink that is gone means none.
+pub(crate) fn feeds<D>(state: &mut State<D>, source: AnyId, sink: AnyId) {
+    if state.slots.slot(source).life() == Life::Ended {
+        return;
+    }
+    unlink_source(state, source);
+    let Some(slot) = state
+        .slots
+        .get_mut(sink)
+        .filter(|slot| slot.life() != Life::Ended)
+    else {
+        state.slots.slot_mut(source).feeds = AnyId::NONE;
+        return;
+    };
+    let congested = slot.readiness.has(Flag::Congested);
+    if sink != source {
+        slot.feeders.push(source);
+    }
+    state.slots.slot_mut(source).feeds = sink;
+    if congested {
+        hold(state, source);
+    }
+}
+
+/// Gives a connection marks of its own.
+pub(crate) fn set_marks<D>(state: &mut State<D>, id: AnyId, marks: Marks) -> io::Result<()> {
+    let slot = state.slots.slot_mut(id);
+    if slot.outbox.len() > marks.cap as usize {
+        return Err(invalid(format!(
+            "{} bytes are queued already; cap {}",
+            slot.outbox.len(),
+            marks.cap
+        )));
+    }
+    slot.outbox.marks = marks;
+    review(state, id);
+    state.requeue(id);
+    Ok(())
+}
+
+/// Compares an outbox with its marks, and holds or releases all that feed it.
+pub(crate) fn review<D>(state: &mut State<D>, sink: AnyId) {
+    let slot = state.slots.slot(sink);
+    let congested = slot.readiness.has(Flag::Congested);
+    let full = counts_as_full(state, slot);
+    let slot = state.slots.slot_mut(sink);
+    if !congested && (full || slot.outbox.is_over_high()) {
+        slot.readiness.set(Flag::Congested);
+        for_each_feeder(state, sink, hold);
+    } else if congested && !full && slot.outbox.is_below_low() {
+        slot.readiness.clear(Flag::Congested);
+        for_each_feeder(state, sink, release);
+        release_broadcasters(state, sink);
+    }
+}
+
+/// Whether a connection is to be treated as over its high mark although its outbox is not.
+pub(crate) fn counts_as_full<D>(state: &State<D>, slot: &Slot<D>) -> bool {
+    slot.readiness.has(Flag::LayerFull) || state.over_total && !slot.outbox.is_empty()
+}
+
+/// A layer above the outbox says whether it has so much queued that it counts as over the mark.
+pub(crate) fn set_layer_full<D>(state: &mut State<D>, sink: AnyId, full: bool) {
+    let slot = state.slots.slot_mut(sink);
+    if full && matches!(slot.life(), Life::Connecting | Life::Open) {
+        slot.readiness.set(Flag::LayerFull);
+    } else {
+        slot.readiness.clear(Flag::LayerFull);
+    }
+    review(state, sink);
+}
+
+/// Throws away what a connection has queued; how much it was. Its feeders are released.
+pub(crate) fn discard_output<D>(state: &mut State<D>, id: AnyId) -> usize {
+    let slot = state.slots.slot_mut(id);
+    slot.readiness.clear(Flag::LayerFull);
+    let discarded = state.chunks.discard(&mut slot.outbox);
+    review(state, id);
+    discarded
+}
+
+/// The sink has ended, its output is discarded: from now on its feeders feed nothing.
+pub(crate) fn forget_sink<D>(state: &mut State<D>, sink: AnyId) {
+    for source in state.slots.slot_mut(sink).feeders.take() {
+        state.slots.slot_mut(source).feeds = AnyId::NONE;
+    }
+}
+
+/// Takes a source off its sink's list, and from under its hold.
+pub(crate) fn unlink_source<D>(state: &mut State<D>, source: AnyId) {
+    let sink = state.slots.slot(source).feeds;
+    let Some(slot) = state.slots.get_mut(sink) else {
+        return;
+    };
+    slot.feeders.remove(source);
+    if slot.readiness.has(Flag::Congested) {
+        release(state, source);
+    }
+}
+
+/// The senders that were held for a broadcast to `sink` go on.
+pub(crate) fn release_broadcasters<D>(state: &mut State<D>, sink: AnyId) {
+    for source in state.slots.slot_mut(sink).broadcasters.take() {
+        if state.slots.get(source).is_some() {
+            release(state, source);
+        }
+    }
+}
+
+/// One reason more not to read `source`.
+pub(crate) fn hold<D>(state: &mut State<D>, source: AnyId) {
+    let slot = state.slots.slot_mut(source);
+    slot.holds += 1;
+    slot.readiness.set(Flag::Held);
+}
+
+/// One reason less; without any, it is read again.
+fn release<D>(state: &mut State<D>, source: AnyId) {
+    let slot = state.slots.slot_mut(source);
+    slot.holds -= 1;
+    if slot.holds == 0 {
+        slot.readiness.clear(Flag::Held);
+        state.requeue(source);
+    }
+}
+
+fn for_each_feeder<D>(state: &mut State<D>, sink: AnyId, each: fn(&mut State<D>, AnyId)) {
+    if state.slots.slot(sink).feeds == sink {
+        each(state, sink);
+    }
+    let feeders = std::mem::take(&mut state.slots.slot_mut(sink).feeders);
+    for &source in feeders.iter() {
+        each(state, source);
+    }
+    state.slots.slot_mut(sink).feeders = feeders;
+}

@@ -1,0 +1,76 @@
+//! Listeners that must not accept for now, and what makes them go on.
+
+use std::io;
+
+use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
+use crate::state::{State, deadlines};
+use crate::time::timers::Action;
+use crate::world::ids::AnyId;
+
+/// Out of something. An edge-triggered listener that just gave up would be deaf until the next client
+/// connects, and one that tried on would spin. So it keeps its readiness, and tries again after a while,
+/// and whenever a socket of ours closes.
+pub(crate) fn pause_for_shortage<D>(state: &mut State<D>, id: AnyId, error: &io::Error) {
+    state.counters.accept_shortages += 1;
+    if let Some(held_back) = state.log_limits.shortage.pass(state.now) {
+        log::warn!(
+            "{}: cannot accept: {error}; pausing{held_back}",
+            state.label(id)
+        );
+    }
+    pause_with_retry(state, id);
+}
+
+/// Accepts nothing until the retry time is up or a socket closes.
+pub(crate) fn pause_with_retry<D>(state: &mut State<D>, id: AnyId) {
+    if state.slots.slot(id).life() != Life::Listening {
+        return;
+    }
+    pause(state, id);
+    deadlines::arm(state, id, state.config.accept_retry, Action::AcceptRetry);
+}
+
+/// As many connections as allowed are being served: no timer, for only a close changes that.
+pub(crate) fn pause_at_limit<D>(state: &mut State<D>, id: AnyId) {
+    state.counters.accept_limited += 1;
+    let limit = state.config.max_connections;
+    if let Some(held_back) = state.log_limits.at_limit.pass(state.now) {
+        log::warn!(
+            "{}: {limit} connections are open; accepting no more{held_back}",
+            state.label(id)
+        );
+    }
+    pause(state, id);
+}
+
+/// Accepts nothing until [`resume_all`].
+pub(crate) fn pause<D>(state: &mut State<D>, id: AnyId) {
+    if state.slots.slot_mut(id).readiness.raise(Flag::AcceptPaused) {
+        state.agenda.paused.push(id);
+    }
+}
+
+/// A socket has closed, or the total is below its bound: all paused listeners try again.
+pub(crate) fn resume_all<D>(state: &mut State<D>) {
+    while let Some(id) = state.agenda.paused.pop() {
+        resume(state, id);
+    }
+}
+
+/// The retry time of one is up.
+pub(crate) fn retry<D>(state: &mut State<D>, id: AnyId) {
+    state.agenda.paused.retain(|&paused| paused != id);
+    resume(state, id);
+}
+
+fn resume<D>(state: &mut State<D>, id: AnyId) {
+    let Some(slot) = state.slots.get_mut(id) else {
+        return;
+    };
+    slot.readiness.clear(Flag::AcceptPaused);
+    state.timers.cancel_where(&mut slot.timers, |action| {
+        matches!(action, Action::AcceptRetry)
+    });
+    state.requeue(id);
+}

@@ -1,0 +1,56 @@
+//! Accepting, a part of step 4: a batch a turn.
+
+use crate::slot::life::{End, Life};
+use crate::state::running::Callback;
+use crate::state::{closing, listening};
+use crate::turn::core::Core;
+use crate::turn::settle;
+use crate::world::accept::{AcceptError, classify_accept};
+use crate::world::ids::AnyId;
+
+/// Takes what waits, up to the batch, and then lets the others have their turn. One per event would
+/// strand the rest: the event says that a client is there, not how many.
+pub(crate) fn accept_batch(core: &mut Core, id: AnyId) {
+    for _ in 0..core.state.config.accept_batch {
+        let state = &mut core.state;
+        if state.slots.slot(id).life() != Life::Listening {
+            return;
+        }
+        if state.connections >= state.config.max_connections {
+            return listening::pause_at_limit(state, id);
+        }
+        if state.over_total {
+            return listening::pause(state, id);
+        }
+        match state.slots.slot_mut(id).socket.accept() {
+            Ok(accepted) => {
+                state.counters.accepted += 1;
+                settle::call_and_settle(core, id, Callback::Accept, |dispatcher, cx| {
+                    dispatcher.handle_accept(cx, accepted)
+                });
+            }
+            Err(error) => match classify_accept(&error) {
+                AcceptError::NothingThere => {
+                    state.slots.slot_mut(id).readiness.cant_read();
+                    return;
+                }
+                AcceptError::OneLost => {
+                    state.counters.accept_lost += 1;
+                    log::debug!("{}: a connection was lost: {error}", state.label(id));
+                }
+                AcceptError::Shortage => return listening::pause_for_shortage(state, id, &error),
+                AcceptError::ListenerBroken => {
+                    state.counters.accept_faults += 1;
+                    settle::report(core, id, error);
+                    return closing::end(&mut core.state, id, End::Failed);
+                }
+                AcceptError::Other => {
+                    state.counters.accept_faults += 1;
+                    settle::report(core, id, error);
+                    return listening::pause_with_retry(&mut core.state, id);
+                }
+            },
+        }
+    }
+    core.state.requeue(id);
+}

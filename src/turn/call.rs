@@ -1,0 +1,189 @@
+//! How a dispatcher is called.
+//!
+//! Its box is taken out of its slot, called with `&mut self` and a [`Context`] that borrows all the
+//! rest, and put back: that is how callbacks reach the whole reactor, and each other's sockets, without
+//! `Rc<RefCell<_>>`. The slot stays occupied meanwhile, so its index cannot be given away. [`Seat`] puts
+//! the box back also when the callback unwinds; what was running is noted, so that one `catch_unwind`
+//! around a whole batch is enough to know which dispatcher panicked.
+//!
+//! Three ways lead in. [`call`] takes the dispatcher out of its slot and returns what it returned.
+//! [`call_taken`] is for the hot path, which has taken it out already and wants the slot back, to look at
+//! it without finding it again. `settle::call_and_settle` does what the result asks for.
+//!
+//! Some of this is written for the sake of instructions, each of which was counted (`docs/cost.md`): the
+//! guard holds a `ManuallyDrop` and is forgotten on the way out, so that it can live in registers.
+
+use std::any::Any;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::dispatcher::Dispatcher;
+use crate::slot::Slot;
+use crate::slot::life::{End, Life};
+use crate::state::config::PanicPolicy;
+use crate::state::running::{Callback, Running};
+use crate::state::{closing, deadlines};
+use crate::time::clock::Tick;
+use crate::turn::core::{Core, Tenant};
+use crate::world::ids::{AnyId, Id};
+
+/// Holds a dispatcher while it runs, and puts it back into its slot, come what may. (`ManuallyDrop`
+/// because it is never dropped here: without code for that the guard can live in registers.)
+struct Seat<'a> {
+    core: &'a mut Core,
+    id: AnyId,
+    dispatcher: Option<ManuallyDrop<Tenant>>,
+}
+
+impl Drop for Seat<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        put_back(self.core, self.id, self.dispatcher.take());
+    }
+}
+
+#[cold]
+fn put_back(core: &mut Core, id: AnyId, dispatcher: Option<ManuallyDrop<Tenant>>) {
+    core.state.slots.slot_mut(id).dispatcher = dispatcher.map(ManuallyDrop::into_inner);
+}
+
+/// Calls the dispatcher of `id`, which is in its slot. What follows from the result is the caller's.
+#[inline]
+pub(crate) fn call(
+    core: &mut Core,
+    id: AnyId,
+    callback: Callback,
+    body: impl FnOnce(&mut dyn Dispatcher, &mut Context<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let measured = core.state.config.slow_callback;
+    let measured = measured.map(|threshold| (threshold, core.state.clock.now()));
+    let dispatcher = core.state.slots.slot_mut(id).take_dispatcher();
+    let (result, _) = call_taken(core, id, dispatcher, callback, body);
+    if let Some((threshold, started)) = measured {
+        measure(core, id, callback, threshold, started);
+    }
+    result
+}
+
+/// Calls a dispatcher that has been taken out of its slot, and puts it back there.
+#[inline]
+pub(crate) fn call_taken(
+    core: &mut Core,
+    id: AnyId,
+    dispatcher: Tenant,
+    callback: Callback,
+    body: impl FnOnce(&mut dyn Dispatcher, &mut Context<'_>) -> io::Result<()>,
+) -> (io::Result<()>, &mut Slot<Tenant>) {
+    core.state.counters.callbacks += 1;
+    core.state.running = Running { id, callback };
+    let mut seat = Seat {
+        core: &mut *core,
+        id,
+        dispatcher: Some(ManuallyDrop::new(dispatcher)),
+    };
+    let Seat {
+        core: borrowed,
+        dispatcher: Some(dispatcher),
+        ..
+    } = &mut seat
+    else {
+        unreachable!("it has just been put there");
+    };
+    let result = body(&mut ***dispatcher, &mut Context::new(borrowed, id));
+    // The guard's own drop is for unwinding; here it would only be checked once more.
+    let dispatcher = seat.dispatcher.take().map(ManuallyDrop::into_inner);
+    std::mem::forget(seat);
+    let slot = core.state.slots.slot_mut(id);
+    let nothing = std::mem::replace(&mut slot.dispatcher, dispatcher);
+    // An assignment would look whether there is something to drop.
+    std::mem::forget(nothing);
+    (result, slot)
+}
+
+/// Runs a closure on a dispatcher itself. `None` if it is gone, of another type, or running.
+pub(crate) fn with<D: Dispatcher, R>(
+    core: &mut Core,
+    id: Id<D>,
+    body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
+) -> Option<R> {
+    let id = id.any();
+    let slot = core
+        .state
+        .slots
+        .get_mut(id)
+        .filter(|slot| slot.life() < Life::Ended)?;
+    let dispatcher = Some(ManuallyDrop::new(slot.dispatcher.take()?));
+    let mut seat = Seat {
+        core,
+        id,
+        dispatcher,
+    };
+    let Seat {
+        core, dispatcher, ..
+    } = &mut seat;
+    let any: &mut dyn Any = &mut ***dispatcher.as_mut()?;
+    let result = body(any.downcast_mut::<D>()?, &mut Context::new(core, id));
+    Some(result)
+}
+
+#[cold]
+fn measure(core: &mut Core, id: AnyId, callback: Callback, threshold: Duration, started: Tick) {
+    let state = &mut core.state;
+    let now = state.clock.now();
+    let took = now.since(started);
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    state.counters.slowest_us = state.counters.slowest_us.max(micros);
+    if took <= threshold {
+        return;
+    }
+    state.counters.slow_callbacks += 1;
+    if let Some(held_back) = state.log_limits.slow.pass(now) {
+        log::warn!(
+            "{} kept the loop for {took:?} in {callback}{held_back}",
+            state.label(id)
+        );
+    }
+}
+
+/// A panic has come out of users' code: closes the dispatcher that it belongs to. Gives the payload back
+/// if it is to be let through.
+#[cold]
+pub(crate) fn absorb(core: &mut Core, payload: Box<dyn Any + Send>) -> Option<Box<dyn Any + Send>> {
+    let state = &mut core.state;
+    state.counters.panics += 1;
+    let running = std::mem::replace(&mut state.running, Running::NOTHING);
+    if let Some(held_back) = state.log_limits.panic.pass(state.clock.now()) {
+        let text = panic_text(&*payload);
+        let label = state.label(running.id);
+        log::error!("{label}: panic in {}: {text}{held_back}", running.callback);
+    }
+    if let Some(timer) = core.running_timer.take() {
+        deadlines::cancel_timer(state, timer);
+    }
+    if running.callback != Callback::Close && state.slots.get(running.id).is_some() {
+        closing::end(state, running.id, End::Failed);
+    }
+    match state.config.panic_policy {
+        PanicPolicy::Propagate => Some(payload),
+        PanicPolicy::Contain => {
+            // The payload is a value of the user's: dropping it may panic as well.
+            let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(payload)));
+            if let Err(second) = dropped {
+                std::mem::forget(second);
+            }
+            None
+        }
+    }
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "(no message)"
+    }
+}

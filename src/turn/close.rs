@@ -1,0 +1,61 @@
+//! Step 8 of a turn: `handle_close`, and then the slot is free again.
+//!
+//! Each slot that has ended leaves the poller first, then users' code runs, and only then is the place
+//! free. Slots are freed in this step alone: so an event of the same wait can never reach a newcomer.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::state::closing;
+use crate::state::running::{Callback, Running};
+use crate::turn::call;
+use crate::turn::core::Core;
+use crate::world::socket::Io;
+
+/// The step. Resumed where it was if users' code panics.
+pub(crate) fn close_step(core: &mut Core) {
+    // A slot that another's handle_close ends is closed in the same step; but no more than there were,
+    // or closing could go on for ever.
+    let mut budget = core.state.slots.len();
+    loop {
+        while let Some(id) = core.state.agenda.closed.pop() {
+            closing::free(&mut core.state, id);
+        }
+        if budget == 0 {
+            break;
+        }
+        budget -= 1;
+        let Some(&id) = core.state.agenda.ending.front() else {
+            break;
+        };
+        // It stays in front until its socket is gone: a foreign source is users' code, and if it
+        // panics the slot is still owed its handle_close.
+        let slot = core.state.slots.get(id);
+        if slot.is_some_and(|slot| !matches!(slot.socket.io, Io::Closed)) {
+            closing::release_socket(&mut core.state, id);
+        }
+        core.state.agenda.ending.pop_front();
+        core.state.agenda.closed.push(id);
+        let result = call::call(core, id, Callback::Close, |dispatcher, cx| {
+            dispatcher.handle_close(cx);
+            Ok(())
+        });
+        debug_assert!(result.is_ok(), "handle_close returns nothing");
+    }
+    core.state.running = Running::NOTHING;
+    let slots = &core.state.slots;
+    core.state.agenda.purge(|id| slots.get(id).is_some());
+}
+
+/// Runs the close step outside a turn, when everything ends. Panics are contained: whatever the policy,
+/// no dispatcher may lose its `handle_close` because another panicked.
+pub(crate) fn close_now(core: &mut Core) -> Option<Box<dyn Any + Send>> {
+    let mut first = None;
+    while !(core.state.agenda.ending.is_empty() && core.state.agenda.closed.is_empty()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| close_step(core))) {
+            let propagated = call::absorb(core, payload);
+            first = first.or(propagated);
+        }
+    }
+    first
+}

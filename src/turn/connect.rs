@@ -1,0 +1,73 @@
+//! Outgoing connections, a part of step 4: what became of an attempt.
+//!
+//! "Writable" is no proof that a connection is established: it comes with a refusal as well, and can come
+//! too early. The order here is: the pending error, asked for once and kept, because asking clears it;
+//! then the peer's address, which only an established connection has. Nowhere else is a socket asked for
+//! its pending error: on an established one the question would turn a reset into a clean end of stream.
+
+use std::io;
+
+use crate::slot::life::{End, Life};
+use crate::slot::readiness::Flag;
+use crate::state::closing;
+use crate::state::running::Callback;
+use crate::turn::core::Core;
+use crate::turn::settle;
+use crate::world::errors::is_not_connected;
+use crate::world::ids::AnyId;
+
+/// An event has come for a connection attempt. True if it is established and may be served.
+pub(crate) fn finish(core: &mut Core, id: AnyId) -> bool {
+    let slot = core.state.slots.slot_mut(id);
+    let error = match slot.socket.take_error() {
+        Ok(Some(error)) | Err(error) => error,
+        Ok(None) => match slot.socket.is_connected_to_itself() {
+            Ok(false) => return established(core, id),
+            Ok(true) => {
+                let text = format!("{} is connected to itself", core.state.label(id));
+                io::Error::new(io::ErrorKind::ConnectionRefused, text)
+            }
+            Err(error) if is_not_connected(&error) => {
+                // It came too early. The event that counts is still to come.
+                slot.readiness.cant_write();
+                return false;
+            }
+            Err(error) => error,
+        },
+    };
+    fail(core, id, error);
+    false
+}
+
+fn established(core: &mut Core, id: AnyId) -> bool {
+    let state = &mut core.state;
+    let slot = state.slots.slot_mut(id);
+    slot.enter(Life::Open);
+    slot.touched = state.now;
+    state
+        .timers
+        .cancel_where(&mut slot.timers, |action| !action.is_users());
+    if slot.readiness.lower(Flag::CloseAsked) {
+        slot.enter(Life::Flushing);
+        state.mark_dirty(id);
+        return false;
+    }
+    if !slot.outbox.is_empty() || slot.readiness.has(Flag::ShutAsked) {
+        state.mark_dirty(id);
+    }
+    settle::call_and_settle(core, id, Callback::Connect, |dispatcher, cx| {
+        dispatcher.handle_connect(cx)
+    })
+}
+
+/// One `handle_error`, whatever the errno, and then the end; or the end alone if it was closed
+/// meanwhile.
+pub(crate) fn fail(core: &mut Core, id: AnyId, error: io::Error) {
+    let slot = core.state.slots.slot_mut(id);
+    // Nothing that handle_error does may keep it.
+    slot.readiness.set(Flag::Broken);
+    if !slot.readiness.has(Flag::CloseAsked) {
+        settle::report(core, id, error);
+    }
+    closing::end(&mut core.state, id, End::Failed);
+}

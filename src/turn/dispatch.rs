@@ -1,0 +1,175 @@
+//! Steps 3 and 4 of a turn: events become readiness, readiness becomes callbacks.
+//!
+//! Each slot on the ready list is served once: one callback of a kind, then, if it is still ready, to
+//! the back of the list for the next turn. That is the whole of fairness.
+
+use std::io;
+
+use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
+use crate::state::closing;
+use crate::state::running::Callback;
+use crate::turn::core::{Core, Tenant};
+use crate::turn::{accept, call, connect, settle};
+use crate::world::ids::AnyId;
+use crate::world::poller::{Events, WAKER};
+use crate::world::signals::Signals;
+
+/// Step 3. An event finds its slot by index, and its generation is compared; the bits it sets put
+/// the slot on the ready list, the dirty list, both or neither.
+pub(crate) fn merge(core: &mut Core, events: &mut Events) {
+    events.take(|id, signals| {
+        if note(core, id, signals) {
+            core.state.slots.slot_mut(id).readiness.set(Flag::Queued);
+            core.state.agenda.ready.push(id);
+        }
+    });
+}
+
+/// Takes in one event. True if its slot has work for the dispatch and is not on the ready list.
+fn note(core: &mut Core, id: AnyId, signals: Signals) -> bool {
+    let state = &mut core.state;
+    let Some(slot) = state.slots.get_mut(id) else {
+        if id != WAKER {
+            // Epoll goes on reporting a closed descriptor while a duplicate of it exists.
+            state.counters.stale += 1;
+            log::trace!("event for {id}, which is gone");
+        }
+        return false;
+    };
+    slot.readiness.merge(signals);
+    if signals.may_bring_room() && slot.can_flush() && slot.readiness.raise(Flag::Dirty) {
+        state.agenda.dirty.push(id);
+    }
+    slot.has_work() && !slot.readiness.has(Flag::Queued)
+}
+
+/// Step 4, for the ready list.
+pub(crate) fn dispatch_ready(core: &mut Core) {
+    let measured = core.state.config.slow_callback.is_some();
+    while let Some(id) = core.state.agenda.dispatching.next() {
+        let Some(slot) = core.state.slots.get_mut(id) else {
+            core.state.counters.stale += 1;
+            continue;
+        };
+        slot.readiness.clear(Flag::Queued);
+        if slot.readiness.is_just_readable() && !measured {
+            let dispatcher = slot.take_dispatcher();
+            read(core, id, dispatcher);
+        } else {
+            serve(core, id);
+        }
+    }
+}
+
+/// Whether no slot is left over from the turn before, which would come first and might have an event as
+/// well. (While callbacks are measured all go by the list: the short way has no clock in it.)
+pub(crate) fn can_dispatch_events(core: &Core) -> bool {
+    core.state.agenda.ready.is_empty()
+        && core.state.agenda.dispatching.is_empty()
+        && core.state.config.slow_callback.is_none()
+}
+
+/// Step 4, for events that step 3 has left to it.
+#[inline(never)]
+pub(crate) fn dispatch_events(core: &mut Core, events: &mut Events) {
+    events.take(|id, signals| {
+        if signals.is_just_readable()
+            && let Some(slot) = core.state.slots.get_mut(id)
+        {
+            slot.readiness.set(Flag::Readable);
+            if slot.readiness.is_just_readable() {
+                let dispatcher = slot.take_dispatcher();
+                return read(core, id, dispatcher);
+            }
+        }
+        note_and_serve(core, id, signals);
+    });
+}
+
+#[inline(never)]
+fn note_and_serve(core: &mut Core, id: AnyId, signals: Signals) {
+    if note(core, id, signals) {
+        serve(core, id);
+    }
+}
+
+/// The usual case, an open connection with input and nothing else that could be due: one look
+/// before the callback and one after it.
+#[inline(always)]
+fn read(core: &mut Core, id: AnyId, dispatcher: Tenant) {
+    let (result, slot) =
+        call::call_taken(core, id, dispatcher, Callback::Read, |dispatcher, cx| {
+            dispatcher.handle_read(cx)
+        });
+    if result.is_err() || !slot.readiness.has_no_work() {
+        after_read(core, id, result);
+    }
+}
+
+/// A read that failed, or left work behind.
+#[inline(never)]
+fn after_read(core: &mut Core, id: AnyId, result: io::Result<()>) {
+    let plain = result.is_ok() && core.state.slots.slot(id).readiness.can_only_read();
+    if !plain && settle::settle(core, id, Callback::Read, result) {
+        serve_beyond_reading(core, id);
+    }
+    core.state.requeue(id);
+}
+
+/// Whatever is due.
+fn serve(core: &mut Core, id: AnyId) {
+    match core.state.slots.slot(id).life() {
+        Life::Open => serve_open(core, id),
+        Life::Listening => accept::accept_batch(core, id),
+        Life::Connecting => {
+            if connect::finish(core, id) {
+                serve_open(core, id);
+            } else {
+                core.state.requeue(id);
+            }
+        }
+        Life::Draining => closing::drain(&mut core.state, id),
+        Life::Flushing | Life::Ended => {}
+    }
+}
+
+/// Serves one open slot: read, end of stream, write, priority, each at most once, and a look
+/// before each whether the one before has closed it.
+fn serve_open(core: &mut Core, id: AnyId) {
+    if !core.state.slots.slot(id).readiness.can_read()
+        || settle::call_and_settle(core, id, Callback::Read, |dispatcher, cx| {
+            dispatcher.handle_read(cx)
+        })
+    {
+        serve_beyond_reading(core, id);
+    }
+    core.state.requeue(id);
+}
+
+/// End of stream, write, priority.
+fn serve_beyond_reading(core: &mut Core, id: AnyId) {
+    if core.state.slots.slot(id).readiness.eof_due() && !settle::tell_eof(core, id) {
+        return;
+    }
+    if core.state.slots.slot(id).can_produce()
+        && !settle::call_and_settle(core, id, Callback::Write, |dispatcher, cx| {
+            dispatcher.handle_write(cx)
+        })
+    {
+        return;
+    }
+    let slot = core.state.slots.slot_mut(id);
+    if slot.readiness.priority_due() {
+        slot.readiness.clear(Flag::UrgentUntold);
+        if !settle::call_and_settle(core, id, Callback::Priority, |dispatcher, cx| {
+            dispatcher.handle_priority(cx)
+        }) {
+            return;
+        }
+    }
+    if core.state.slots.slot(id).is_over() {
+        closing::bring_out_the_errno(&mut core.state, id);
+        settle::end_broken(core, id, false);
+    }
+}

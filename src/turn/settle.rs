@@ -1,0 +1,148 @@
+//! What follows from what a callback returned, and from a socket that broke.
+
+use std::io;
+
+use crate::context::Context;
+use crate::dispatcher::Dispatcher;
+use crate::slot::life::{End, Life};
+use crate::slot::readiness::Flag;
+use crate::state::about::About;
+use crate::state::closing;
+use crate::state::running::Callback;
+use crate::turn::call;
+use crate::turn::core::Core;
+use crate::world::errors::{Class, classify};
+use crate::world::ids::AnyId;
+use crate::world::socket::Kind;
+
+/// Calls the dispatcher and does what its result asks for. True if its dispatch may go on.
+#[inline]
+pub(crate) fn call_and_settle(
+    core: &mut Core,
+    id: AnyId,
+    callback: Callback,
+    body: impl FnOnce(&mut dyn Dispatcher, &mut Context<'_>) -> io::Result<()>,
+) -> bool {
+    let result = call::call(core, id, callback, body);
+    if result.is_ok() && core.state.slots.slot(id).may_go_on() {
+        return true;
+    }
+    settle(core, id, callback, result)
+}
+
+/// What follows a callback that failed, closed, broke its socket or saw the end of its stream.
+#[cold]
+pub(crate) fn settle(
+    core: &mut Core,
+    id: AnyId,
+    callback: Callback,
+    result: io::Result<()>,
+) -> bool {
+    let slot = core.state.slots.slot(id);
+    let broken = slot.readiness.has(Flag::Broken);
+    if slot.life() > Life::Open {
+        // It closed itself: what it returns changes nothing.
+        if broken {
+            closing::end(&mut core.state, id, End::Lost);
+        }
+        return false;
+    }
+    let mut may_go_on = true;
+    let mut reported = false;
+    if let Err(error) = result {
+        match class_for(core, id, callback, &error) {
+            Class::NotNow => {}
+            Class::Disconnect => {
+                log::debug!("{}: {error}", core.state.label(id));
+                closing::end(&mut core.state, id, End::Lost);
+                return false;
+            }
+            Class::Fault => {
+                report(core, id, error);
+                (may_go_on, reported) = (callback == Callback::Accept, true);
+            }
+        }
+    }
+    if core.state.slots.slot(id).readiness.has(Flag::Broken) {
+        end_broken(core, id, reported);
+        return false;
+    }
+    if core.state.slots.slot(id).life() > Life::Open {
+        return false;
+    }
+    if may_go_on && core.state.slots.slot(id).readiness.eof_due() {
+        return tell_eof(core, id);
+    }
+    may_go_on
+}
+
+/// The class of an error that a callback returned.
+fn class_for(core: &Core, id: AnyId, callback: Callback, error: &io::Error) -> Class {
+    if About::whom(error).is_some_and(|whom| whom != id) {
+        log::debug!("{}: {callback} passed on: {error}", core.state.label(id));
+        return Class::NotNow;
+    }
+    match classify(error) {
+        // Only a stream has a peer to lose. From a listener or a datagram socket it is another
+        // socket's disconnect, and must not close this one.
+        Class::Disconnect if core.state.slots.slot(id).socket.kind() != Kind::Stream => {
+            Class::Fault
+        }
+        class => class,
+    }
+}
+
+/// Calls `handle_eof`, once.
+pub(crate) fn tell_eof(core: &mut Core, id: AnyId) -> bool {
+    core.state.slots.slot_mut(id).readiness.set(Flag::EofTold);
+    call_and_settle(core, id, Callback::Eof, |dispatcher, cx| {
+        dispatcher.handle_eof(cx)
+    })
+}
+
+/// Calls `handle_error`.
+pub(crate) fn report(core: &mut Core, id: AnyId, error: io::Error) {
+    core.state.counters.errors += 1;
+    let result = call::call(core, id, Callback::Error, |dispatcher, cx| {
+        dispatcher.handle_error(cx, error);
+        Ok(())
+    });
+    debug_assert!(result.is_ok(), "handle_error returns nothing");
+}
+
+/// Ends a connection whose socket broke. A disconnect is no error; a fault is reported, unless that has
+/// been done.
+#[cold]
+pub(crate) fn end_broken(core: &mut Core, id: AnyId, reported: bool) {
+    let slot = core.state.slots.slot_mut(id);
+    if slot.life() == Life::Ended {
+        return;
+    }
+    // From here on it is past saving: nothing that handle_error does may revive it.
+    slot.readiness.set(Flag::Broken);
+    // With no error to show it was only over: both sides have finished.
+    let mut how = if slot.readiness.has(Flag::Error) {
+        End::Lost
+    } else {
+        End::Closed
+    };
+    if let Some(error) = slot.broken_by.take() {
+        let fault = classify(&error) == Class::Fault;
+        how = if fault { End::Failed } else { End::Lost };
+        log::debug!("{}: broken: {error}", core.state.label(id));
+        if fault && !reported && core.state.slots.slot(id).life() <= Life::Open {
+            report(core, id, error);
+        }
+    }
+    closing::end(&mut core.state, id, how);
+}
+
+/// The end of step 7: ends the connections that it found broken. By now every other outbox has been
+/// written, so no callback runs between two writes.
+pub(crate) fn end_failed_writes(core: &mut Core) {
+    while let Some(id) = core.state.agenda.failing.pop_front() {
+        if core.state.slots.get(id).is_some() {
+            end_broken(core, id, false);
+        }
+    }
+}

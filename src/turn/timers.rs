@@ -1,0 +1,103 @@
+//! Step 5 of a turn, for dispatchers: what happens when one of their timers is due.
+
+use std::io;
+use std::time::Duration;
+
+use crate::slot::life::{End, Life};
+use crate::slot::readiness::Flag;
+use crate::state::about::About;
+use crate::state::running::Callback;
+use crate::state::{broadcast, closing, deadlines, listening};
+use crate::time::heap::Due;
+use crate::time::timers::Action;
+use crate::turn::core::Core;
+use crate::turn::{connect, settle};
+use crate::world::ids::AnyId;
+
+/// Runs a due timer of the dispatcher `id`.
+pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
+    let state = &mut core.state;
+    let Some(slot) = state.slots.get_mut(id) else {
+        state.counters.stale += 1;
+        return;
+    };
+    if slot.life() == Life::Ended {
+        // It ended earlier in this turn; the close step takes its timers out.
+        return;
+    }
+    state.counters.timers += 1;
+    let now = state.now;
+    let (timer, action) = state.timers.fire(due, now, Some(&mut slot.timers));
+    match action {
+        Action::Callback => {
+            settle::call_and_settle(core, id, Callback::Timer, |dispatcher, cx| {
+                dispatcher.handle_timer(cx, timer)
+            });
+            core.state.requeue(id);
+        }
+        Action::ConnectDeadline => {
+            let text = format!("{}: connecting timed out", state.label(id));
+            state.counters.deadlines += 1;
+            connect::fail(core, id, io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        Action::Idle(limit) => {
+            // Traffic has only noted its time. The timer that wakes when the time would be up looks.
+            let left = slot.touched.after(limit).since(now);
+            if left > Duration::ZERO {
+                deadlines::arm(state, id, left, action);
+            } else {
+                time_out(core, id, &format!("idle for {limit:?}"));
+            }
+        }
+        Action::Stalled(limit) => {
+            let left = slot.output_moved.after(limit).since(now);
+            let waiting = slot.outbox.len();
+            if waiting == 0 || slot.life() != Life::Open {
+                // It moves again; the next time it is stuck sets a new deadline.
+            } else if left > Duration::ZERO {
+                deadlines::arm(state, id, left, action);
+            } else {
+                let what = format!("stalled: none of {waiting} bytes taken for {limit:?}");
+                time_out(core, id, &what);
+            }
+        }
+        Action::Patience(limit) => broadcast::patience_over(state, id, limit),
+        Action::CloseDeadline => close_deadline(core, id),
+        Action::AcceptRetry => listening::retry(state, id),
+        Action::Closure(_) => {
+            unreachable!("closures belong to the reactor, not to a dispatcher")
+        }
+    }
+}
+
+/// A deadline of an open connection has passed.
+fn time_out(core: &mut Core, id: AnyId, what: &str) {
+    core.state.counters.deadlines += 1;
+    let text = format!("{}: {what}", core.state.label(id));
+    core.state.slots.slot_mut(id).readiness.set(Flag::Broken);
+    let error = About::error(io::ErrorKind::TimedOut, id, text);
+    settle::report(core, id, error);
+    closing::end(&mut core.state, id, End::Failed);
+}
+
+/// The close deadline of a closing connection has passed.
+fn close_deadline(core: &mut Core, id: AnyId) {
+    let state = &mut core.state;
+    let slot = state.slots.slot(id);
+    if slot.life() != Life::Flushing {
+        state.counters.deadlines += 1;
+        return closing::end(state, id, End::Closed);
+    }
+    // As long as the peer takes something it may go on.
+    let limit = state.config.close_timeout;
+    let left = slot.output_moved.after(limit).since(state.now);
+    if left > Duration::ZERO {
+        return deadlines::arm(state, id, left, Action::CloseDeadline);
+    }
+    let waiting = slot.outbox.len();
+    time_out(
+        core,
+        id,
+        &format!("closing timed out with {waiting} bytes not sent"),
+    );
+}
