@@ -24,9 +24,10 @@ use crate::state::{closing, deadlines, flow, output};
 use crate::time::timers::{Action, TimerId};
 use crate::turn::call;
 use crate::turn::core::{Core, Job};
+use crate::world::endpoint::Kind;
+use crate::world::errors::unsupported;
 use crate::world::ids::{AnyId, Id};
 use crate::world::mailbox::Mailbox;
-use crate::world::socket::{Io, Kind, unsupported};
 
 /// What a callback gets: a borrow of everything in the reactor but the dispatcher that is running.
 ///
@@ -98,13 +99,13 @@ impl Context<'_> {
     /// pipes and foreign sources, and for a peer that was gone before it could be asked. No system call.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.core.state.slots.slot(self.id).socket.address.inet()
+        self.core.state.slots.slot(self.id).address.inet()
     }
 
     /// As [`Context::peer`], for Unix sockets that have a path.
     #[must_use]
     pub fn peer_path(&self) -> Option<&Path> {
-        self.core.state.slots.slot(self.id).socket.address.path()
+        self.core.state.slots.slot(self.id).address.path()
     }
 
     /// The socket's own address.
@@ -168,11 +169,13 @@ impl Context<'_> {
         )
     }
 
-    fn not_for(&self, operation: &str, io: &Io) -> io::Error {
-        match io {
-            Io::Closed => self.refusal(io::ErrorKind::NotConnected, operation),
-            other => unsupported(operation, &format!("{other:?}")),
+    /// The error of an operation that the socket's kind does not have, or that comes after its end.
+    fn not_for(&self, operation: &str) -> io::Error {
+        let io = &self.core.state.slots.slot(self.id).io;
+        if io.is_closed() {
+            return self.refusal(io::ErrorKind::NotConnected, operation);
         }
+        unsupported(operation, io.name())
     }
 
     /// Puts an urgent (out-of-band) byte in its place among the others, where `recv` delivers it. Off
@@ -184,9 +187,9 @@ impl Context<'_> {
     /// What the kernel says; `Unsupported` on anything but a stream socket.
     pub fn urgent_inline(&mut self, on: bool) -> io::Result<()> {
         let slot = self.core.state.slots.slot(self.id);
-        match slot.socket.as_ref() {
-            Some(socket) if slot.socket.kind() == Kind::Stream => socket.set_out_of_band_inline(on),
-            _ => Err(self.not_for("urgent_inline", &slot.socket.io)),
+        match slot.io.socket() {
+            Some(socket) if slot.io.kind() == Kind::Stream => socket.set_out_of_band_inline(on),
+            _ => Err(self.not_for("urgent_inline")),
         }
     }
 
@@ -249,7 +252,7 @@ impl Context<'_> {
     }
 
     pub(crate) fn close_after_fault(&mut self) {
-        if self.core.state.slots.slot(self.id).socket.kind() == Kind::Stream {
+        if self.core.state.slots.slot(self.id).io.kind() == Kind::Stream {
             self.close();
         }
     }
@@ -271,7 +274,7 @@ impl Context<'_> {
     /// turn at the latest; never from inside this call.
     pub fn resume_reading(&mut self) {
         let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.life() <= Life::Open && slot.socket.can_recv() {
+        if slot.life() <= Life::Open && slot.io.can_recv() {
             slot.readiness.set(Flag::WantRead);
         }
         self.core.state.requeue(self.id);

@@ -16,8 +16,9 @@ use crate::slot::outbox::{Marks, Outbox};
 use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
 use crate::time::timers::TimerList;
+use crate::world::address::Address;
+use crate::world::endpoint::{Io, Kind};
 use crate::world::ids::{AnyId, TypeName};
-use crate::world::socket::{Kind, Socket};
 
 /// A dispatcher and all that belongs to it.
 #[derive(Debug)]
@@ -28,7 +29,9 @@ pub(crate) struct Slot<D> {
     /// `None` while one of its callbacks, or a `with` closure, runs; and in a place that has run out of
     /// generations.
     pub(crate) dispatcher: Option<D>,
-    pub(crate) socket: Socket,
+    pub(crate) io: Io,
+    /// The peer; for a listener and a datagram socket its own address. As far as it is known.
+    pub(crate) address: Address,
     pub(crate) outbox: Outbox,
     /// When bytes last moved in either direction; what idle timeouts look at.
     pub(crate) touched: Tick,
@@ -57,14 +60,16 @@ impl<D> Slot<D> {
     pub(crate) fn new(
         dispatcher: Option<D>,
         type_name: TypeName,
-        socket: Socket,
+        io: Io,
+        address: Address,
         marks: Marks,
     ) -> Slot<D> {
         Slot {
             readiness: Readiness::default(),
             id: AnyId::NONE,
             dispatcher,
-            socket,
+            io,
+            address,
             outbox: Outbox::new(marks),
             touched: Tick::default(),
             output_moved: Tick::default(),
@@ -81,7 +86,7 @@ impl<D> Slot<D> {
 
     /// A place that has run out of generations: ended, and never to be used again.
     pub(crate) fn tombstone() -> Slot<D> {
-        let mut slot = Slot::new(None, || "", Socket::closed(), Marks::default());
+        let mut slot = Slot::new(None, || "", Io::closed(), Address::None, Marks::default());
         slot.enter(Life::Ended);
         slot
     }
@@ -169,7 +174,7 @@ impl<D> Slot<D> {
         if readiness.has(Flag::EofTold) && readiness.has(Flag::ShutDone) {
             return true;
         }
-        if !readiness.at_an_end() || self.socket.kind() != Kind::Stream {
+        if !readiness.at_an_end() || self.io.kind() != Kind::Stream {
             return false;
         }
         // With the end delivered no read is left that would bring out what the kernel has to say, and

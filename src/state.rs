@@ -37,9 +37,11 @@ use crate::time::clock::{Clock, Tick};
 use crate::time::timers::Timers;
 use crate::watch::counters::Counters;
 use crate::watch::log_limit::LogLimits;
+use crate::world::address::Address;
+use crate::world::endpoint::Kind;
 use crate::world::ids::{AnyId, TypeName};
 use crate::world::poller::Poller;
-use crate::world::socket::{Io, Kind, Socket};
+use crate::world::socket::Socket;
 
 /// Everything that a reactor remembers.
 #[derive(Debug)]
@@ -90,7 +92,7 @@ impl<D> State<D> {
     /// left behind; `handle_close` is not called, for it was never added.
     pub(crate) fn admit(
         &mut self,
-        mut socket: Socket,
+        socket: Socket,
         dispatcher: D,
         type_name: TypeName,
         life: Life,
@@ -98,19 +100,28 @@ impl<D> State<D> {
         if self.refusing {
             return Err(io::Error::other("the reactor is shutting down"));
         }
-        socket.make_nonblocking()?;
-        socket.learn_address();
+        let Socket {
+            mut io,
+            blocking,
+            mut address,
+        } = socket;
+        if blocking {
+            io.set_nonblocking()?;
+        }
+        if address == Address::None {
+            address = io.address();
+        }
         let id = self.slots.vacant_id()?;
         let connecting = life == Life::Connecting;
-        self.poller.register(&mut socket, id, connecting)?;
-        let kind = socket.kind();
-        let mut slot = Slot::new(Some(dispatcher), type_name, socket, self.config.marks);
+        self.poller.register(&mut io, id, connecting)?;
+        let kind = io.kind();
+        let mut slot = Slot::new(Some(dispatcher), type_name, io, address, self.config.marks);
         slot.enter(life);
         slot.touched = self.now;
-        if slot.socket.can_recv() {
+        if slot.io.can_recv() {
             slot.readiness.set(Flag::WantRead);
         }
-        if !slot.socket.can_send() {
+        if !slot.io.can_send() {
             slot.readiness.set(Flag::NoOutbox);
         }
         if connecting {
@@ -147,15 +158,15 @@ impl<D> State<D> {
     /// The address of a slot's own socket.
     pub(crate) fn local_addr(&self, id: AnyId) -> io::Result<std::net::SocketAddr> {
         let slot = self.slots.slot(id);
-        if let (Kind::Listener, Some(address)) = (slot.socket.kind(), slot.socket.address.inet()) {
+        if let (Kind::Listener, Some(address)) = (slot.io.kind(), slot.address.inet()) {
             return Ok(address);
         }
-        if let Io::Closed = slot.socket.io {
+        if slot.io.is_closed() {
             return Err(io::ErrorKind::NotConnected.into());
         }
         let local = slot
-            .socket
-            .as_ref()
+            .io
+            .socket()
             .map(|socket| socket.local_addr())
             .transpose()?;
         local

@@ -2,10 +2,15 @@
 
 pub(crate) mod accept;
 pub(crate) mod address;
+mod datagram;
+pub(crate) mod endpoint;
 pub(crate) mod errors;
+pub(crate) mod foreign;
 pub(crate) mod ids;
+mod listener;
 pub(crate) mod mailbox;
 pub(crate) mod options;
+mod pipe;
 pub(crate) mod poller;
 pub(crate) mod signals;
 #[cfg(feature = "testing")]

@@ -11,6 +11,7 @@ use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::deadlines;
 use crate::time::timers::Action;
+use crate::world::endpoint::Kind;
 use crate::world::errors::in_progress;
 use crate::world::ids::Id;
 use crate::world::options::SocketOptions;
@@ -128,7 +129,7 @@ impl Context<'_> {
         socket: Socket,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
-        let life = if socket.is_listener() {
+        let life = if socket.io.kind() == Kind::Listener {
             Life::Listening
         } else {
             Life::Open

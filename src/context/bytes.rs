@@ -10,9 +10,9 @@ use crate::slot::readiness::Flag;
 use crate::state::about::About;
 use crate::state::output::LARGE_BYTES;
 use crate::state::{broadcast, closing, flow, output};
-use crate::world::errors::{Class, classify, copy_of, invalid, is_interrupted};
+use crate::world::endpoint::{Io, Kind};
+use crate::world::errors::{Class, classify, copy_of, invalid, is_interrupted, unsupported};
 use crate::world::ids::AnyId;
-use crate::world::socket::{Io, Kind, unsupported};
 
 impl Context<'_> {
     /// Reads what there is, up to the length of `buffer`, without waiting. Calls nothing.
@@ -33,7 +33,7 @@ impl Context<'_> {
         if buffer.is_empty() || !slot.readiness.may_recv() {
             return self.recv_refused(buffer);
         }
-        let Io::Stream(_) = &slot.socket.io else {
+        let Io::Stream(_) = &slot.io else {
             return self.recv_beside_streams(buffer);
         };
         match slot.door().receive(buffer, &state.now) {
@@ -50,7 +50,7 @@ impl Context<'_> {
     fn recv_beside_streams(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let state = &mut self.core.state;
         let slot = state.slots.slot_mut(self.id);
-        if slot.socket.kind() == Kind::Datagram {
+        if slot.io.kind() == Kind::Datagram {
             return self.recv_datagram(buffer);
         }
         match slot.door().receive(buffer, &state.now) {
@@ -113,7 +113,7 @@ impl Context<'_> {
                     .map_or(io::ErrorKind::BrokenPipe.into(), copy_of)
             }
             Err(error) if is_interrupted(&error) => return Err(error),
-            Err(error) => match (classify(&error), slot.socket.kind()) {
+            Err(error) => match (classify(&error), slot.io.kind()) {
                 (Class::NotNow, _) => {
                     if !slot.readiness.has(Flag::WriteBroken) {
                         return Err(error);
@@ -137,7 +137,7 @@ impl Context<'_> {
 
     /// Reads and throws away, for default callbacks.
     pub(crate) fn discard(&mut self) -> io::Result<usize> {
-        if let Io::Foreign(_) = self.core.state.slots.slot(self.id).socket.io {
+        if self.core.state.slots.slot(self.id).io.kind() == Kind::Foreign {
             // Only its dispatcher knows how to read it; asked again and again it would spin.
             self.pause_reading();
             return Ok(0);
@@ -213,12 +213,12 @@ impl Context<'_> {
                 return Err(self.refusal(io::ErrorKind::NotConnected, "send after close"));
             }
         }
-        if slot.socket.kind() == Kind::Datagram {
-            let sent = slot.socket.send(bytes);
+        if slot.io.kind() == Kind::Datagram {
+            let sent = slot.io.send(bytes);
             return self.datagram_sent(sent);
         }
-        if !slot.socket.can_send() {
-            return slot.socket.send(bytes).map(|_| ());
+        if !slot.io.can_send() {
+            return slot.io.send(bytes).map(|_| ());
         }
         if slot.readiness.is_done_sending() {
             return Err(self.refusal(

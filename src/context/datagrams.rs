@@ -1,14 +1,15 @@
 //! Datagrams: sent at once or not at all, and received whole before they are cut to the caller's buffer.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use super::Context;
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
-use crate::world::errors::is_would_block;
-use crate::world::socket::{Io, unsupported};
+use crate::world::endpoint::Io;
+use crate::world::errors::{is_would_block, unsupported};
 
 impl Context<'_> {
     /// Sends one datagram to `to`, at once or not at all.
@@ -19,10 +20,11 @@ impl Context<'_> {
     /// called [`start_writing`](Context::start_writing) gets `handle_write` when there is room again.
     /// Otherwise what the kernel says. `Unsupported` if this is no UDP socket.
     pub fn send_to(&mut self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        let sent = match &self.core.state.slots.slot(self.id).socket.io {
-            Io::Udp(socket) => socket.send_to(bytes, to),
-            other => return Err(self.not_for("send_to", other)),
+        let slot = self.core.state.slots.slot_mut(self.id);
+        let Some(socket) = slot.io.as_other::<UdpSocket>() else {
+            return Err(self.not_for("send_to"));
         };
+        let sent = socket.send_to(bytes, to);
         self.datagram_sent(sent)
     }
 
@@ -34,10 +36,11 @@ impl Context<'_> {
     ///
     /// As [`Context::send_to`], and `InvalidInput` for a path that is too long.
     pub fn send_to_path(&mut self, bytes: &[u8], to: impl AsRef<Path>) -> io::Result<()> {
-        let sent = match &self.core.state.slots.slot(self.id).socket.io {
-            Io::UnixDatagram(socket) => socket.send_to(bytes, to),
-            other => return Err(self.not_for("send_to_path", other)),
+        let slot = self.core.state.slots.slot_mut(self.id);
+        let Some(socket) = slot.io.as_other::<UnixDatagram>() else {
+            return Err(self.not_for("send_to_path"));
         };
+        let sent = socket.send_to(bytes, to);
         self.datagram_sent(sent)
     }
 
@@ -52,10 +55,7 @@ impl Context<'_> {
             Err(error) => {
                 if is_would_block(&error) {
                     if !slot.readiness.has(Flag::WatchesRoom) {
-                        self.core
-                            .state
-                            .poller
-                            .watch_room(&mut slot.socket, self.id)?;
+                        self.core.state.poller.watch_room(&mut slot.io, self.id)?;
                         slot.readiness.set(Flag::WatchesRoom);
                     }
                     slot.readiness.cant_write();
@@ -73,9 +73,9 @@ impl Context<'_> {
     ///
     /// As [`Context::recv`]; `Unsupported` if this is no UDP socket.
     pub fn recv_from(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.take_datagram(buffer, |io, scratch| match io {
-            Io::Udp(socket) => socket.recv_from(scratch),
-            _ => Err(unsupported("recv_from", "anything but a UDP socket")),
+        self.take_datagram(buffer, |io, scratch| match io.as_other::<UdpSocket>() {
+            Some(socket) => socket.recv_from(scratch),
+            None => Err(unsupported("recv_from", io.name())),
         })
     }
 
@@ -85,21 +85,17 @@ impl Context<'_> {
     ///
     /// As [`Context::recv`]; `Unsupported` if this is no Unix datagram socket.
     pub fn recv_from_path(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Option<PathBuf>)> {
-        self.take_datagram(buffer, |io, scratch| match io {
-            Io::UnixDatagram(socket) => {
-                let (length, from) = socket.recv_from(scratch)?;
-                Ok((length, from.as_pathname().map(Path::to_owned)))
-            }
-            _ => Err(unsupported(
-                "recv_from_path",
-                "anything but a Unix datagram socket",
-            )),
+        self.take_datagram(buffer, |io, scratch| {
+            let Some(socket) = io.as_other::<UnixDatagram>() else {
+                return Err(unsupported("recv_from_path", io.name()));
+            };
+            let (length, from) = socket.recv_from(scratch)?;
+            Ok((length, from.as_pathname().map(Path::to_owned)))
         })
     }
 
     pub(super) fn recv_datagram(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (length, ()) =
-            self.take_datagram(buffer, |io, scratch| Ok((io.recv_other(scratch)?, ())))?;
+        let (length, ()) = self.take_datagram(buffer, |io, scratch| Ok((io.recv(scratch)?, ())))?;
         Ok(length)
     }
 
@@ -122,7 +118,7 @@ impl Context<'_> {
             });
         }
         core.scratch.resize(LONGEST, 0);
-        match receive(&mut slot.socket.io, &mut core.scratch) {
+        match receive(&mut slot.io, &mut core.scratch) {
             Ok((received, from)) => {
                 let length = received.min(buffer.len());
                 buffer[..length].copy_from_slice(&core.scratch[..length]);

@@ -9,8 +9,10 @@ use mio::event::Source;
 use super::Context;
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
-use crate::world::errors::is_would_block;
-use crate::world::socket::{Kind, unsupported};
+use crate::world::endpoint::Kind;
+use crate::world::errors::{is_would_block, unsupported};
+use crate::world::foreign::Foreign;
+use crate::world::ids::short_type_name;
 
 impl Context<'_> {
     /// Reads a [foreign](crate::Socket::foreign) source. The closure reads once, or until there is nothing
@@ -49,17 +51,15 @@ impl Context<'_> {
         if slot.life() == Life::Ended {
             return Err(self.refusal(io::ErrorKind::NotConnected, "read_with or write_with"));
         }
-        let kind = slot.socket.kind();
-        let Some(source) = slot.socket.as_foreign::<S>() else {
-            let wanted = std::any::type_name::<S>();
+        let kind = slot.io.kind();
+        let Some(Foreign(source)) = slot.io.as_other::<Foreign<S>>() else {
+            let wanted = short_type_name(std::any::type_name::<S>());
             let on = match kind {
-                Kind::Foreign => "a foreign source of another type",
-                Kind::Stream | Kind::Listener | Kind::Datagram => "anything but a foreign source",
+                Kind::Foreign => "a source of another type",
+                _ => slot.io.name(),
             };
-            return Err(unsupported(
-                &format!("read_with or write_with as {wanted}"),
-                on,
-            ));
+            let operation = format!("read_with or write_with as {wanted}");
+            return Err(unsupported(&operation, on));
         };
         if !slot.readiness.has(direction) {
             return Err(io::ErrorKind::WouldBlock.into());

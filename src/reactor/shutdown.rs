@@ -8,8 +8,8 @@ use crate::reactor::Reactor;
 use crate::slot::life::{End, Life};
 use crate::state::closing;
 use crate::turn::close;
+use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
-use crate::world::socket::Kind;
 
 /// A connection that [`Reactor::shutdown`] had to abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +41,10 @@ impl Reactor {
         let end = state.clock.now().after(deadline);
         state.refusing = true;
         for id in state.slots.ids() {
-            match state.slots.slot(id).socket.kind() {
+            match state.slots.slot(id).io.kind() {
                 Kind::Listener => closing::end(state, id, End::Closed),
                 Kind::Stream => closing::close(state, id),
-                Kind::Datagram | Kind::Foreign => {}
+                Kind::Datagram | Kind::Foreign | Kind::Closed => {}
             }
         }
         let mut outcome = Ok(());
@@ -66,7 +66,7 @@ impl Reactor {
         let left = state
             .slots
             .iter()
-            .filter(|(_, slot)| slot.socket.kind() == Kind::Stream && slot.life() != Life::Ended);
+            .filter(|(_, slot)| slot.io.kind() == Kind::Stream && slot.life() != Life::Ended);
         let left: Vec<_> = left
             .map(|(id, slot)| Aborted {
                 id,

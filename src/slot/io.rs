@@ -11,13 +11,13 @@ use crate::slot::Slot;
 use crate::slot::outbox::Outbox;
 use crate::slot::readiness::Readiness;
 use crate::time::clock::Tick;
+use crate::world::endpoint::{Io, send};
 use crate::world::errors::is_would_block;
-use crate::world::socket::{Io, Socket, send};
 
 /// A slot's socket, with what a read or a write of it changes.
 #[derive(Debug)]
 pub(crate) struct Door<'a> {
-    socket: &'a mut Socket,
+    socket: &'a mut Io,
     readiness: &'a mut Readiness,
     touched: &'a mut Tick,
     output_moved: &'a mut Tick,
@@ -28,7 +28,7 @@ impl<D> Slot<D> {
     #[inline(always)]
     pub(crate) fn door_and_outbox(&mut self) -> (Door<'_>, &mut Outbox) {
         let door = Door {
-            socket: &mut self.socket,
+            socket: &mut self.io,
             readiness: &mut self.readiness,
             touched: &mut self.touched,
             output_moved: &mut self.output_moved,
@@ -49,7 +49,7 @@ impl Door<'_> {
     /// register from the caller.)
     #[inline(always)]
     pub(crate) fn receive(self, buffer: &mut [u8], now: &Tick) -> io::Result<usize> {
-        let outcome = match &mut self.socket.io {
+        let outcome = match self.socket {
             Io::Stream(stream) => stream.read(buffer),
             _ => self.socket.recv(buffer),
         };
@@ -69,7 +69,7 @@ impl Door<'_> {
     /// an event when there is room again.
     #[inline(always)]
     pub(crate) fn transmit(self, bytes: &[u8], now: &Tick) -> io::Result<usize> {
-        let Io::Stream(stream) = &self.socket.io else {
+        let Io::Stream(stream) = &*self.socket else {
             let outcome = self.socket.send(bytes);
             return self.written(outcome, now);
         };

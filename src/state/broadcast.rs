@@ -11,15 +11,15 @@ use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::{State, deadlines, flow};
 use crate::time::timers::Action;
+use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
-use crate::world::socket::Kind;
 
 /// A broadcast that the running dispatcher caused has taken `receiver` over its high mark, or found it
 /// there: the sender is held until the receiver has drained.
 pub(crate) fn hold_sender<D>(state: &mut State<D>, receiver: AnyId) {
     let sender = state.running.id;
     let reads = state.slots.get(sender).is_some_and(|slot| {
-        slot.socket.kind() == Kind::Stream && slot.life() <= Life::Open && slot.feeds != receiver
+        slot.io.kind() == Kind::Stream && slot.life() <= Life::Open && slot.feeds != receiver
     });
     let slot = state.slots.slot_mut(receiver);
     if !reads || slot.readiness.has(Flag::Stuck) || slot.broadcasters.contains(&sender) {

@@ -17,9 +17,9 @@ use crate::state::running::Running;
 use crate::state::{State, deadlines, flow, listening};
 use crate::time::timers::Action;
 use crate::world::address::Address;
+use crate::world::endpoint::{Io, Kind};
 use crate::world::errors::{copy_of, is_interrupted, is_would_block};
 use crate::world::ids::AnyId;
-use crate::world::socket::Kind;
 
 /// `close()` of the API: what is queued leaves first.
 pub(crate) fn close<D>(state: &mut State<D>, id: AnyId) {
@@ -33,7 +33,7 @@ pub(crate) fn close<D>(state: &mut State<D>, id: AnyId) {
             cancel_user_timers(state, id);
         }
         Life::Open
-            if slot.socket.can_send()
+            if slot.io.can_send()
                 && !readiness.has(Flag::WriteBroken)
                 && !readiness.has(Flag::Broken) =>
         {
@@ -57,10 +57,10 @@ pub(crate) fn close<D>(state: &mut State<D>, id: AnyId) {
 pub(crate) fn abort<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot(id);
     if matches!(slot.life(), Life::Open | Life::Flushing | Life::Draining)
-        && matches!(slot.socket.address, Address::Inet(_))
-        && slot.socket.kind() == Kind::Stream
+        && matches!(slot.address, Address::Inet(_))
+        && slot.io.kind() == Kind::Stream
     {
-        if let Some(socket) = slot.socket.as_ref() {
+        if let Some(socket) = slot.io.socket() {
             // With nothing to linger for the kernel sends a reset, and keeps nothing for the peer.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
@@ -123,11 +123,11 @@ pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
     if slot.readiness.has(Flag::AbortWhenSent) {
         return abort(state, id);
     }
-    if peer_is_done || !slot.socket.can_half_close() {
+    if peer_is_done || !slot.io.can_half_close() {
         return end(state, id, End::Closed);
     }
     // An error here means that the peer is gone already.
-    if !slot.readiness.has(Flag::ShutDone) && slot.socket.shutdown_write().is_err() {
+    if !slot.readiness.has(Flag::ShutDone) && slot.io.shutdown_write().is_err() {
         return end(state, id, End::Closed);
     }
     slot.enter(Life::Draining);
@@ -165,7 +165,7 @@ pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
     if slot.broken_by.is_some() || !slot.readiness.has(Flag::Error) {
         return;
     }
-    if !slot.socket.can_recv() {
+    if !slot.io.can_recv() {
         // The writing end of a pipe: its one error is a reader that has gone.
         slot.broken_by = Some(io::ErrorKind::BrokenPipe.into());
         return;
@@ -187,15 +187,15 @@ pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
 /// reporting a closed descriptor for as long as a duplicate of it exists.
 pub(crate) fn release_socket<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
-    let mut socket = slot.socket.take();
-    state.connections -= usize::from(socket.kind() == Kind::Stream);
+    let mut io = std::mem::replace(&mut slot.io, Io::closed());
+    state.connections -= usize::from(io.kind() == Kind::Stream);
     listening::resume_all(state);
     log::debug!("{}: closed", state.label(id));
     state.running = Running::dropping(id);
-    if let Err(error) = state.poller.deregister(&mut socket) {
+    if let Err(error) = state.poller.deregister(&mut io) {
         log::debug!("{id}: deregistering: {error}");
     }
-    drop(socket);
+    drop(io);
 }
 
 /// Frees the place. The dispatcher is dropped last, when nothing can be left half done if its own drop

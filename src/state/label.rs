@@ -5,8 +5,8 @@ use std::fmt;
 use crate::slot::life::Life;
 use crate::state::State;
 use crate::world::address::Address;
+use crate::world::endpoint::Kind;
 use crate::world::ids::{AnyId, TypeName, short_type_name};
-use crate::world::socket::Kind;
 
 /// Shown as `Echo 7.3 (127.0.0.1:40513)`.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl<D> State<D> {
             of: self
                 .slots
                 .get(id)
-                .map(|slot| (slot.type_name, &slot.socket.address)),
+                .map(|slot| (slot.type_name, &slot.address)),
         }
     }
 
@@ -47,7 +47,7 @@ impl<D> State<D> {
         let state = match slot.life() {
             Life::Connecting => "connecting",
             Life::Listening => "listening",
-            Life::Open if slot.socket.kind() == Kind::Stream => "connected",
+            Life::Open if slot.io.kind() == Kind::Stream => "connected",
             Life::Open => "open",
             Life::Flushing | Life::Draining => "closing",
             Life::Ended => "closed",
@@ -55,7 +55,7 @@ impl<D> State<D> {
         f.debug_struct(&short_type_name((slot.type_name)()))
             .field("id", &format_args!("{id}"))
             .field("state", &format_args!("{state}"))
-            .field("address", &format_args!("{}", slot.socket.address))
+            .field("address", &format_args!("{}", slot.address))
             .field("readiness", &slot.readiness)
             .field("outbox", &slot.outbox)
             .finish()

@@ -128,10 +128,17 @@ impl<D> Slots<D> {
 mod tests {
     use super::*;
     use crate::slot::outbox::Marks;
-    use crate::world::socket::Socket;
+    use crate::world::address::Address;
+    use crate::world::endpoint::Io;
 
     fn slot() -> Slot<()> {
-        Slot::new(Some(()), || "", Socket::closed(), Marks::default())
+        Slot::new(
+            Some(()),
+            || "",
+            Io::closed(),
+            Address::None,
+            Marks::default(),
+        )
     }
 
     fn add(slots: &mut Slots<()>) -> AnyId {

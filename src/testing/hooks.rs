@@ -77,7 +77,7 @@ impl Reactor {
     #[doc(hidden)]
     pub fn narrow(&mut self, id: impl Into<AnyId>, bytes: usize) -> io::Result<()> {
         let slot = self.state().slots.slot(id.into());
-        let socket = slot.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let socket = slot.io.socket().ok_or(io::ErrorKind::NotConnected)?;
         socket.set_send_buffer_size(bytes)
     }
 

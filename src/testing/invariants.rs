@@ -8,8 +8,8 @@ use crate::slot::readiness::Flag;
 use crate::state::{State, flow};
 use crate::time::timers::Action;
 use crate::turn::core::Tenant;
+use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
-use crate::world::socket::{Io, Kind};
 
 impl Reactor {
     /// Walks everything and panics with the first sentence that does not hold.
@@ -85,7 +85,7 @@ fn check_slots(state: &State<Tenant>) {
             "{id} holds its dispatcher between callbacks"
         );
         assert!(
-            !matches!(slot.socket.io, Io::Closed) || slot.life() == Life::Ended,
+            !slot.io.is_closed() || slot.life() == Life::Ended,
             "{id} has a socket until it has ended"
         );
         if slot.has_work() {
@@ -195,7 +195,7 @@ fn check_counts(state: &State<Tenant>) {
     let streams = state
         .slots
         .iter()
-        .filter(|(_, slot)| slot.socket.kind() == Kind::Stream)
+        .filter(|(_, slot)| slot.io.kind() == Kind::Stream)
         .count();
     assert_eq!(
         streams, state.connections,

@@ -22,7 +22,7 @@ pub(crate) fn accept_batch(core: &mut Core, id: AnyId) {
         if state.over_total {
             return listening::pause(state, id);
         }
-        match state.slots.slot_mut(id).socket.accept() {
+        match state.slots.slot_mut(id).io.accept() {
             Ok(accepted) => {
                 state.counters.accepted += 1;
                 settle::call_and_settle(core, id, Callback::Accept, |dispatcher, cx| {

@@ -10,7 +10,6 @@ use crate::state::closing;
 use crate::state::running::{Callback, Running};
 use crate::turn::call;
 use crate::turn::core::Core;
-use crate::world::socket::Io;
 
 /// The step. Resumed where it was if users' code panics.
 pub(crate) fn close_step(core: &mut Core) {
@@ -31,7 +30,7 @@ pub(crate) fn close_step(core: &mut Core) {
         // It stays in front until its socket is gone: a foreign source is users' code, and if it
         // panics the slot is still owed its handle_close.
         let slot = core.state.slots.get(id);
-        if slot.is_some_and(|slot| !matches!(slot.socket.io, Io::Closed)) {
+        if slot.is_some_and(|slot| !slot.io.is_closed()) {
             closing::release_socket(&mut core.state, id);
         }
         core.state.agenda.ending.pop_front();

@@ -19,9 +19,9 @@ use crate::world::ids::AnyId;
 /// An event has come for a connection attempt. True if it is established and may be served.
 pub(crate) fn finish(core: &mut Core, id: AnyId) -> bool {
     let slot = core.state.slots.slot_mut(id);
-    let error = match slot.socket.take_error() {
+    let error = match slot.io.take_error() {
         Ok(Some(error)) | Err(error) => error,
-        Ok(None) => match slot.socket.is_connected_to_itself() {
+        Ok(None) => match slot.io.is_connected_to_itself() {
             Ok(false) => return established(core, id),
             Ok(true) => {
                 let text = format!("{} is connected to itself", core.state.label(id));

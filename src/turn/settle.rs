@@ -11,9 +11,9 @@ use crate::state::closing;
 use crate::state::running::Callback;
 use crate::turn::call;
 use crate::turn::core::Core;
+use crate::world::endpoint::Kind;
 use crate::world::errors::{Class, classify};
 use crate::world::ids::AnyId;
-use crate::world::socket::Kind;
 
 /// Calls the dispatcher and does what its result asks for. True if its dispatch may go on.
 #[inline]
@@ -85,9 +85,7 @@ fn class_for(core: &Core, id: AnyId, callback: Callback, error: &io::Error) -> C
     match classify(error) {
         // Only a stream has a peer to lose. From a listener or a datagram socket it is another
         // socket's disconnect, and must not close this one.
-        Class::Disconnect if core.state.slots.slot(id).socket.kind() != Kind::Stream => {
-            Class::Fault
-        }
+        Class::Disconnect if core.state.slots.slot(id).io.kind() != Kind::Stream => Class::Fault,
         class => class,
     }
 }

@@ -5,9 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::world::address::Address;
 use crate::world::errors::{is_interrupted, is_would_block};
-use crate::world::socket::{Io, Socket};
+use crate::world::socket::Socket;
 
 /// A connection that a listener has taken, and whose fate its
 /// [`handle_accept`](Dispatcher::handle_accept) decides: [`add`](crate::Context::add) keeps it,
@@ -18,6 +17,10 @@ pub struct Accepted {
 }
 
 impl Accepted {
+    pub(crate) fn new(socket: Socket) -> Accepted {
+        Accepted { socket }
+    }
+
     /// The peer's address, as the accept call itself gave it: it is there even if the peer has gone
     /// since. `None` on a Unix socket.
     #[must_use]
@@ -35,16 +38,8 @@ impl Accepted {
     #[cfg(feature = "testing")]
     #[doc(hidden)]
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.socket
-            .as_ref()
-            .map_or(Ok(false), |socket| socket.tcp_nodelay())
-    }
-
-    #[cfg(feature = "testing")]
-    pub(crate) fn simulated(socket: Box<dyn crate::world::simulated::SimSocket>) -> Accepted {
-        Accepted {
-            socket: Socket::from(socket),
-        }
+        let socket = self.socket.io.socket();
+        socket.map_or(Ok(false), |socket| socket.tcp_nodelay())
     }
 }
 
@@ -57,37 +52,6 @@ impl fmt::Display for Accepted {
 impl From<Accepted> for Socket {
     fn from(accepted: Accepted) -> Socket {
         accepted.socket
-    }
-}
-
-impl Socket {
-    /// Takes one connection from the queue: non-blocking and close-on-exec from the start.
-    pub(crate) fn accept(&mut self) -> io::Result<Accepted> {
-        match &mut self.io {
-            Io::TcpListener(listener) => {
-                let (stream, peer) = listener.accept()?;
-                let socket = Socket::stream(stream).with_address(peer);
-                #[cfg(not(any(target_os = "linux", target_os = "android")))]
-                if let Some(stream) = socket.as_ref() {
-                    // On Linux the connection has it from its listener.
-                    let nodelay = socket2::SockRef::from(&*listener).tcp_nodelay();
-                    let _ = stream.set_tcp_nodelay(nodelay.unwrap_or(true));
-                }
-                Ok(Accepted { socket })
-            }
-            Io::UnixListener(listener) => {
-                let (stream, peer) = listener.accept()?;
-                let peer = peer
-                    .as_pathname()
-                    .map_or(Address::None, |path| Address::Unix(path.into()));
-                Ok(Accepted {
-                    socket: Socket::stream(stream).with_address(peer),
-                })
-            }
-            #[cfg(feature = "testing")]
-            Io::Simulated(socket) => socket.accept().map(Accepted::simulated),
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        }
     }
 }
 

@@ -68,6 +68,14 @@ pub(crate) fn copy_of(error: &io::Error) -> io::Error {
     }
 }
 
+/// An operation that the kind of socket at hand does not have.
+pub(crate) fn unsupported(operation: &str, on: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("{operation} is not for {on}"),
+    )
+}
+
 /// A setting or an argument that is out of its range.
 pub(crate) fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)

@@ -11,10 +11,10 @@ use std::time::Duration;
 use mio::Token;
 use mio::{Poll, Registry, Waker};
 
+use crate::world::endpoint::Io;
 use crate::world::errors::is_interrupted;
 use crate::world::ids::AnyId;
 use crate::world::signals::Signals;
-use crate::world::socket::Socket;
 
 /// What the waker's event is known by: an id that no slot ever has.
 pub(crate) const WAKER: AnyId = AnyId::NONE;
@@ -43,16 +43,16 @@ impl Poller {
         Waker::new(self.poll.registry(), WAKER.token())
     }
 
-    pub(crate) fn register(&self, socket: &mut Socket, id: AnyId, room: bool) -> io::Result<()> {
-        socket.register(self.poll.registry(), id.token(), room)
+    pub(crate) fn register(&self, io: &mut Io, id: AnyId, room: bool) -> io::Result<()> {
+        io.register(self.poll.registry(), id.token(), room)
     }
 
-    pub(crate) fn watch_room(&self, socket: &mut Socket, id: AnyId) -> io::Result<()> {
-        socket.watch_room(self.poll.registry(), id.token())
+    pub(crate) fn watch_room(&self, io: &mut Io, id: AnyId) -> io::Result<()> {
+        io.watch_room(self.poll.registry(), id.token())
     }
 
-    pub(crate) fn deregister(&self, socket: &mut Socket) -> io::Result<()> {
-        socket.deregister(self.poll.registry())
+    pub(crate) fn deregister(&self, io: &mut Io) -> io::Result<()> {
+        io.deregister(self.poll.registry())
     }
 
     /// Waits until something happens or `timeout` is over; `None` waits for ever.

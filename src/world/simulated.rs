@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use mio::Token;
+use mio::{Registry, Token};
 
-use crate::world::address::Address;
+use crate::world::accept::Accepted;
+use crate::world::endpoint::{Endpoint, Kind};
 use crate::world::signals::Signals;
-use crate::world::socket::{Io, Kind, Socket};
+use crate::world::socket::Socket;
 
 /// A clock that stands still until it is told to move. Clones are the same clock.
 ///
@@ -113,16 +114,6 @@ pub enum SimKind {
     Datagram,
 }
 
-impl From<SimKind> for Kind {
-    fn from(kind: SimKind) -> Kind {
-        match kind {
-            SimKind::Stream => Kind::Stream,
-            SimKind::Listener => Kind::Listener,
-            SimKind::Datagram => Kind::Datagram,
-        }
-    }
-}
-
 /// A socket that a test supplies: all of its own, or a real one with faults in between.
 pub trait SimSocket {
     /// What it is.
@@ -212,13 +203,68 @@ impl fmt::Debug for dyn SimSocket {
     }
 }
 
+impl Endpoint for Box<dyn SimSocket> {
+    fn kind(&self) -> Kind {
+        match (**self).kind() {
+            SimKind::Stream => Kind::Stream,
+            SimKind::Listener => Kind::Listener,
+            SimKind::Datagram => Kind::Datagram,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "a simulated socket"
+    }
+
+    fn register(&mut self, _: &Registry, token: Token) -> io::Result<()> {
+        (**self).register(token)
+    }
+
+    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+        (**self).deregister()
+    }
+
+    fn can_send(&self) -> bool {
+        (**self).kind() == SimKind::Stream
+    }
+
+    fn can_half_close(&self) -> bool {
+        (**self).kind() == SimKind::Stream
+    }
+
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (**self).recv(buffer)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (**self).send(bytes)
+    }
+
+    fn send_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        (**self).send_vectored(pieces)
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        (**self).shutdown_write()
+    }
+
+    fn accept(&mut self) -> io::Result<Accepted> {
+        let socket = (**self).accept()?;
+        Ok(Accepted::new(Socket::from(socket)))
+    }
+
+    fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+        (**self).take_error()
+    }
+
+    fn check_connected(&mut self) -> io::Result<()> {
+        (**self).check_connected()
+    }
+}
+
 impl From<Box<dyn SimSocket>> for Socket {
     fn from(socket: Box<dyn SimSocket>) -> Socket {
-        Socket {
-            io: Io::Simulated(socket),
-            blocking: false,
-            address: Address::None,
-        }
+        Socket::other(socket)
     }
 }
 

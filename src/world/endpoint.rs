@@ -1,0 +1,358 @@
+//! What a slot owns: a stream socket, or one of the rarer kinds behind a trait.
+//!
+//! The reactor owns the socket, not the dispatcher: the readiness cache must see every read and write,
+//! or it lies. This file makes the system calls and nothing else; what their results mean is decided
+//! above. Streams stand apart from all others because theirs is the hot path.
+
+use std::any::Any;
+use std::fmt;
+use std::io::{self, IoSlice, Read};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token, event::Source};
+use socket2::SockRef;
+
+use crate::world::accept::Accepted;
+use crate::world::address::Address;
+use crate::world::errors::unsupported;
+
+/// A stream, or another kind of socket or event source.
+pub(crate) enum Io {
+    /// A connected, or connecting, TCP or Unix stream.
+    Stream(socket2::Socket),
+    Other(Box<dyn Endpoint>),
+}
+
+/// What a socket is for, which is all that most decisions depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Stream,
+    Listener,
+    Datagram,
+    Foreign,
+    /// The socket has been closed; the slot is about to go.
+    Closed,
+}
+
+/// What is no stream socket: listeners, datagram sockets, the ends of pipes, foreign event sources, and
+/// in tests the sockets that a test supplies. Every method that a kind has no use for has a default.
+pub(crate) trait Endpoint: Any {
+    fn kind(&self) -> Kind;
+
+    /// With its article, as error messages name it.
+    fn name(&self) -> &'static str;
+
+    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()>;
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()>;
+
+    /// Asks for the events that say that there is room again. Those that can be written, other than
+    /// datagram sockets, have been asking from the start.
+    fn watch_room(&mut self, _: &Registry, _: Token) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The socket behind this, for options and addresses; none for pipes and foreign sources.
+    fn socket(&self) -> Option<SockRef<'_>> {
+        None
+    }
+
+    fn set_nonblocking(&self) -> io::Result<()> {
+        self.socket()
+            .map_or(Ok(()), |socket| socket.set_nonblocking(true))
+    }
+
+    fn can_recv(&self) -> bool {
+        true
+    }
+
+    /// Whether a `send` may be queued on it.
+    fn can_send(&self) -> bool {
+        false
+    }
+
+    /// Whether closing should first shut the write side and wait for the peer's end of stream.
+    fn can_half_close(&self) -> bool {
+        false
+    }
+
+    fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(unsupported("recv", self.name()))
+    }
+
+    fn send(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(unsupported("send", self.name()))
+    }
+
+    fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send(pieces.first().map_or(&[], |first| first))
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn accept(&mut self) -> io::Result<Accepted> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
+    /// `NotConnected` if a connection attempt has not succeeded.
+    fn check_connected(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is left when the socket has been closed.
+struct Closed;
+
+impl Endpoint for Closed {
+    fn kind(&self) -> Kind {
+        Kind::Closed
+    }
+
+    fn name(&self) -> &'static str {
+        "a closed socket"
+    }
+
+    fn register(&mut self, _: &Registry, _: Token) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn send(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Io {
+    pub(crate) fn closed() -> Io {
+        // Without fields it takes no memory from the allocator.
+        Io::Other(Box::new(Closed))
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Io::Stream(_) => Kind::Stream,
+            Io::Other(endpoint) => endpoint.kind(),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.kind() == Kind::Closed
+    }
+
+    /// With its article, as error messages name it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Io::Stream(_) => "a stream socket",
+            Io::Other(endpoint) => endpoint.name(),
+        }
+    }
+
+    /// The endpoint, if it is of this type.
+    pub(crate) fn as_other<E: Endpoint>(&mut self) -> Option<&mut E> {
+        match self {
+            Io::Stream(_) => None,
+            Io::Other(endpoint) => (&mut **endpoint as &mut dyn Any).downcast_mut::<E>(),
+        }
+    }
+
+    /// The socket behind this, for options and addresses; none for pipes and foreign sources.
+    pub(crate) fn socket(&self) -> Option<SockRef<'_>> {
+        match self {
+            Io::Stream(socket) => Some(SockRef::from(socket)),
+            Io::Other(endpoint) => endpoint.socket(),
+        }
+    }
+
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Io::Stream(socket) => socket.set_nonblocking(true),
+            Io::Other(endpoint) => endpoint.set_nonblocking(),
+        }
+    }
+
+    /// Asks the kernel for the address that log lines show: a stream's peer, and any other socket's own.
+    /// A peer that is already gone has none, and that is no error.
+    pub(crate) fn address(&self) -> Address {
+        let Some(socket) = self.socket() else {
+            return Address::None;
+        };
+        let address = match self.kind() {
+            Kind::Stream => socket.peer_addr(),
+            Kind::Listener | Kind::Datagram | Kind::Foreign | Kind::Closed => socket.local_addr(),
+        };
+        address.map_or(Address::None, Address::from)
+    }
+
+    /// Enters it into the poller. `room` asks for the events that say that there is room to write.
+    ///
+    /// Interest lives in the slot: asking the kernel to change it back and forth would be a system call
+    /// each time. A connection attempt waits for room from the start, a source that is only written or
+    /// not ours asks for it as well; a stream or datagram socket asks once, when its first
+    /// write finds none (see [`Io::watch_room`]). Most never do, and are spared an event when they
+    /// are added and, on datagram and Unix sockets, one for every message that has left the kernel.
+    ///
+    /// Urgent data is asked for on every stream that may carry some, because an urgent byte cuts the
+    /// reads around it short, and a short read must not then be taken for "drained".
+    pub(crate) fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        room: bool,
+    ) -> io::Result<()> {
+        match self {
+            Io::Stream(socket) => {
+                let interest = if room {
+                    stream_interest() | Interest::WRITABLE
+                } else {
+                    stream_interest()
+                };
+                SourceFd(&socket.as_raw_fd()).register(registry, token, interest)
+            }
+            Io::Other(endpoint) => endpoint.register(registry, token),
+        }
+    }
+
+    /// Asks for the events that say that there is room again. The kernel looks at once, so room that
+    /// came between the failed write and this call is reported.
+    pub(crate) fn watch_room(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Io::Stream(socket) => SourceFd(&socket.as_raw_fd()).reregister(
+                registry,
+                token,
+                stream_interest() | Interest::WRITABLE,
+            ),
+            Io::Other(endpoint) => endpoint.watch_room(registry, token),
+        }
+    }
+
+    pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Io::Stream(socket) => SourceFd(&socket.as_raw_fd()).deregister(registry),
+            Io::Other(endpoint) => endpoint.deregister(registry),
+        }
+    }
+
+    /// Takes one connection from a listener's queue.
+    pub(crate) fn accept(&mut self) -> io::Result<Accepted> {
+        match self {
+            Io::Stream(_) => Err(io::ErrorKind::Unsupported.into()),
+            Io::Other(endpoint) => endpoint.accept(),
+        }
+    }
+
+    pub(crate) fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Io::Stream(socket) => socket.read(buffer),
+            Io::Other(endpoint) => endpoint.recv(buffer),
+        }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Io::Stream(socket) => send(socket, bytes),
+            Io::Other(endpoint) => endpoint.send(bytes),
+        }
+    }
+
+    pub(crate) fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Io::Stream(socket) => socket.send_vectored_with_flags(pieces, MSG_NOSIGNAL),
+            Io::Other(endpoint) => endpoint.send_vectored(pieces),
+        }
+    }
+
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+        match self {
+            Io::Stream(socket) => socket.shutdown(Shutdown::Write),
+            Io::Other(endpoint) => endpoint.shutdown_write(),
+        }
+    }
+
+    /// The error that a connection attempt ended in, if it has. Asking clears it: ask once, while
+    /// connecting, and never on an established connection, where it would turn a reset into an end
+    /// of stream.
+    pub(crate) fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+        match self {
+            Io::Stream(socket) => socket.take_error(),
+            Io::Other(endpoint) => endpoint.take_error(),
+        }
+    }
+
+    /// Whether a stream's peer is the stream itself; `NotConnected` if it has no peer yet.
+    pub(crate) fn is_connected_to_itself(&mut self) -> io::Result<bool> {
+        match self {
+            Io::Stream(socket) => {
+                let peer = socket.peer_addr()?;
+                // Unix sockets can't connect to themselves, and unnamed ones all look alike.
+                Ok(peer.as_socket().is_some()
+                    && socket.local_addr()?.as_socket() == peer.as_socket())
+            }
+            Io::Other(endpoint) => endpoint.check_connected().map(|()| false),
+        }
+    }
+
+    /// Whether closing should first shut the write side and wait for the peer's end of stream.
+    pub(crate) fn can_half_close(&self) -> bool {
+        match self {
+            Io::Stream(_) => true,
+            Io::Other(endpoint) => endpoint.can_half_close(),
+        }
+    }
+
+    /// Whether there is a reading side.
+    pub(crate) fn can_recv(&self) -> bool {
+        match self {
+            Io::Stream(_) => true,
+            Io::Other(endpoint) => endpoint.can_recv(),
+        }
+    }
+
+    /// Whether a `send` may be queued on it.
+    pub(crate) fn can_send(&self) -> bool {
+        match self {
+            Io::Stream(_) => true,
+            Io::Other(endpoint) => endpoint.can_send(),
+        }
+    }
+}
+
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Writes to a stream socket.
+#[inline]
+pub(crate) fn send(socket: &socket2::Socket, bytes: &[u8]) -> io::Result<usize> {
+    socket.send_with_flags(bytes, MSG_NOSIGNAL)
+}
+
+fn stream_interest() -> Interest {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return Interest::READABLE | Interest::PRIORITY;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    return Interest::READABLE;
+}
+
+/// A write to a peer that has gone must be an error, not a signal that ends the process. Rust programs
+/// ignore SIGPIPE, but a C program that embeds the reactor need not. (Pipes know no such flag.)
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MSG_NOSIGNAL: i32 = 0x4000;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const MSG_NOSIGNAL: i32 = 0;

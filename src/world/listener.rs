@@ -1,0 +1,78 @@
+//! Listening sockets.
+
+use std::io;
+
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use socket2::SockRef;
+
+use crate::world::accept::Accepted;
+use crate::world::address::Address;
+use crate::world::endpoint::{Endpoint, Kind};
+use crate::world::socket::Socket;
+
+impl Endpoint for TcpListener {
+    fn kind(&self) -> Kind {
+        Kind::Listener
+    }
+
+    fn name(&self) -> &'static str {
+        "a listener"
+    }
+
+    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        Source::register(self, registry, token, Interest::READABLE)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        Source::deregister(self, registry)
+    }
+
+    fn socket(&self) -> Option<SockRef<'_>> {
+        Some(SockRef::from(self))
+    }
+
+    /// The connection is non-blocking and close-on-exec from the start.
+    fn accept(&mut self) -> io::Result<Accepted> {
+        let (stream, peer) = TcpListener::accept(self)?;
+        let socket = Socket::stream(stream).with_address(peer);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        if let Some(stream) = socket.io.socket() {
+            // On Linux the connection has it from its listener.
+            let nodelay = SockRef::from(&*self).tcp_nodelay();
+            let _ = stream.set_tcp_nodelay(nodelay.unwrap_or(true));
+        }
+        Ok(Accepted::new(socket))
+    }
+}
+
+impl Endpoint for UnixListener {
+    fn kind(&self) -> Kind {
+        Kind::Listener
+    }
+
+    fn name(&self) -> &'static str {
+        "a listener"
+    }
+
+    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        Source::register(self, registry, token, Interest::READABLE)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        Source::deregister(self, registry)
+    }
+
+    fn socket(&self) -> Option<SockRef<'_>> {
+        Some(SockRef::from(self))
+    }
+
+    fn accept(&mut self) -> io::Result<Accepted> {
+        let (stream, peer) = UnixListener::accept(self)?;
+        let peer = peer
+            .as_pathname()
+            .map_or(Address::None, |path| Address::Unix(path.into()));
+        Ok(Accepted::new(Socket::stream(stream).with_address(peer)))
+    }
+}
