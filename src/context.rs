@@ -8,6 +8,7 @@ mod datagrams;
 mod foreign;
 mod scratch;
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -23,11 +24,10 @@ use crate::state::about::About;
 use crate::state::{closing, deadlines, flow, output};
 use crate::time::timers::{Action, TimerId};
 use crate::turn::call;
-use crate::turn::core::{Core, Job};
+use crate::turn::core::Core;
 use crate::world::endpoint::Kind;
 use crate::world::errors::unsupported;
 use crate::world::ids::{AnyId, Id};
-use crate::world::mailbox::Mailbox;
 
 /// What a callback gets: a borrow of everything in the reactor but the dispatcher that is running.
 ///
@@ -421,8 +421,9 @@ impl Context<'_> {
         closing::end_all(&mut self.core.state);
     }
 
-    pub(crate) fn mailbox(&self) -> &Arc<Mailbox<Job>> {
-        &self.core.mailbox
+    /// What handles are made of; see `handle.rs`.
+    pub(crate) fn mailbox(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.core.mailbox)
     }
 
     /// How many dispatchers there are.

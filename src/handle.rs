@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use crate::context::Context;
 use crate::reactor::Reactor;
-use crate::turn::core::Job;
 use crate::world::mailbox::{Mailbox, Refusal};
+
+/// A closure on its way to the reactor's thread.
+pub(crate) type Job = Box<dyn FnOnce(&mut Reactor) + Send>;
 
 /// Reaches a reactor from any thread: [`post`](Handle::post) a closure to it, or [`stop`](Handle::stop)
 /// it. Cheap to clone.
@@ -77,7 +79,10 @@ impl Context<'_> {
     /// A handle by which other threads reach this reactor.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle::new(self.mailbox())
+        let Ok(mailbox) = self.mailbox().downcast() else {
+            unreachable!("every reactor has a mailbox of this type");
+        };
+        Handle::new(&mailbox)
     }
 }
 

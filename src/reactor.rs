@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use self::closures::Closures;
 use crate::context::Context;
+use crate::handle::Job;
 use crate::state::config::Config;
 use crate::state::running::{Callback, Running};
 use crate::state::{State, output, total};
 use crate::time::clock::{Clock, Tick};
-use crate::turn::core::{Core, Job};
+use crate::turn::core::Core;
 use crate::turn::{call, close, dispatch, settle, timers};
 use crate::world::ids::AnyId;
 use crate::world::mailbox::Mailbox;
@@ -42,6 +43,7 @@ pub use self::shutdown::Aborted;
 pub struct Reactor {
     core: Core,
     events: Events,
+    mailbox: Arc<Mailbox<Job>>,
     /// Posted closures that were taken off the queue and have not run.
     jobs: VecDeque<Job>,
     /// The last look at the queue of posts left some behind.
@@ -58,9 +60,10 @@ impl Reactor {
         post_capacity: usize,
     ) -> io::Result<Reactor> {
         let poller = Poller::new()?;
-        let mailbox = Arc::new(Mailbox::new(poller.waker()?, post_capacity));
+        let mailbox: Arc<Mailbox<Job>> = Arc::new(Mailbox::new(poller.waker()?, post_capacity));
         Ok(Reactor {
-            core: Core::new(State::new(config, clock, poller), mailbox),
+            core: Core::new(State::new(config, clock, poller), mailbox.clone()),
+            mailbox,
             events: Events::with_capacity(events_per_wait),
             jobs: VecDeque::new(),
             jobs_left_over: false,
@@ -188,8 +191,9 @@ impl Reactor {
 
     fn run_posts(&mut self) {
         let most = self.core.state.config.posts_per_turn;
-        let mailbox = &self.core.mailbox;
-        self.jobs_left_over = mailbox.take_jobs(most, self.jobs_left_over, &mut self.jobs);
+        self.jobs_left_over = self
+            .mailbox
+            .take_jobs(most, self.jobs_left_over, &mut self.jobs);
         self.contain(|reactor| {
             while let Some(job) = reactor.jobs.pop_front() {
                 reactor.core.state.counters.posts += 1;
@@ -242,7 +246,7 @@ impl Reactor {
 
     fn take_stop(&mut self) -> bool {
         let from_a_callback = std::mem::take(&mut self.core.stop);
-        let from_a_handle = self.core.mailbox.take_stop();
+        let from_a_handle = self.mailbox.take_stop();
         from_a_callback || from_a_handle
     }
 
@@ -251,8 +255,8 @@ impl Reactor {
         self.core.state.slots.len() > 0
             || self.has_work_left()
             || next_due.is_some_and(|due| due != Tick::NEVER)
-            || self.core.mailbox.has_handles()
-            || self.core.mailbox.has_jobs()
+            || self.mailbox.has_handles()
+            || self.mailbox.has_jobs()
     }
 
     /// Has [`run`](Reactor::run) return: after the turn in hand, or at once if it is called later.
@@ -266,7 +270,7 @@ impl Reactor {
     }
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox<Job>> {
-        &self.core.mailbox
+        &self.mailbox
     }
 
     #[cfg(feature = "testing")]

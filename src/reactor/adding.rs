@@ -203,7 +203,7 @@ impl Reactor {
     #[must_use]
     pub fn counters(&self) -> Counters {
         Counters {
-            posts_refused: self.core.mailbox.refused(),
+            posts_refused: self.mailbox.refused(),
             ..self.core.state.counters
         }
     }

@@ -100,7 +100,7 @@ impl Reactor {
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        let waiting = self.core.mailbox.close();
+        let waiting = self.mailbox.close();
         self.core.state.refusing = true;
         closing::end_all(&mut self.core.state);
         let _propagated = close::close_now(&mut self.core);

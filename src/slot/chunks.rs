@@ -9,10 +9,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 
-use crate::slot::outbox::Outbox;
-
-/// The end of a chain.
-pub(super) const NO_CHUNK: u32 = u32::MAX;
+use crate::slot::outbox::{NO_CHUNK, Outbox};
 
 /// A chunk that still has room is filled further, up to this size; past it a new one is begun. Small
 /// enough that growing one copies little, large enough that a full vectored write carries 1 MiB.

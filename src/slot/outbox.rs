@@ -6,7 +6,6 @@
 use std::fmt;
 use std::io;
 
-use crate::slot::chunks::NO_CHUNK;
 use crate::world::errors::invalid;
 
 /// How much one outbox may hold before somebody has to act.
@@ -49,6 +48,9 @@ impl Marks {
         Ok(marks)
     }
 }
+
+/// The end of a chain of chunks, and its beginning where there is none.
+pub(super) const NO_CHUNK: u32 = u32::MAX;
 
 /// One connection's queue. The bytes are in the chunks.
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@ use crate::state::running::Callback;
 use crate::state::{closing, listening};
 use crate::turn::core::Core;
 use crate::turn::settle;
-use crate::world::accept::{AcceptError, classify_accept};
+use crate::world::accept::{AcceptError, Accepted, classify_accept};
 use crate::world::ids::AnyId;
 
 /// Takes what waits, up to the batch, and then lets the others have their turn. One per event would
@@ -23,7 +23,8 @@ pub(crate) fn accept_batch(core: &mut Core, id: AnyId) {
             return listening::pause(state, id);
         }
         match state.slots.slot_mut(id).io.accept() {
-            Ok(accepted) => {
+            Ok((io, address)) => {
+                let accepted = Accepted::new(io, address);
                 state.counters.accepted += 1;
                 settle::call_and_settle(core, id, Callback::Accept, |dispatcher, cx| {
                     dispatcher.handle_accept(cx, accepted)

@@ -1,24 +1,22 @@
 //! What a [`Context`](crate::Context) borrows: everything in a reactor but its loop.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use crate::dispatcher::Dispatcher;
-use crate::reactor::Reactor;
 use crate::state::State;
 use crate::time::timers::TimerId;
-use crate::world::mailbox::Mailbox;
 
 /// What sits in a slot. Everything below `turn/` is generic over it.
 pub(crate) type Tenant = Box<dyn Dispatcher>;
-
-/// A closure on its way to the reactor's thread.
-pub(crate) type Job = Box<dyn FnOnce(&mut Reactor) + Send>;
 
 /// The state, with what is above it: the queue of posts, and what belongs to a call of users' code.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) state: State<Tenant>,
-    pub(crate) mailbox: Arc<Mailbox<Job>>,
+    /// The queue of posts, of which handles are made. What is posted gets the reactor, which stands above
+    /// this layer, so the queue's type has no name here.
+    pub(crate) mailbox: Arc<dyn Any + Send + Sync>,
     /// The timer whose closure is running: a panic cancels it.
     pub(crate) running_timer: Option<TimerId>,
     /// `run` is to return after this turn.
@@ -31,7 +29,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(state: State<Tenant>, mailbox: Arc<Mailbox<Job>>) -> Core {
+    pub(crate) fn new(state: State<Tenant>, mailbox: Arc<dyn Any + Send + Sync>) -> Core {
         Core {
             state,
             mailbox,

@@ -1,10 +1,12 @@
-//! Taking one connection from a listener's queue, and what can go wrong with that.
+//! What a listener has taken from its queue, and what can go wrong with taking it.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::world::address::Address;
+use crate::world::endpoint::Io;
 use crate::world::errors::{is_interrupted, is_would_block};
 use crate::world::socket::Socket;
 
@@ -17,7 +19,8 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    pub(crate) fn new(socket: Socket) -> Accepted {
+    pub(crate) fn new(io: Io, address: Address) -> Accepted {
+        let socket = Socket::new(io).with_address(address);
         Accepted { socket }
     }
 

@@ -8,13 +8,12 @@ use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event::Source};
 use socket2::SockRef;
 
-use crate::world::accept::Accepted;
 use crate::world::address::Address;
 use crate::world::errors::unsupported;
 
@@ -94,7 +93,7 @@ pub(crate) trait Endpoint: Any {
         Ok(())
     }
 
-    fn accept(&mut self) -> io::Result<Accepted> {
+    fn accept(&mut self) -> io::Result<(Io, Address)> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -138,6 +137,11 @@ impl Endpoint for Closed {
 }
 
 impl Io {
+    /// A stream that is non-blocking already.
+    pub(crate) fn stream(fd: impl Into<OwnedFd>) -> Io {
+        Io::Stream(socket2::Socket::from(fd.into()))
+    }
+
     pub(crate) fn closed() -> Io {
         // Without fields it takes no memory from the allocator.
         Io::Other(Box::new(Closed))
@@ -247,8 +251,8 @@ impl Io {
         }
     }
 
-    /// Takes one connection from a listener's queue.
-    pub(crate) fn accept(&mut self) -> io::Result<Accepted> {
+    /// Takes one connection from a listener's queue, with the peer's address.
+    pub(crate) fn accept(&mut self) -> io::Result<(Io, Address)> {
         match self {
             Io::Stream(_) => Err(io::ErrorKind::Unsupported.into()),
             Io::Other(endpoint) => endpoint.accept(),

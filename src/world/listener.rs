@@ -7,10 +7,8 @@ use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
-use crate::world::accept::Accepted;
 use crate::world::address::Address;
-use crate::world::endpoint::{Endpoint, Kind};
-use crate::world::socket::Socket;
+use crate::world::endpoint::{Endpoint, Io, Kind};
 
 impl Endpoint for TcpListener {
     fn kind(&self) -> Kind {
@@ -34,16 +32,16 @@ impl Endpoint for TcpListener {
     }
 
     /// The connection is non-blocking and close-on-exec from the start.
-    fn accept(&mut self) -> io::Result<Accepted> {
+    fn accept(&mut self) -> io::Result<(Io, Address)> {
         let (stream, peer) = TcpListener::accept(self)?;
-        let socket = Socket::stream(stream).with_address(peer);
+        let io = Io::stream(stream);
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        if let Some(stream) = socket.io.socket() {
+        if let Some(stream) = io.socket() {
             // On Linux the connection has it from its listener.
             let nodelay = SockRef::from(&*self).tcp_nodelay();
             let _ = stream.set_tcp_nodelay(nodelay.unwrap_or(true));
         }
-        Ok(Accepted::new(socket))
+        Ok((io, peer.into()))
     }
 }
 
@@ -68,11 +66,11 @@ impl Endpoint for UnixListener {
         Some(SockRef::from(self))
     }
 
-    fn accept(&mut self) -> io::Result<Accepted> {
+    fn accept(&mut self) -> io::Result<(Io, Address)> {
         let (stream, peer) = UnixListener::accept(self)?;
         let peer = peer
             .as_pathname()
             .map_or(Address::None, |path| Address::Unix(path.into()));
-        Ok(Accepted::new(Socket::stream(stream).with_address(peer)))
+        Ok((Io::stream(stream), peer))
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use mio::{Registry, Token};
 
-use crate::world::accept::Accepted;
-use crate::world::endpoint::{Endpoint, Kind};
+use crate::world::address::Address;
+use crate::world::endpoint::{Endpoint, Io, Kind};
 use crate::world::signals::Signals;
 use crate::world::socket::Socket;
 
@@ -248,9 +248,9 @@ impl Endpoint for Box<dyn SimSocket> {
         (**self).shutdown_write()
     }
 
-    fn accept(&mut self) -> io::Result<Accepted> {
+    fn accept(&mut self) -> io::Result<(Io, Address)> {
         let socket = (**self).accept()?;
-        Ok(Accepted::new(Socket::from(socket)))
+        Ok((Io::Other(Box::new(socket)), Address::None))
     }
 
     fn take_error(&mut self) -> io::Result<Option<io::Error>> {

@@ -37,7 +37,7 @@ impl Socket {
         Socket::other(Foreign(source))
     }
 
-    fn new(io: Io) -> Socket {
+    pub(crate) fn new(io: Io) -> Socket {
         Socket {
             io,
             blocking: false,
@@ -52,7 +52,7 @@ impl Socket {
 
     /// A stream that is non-blocking already.
     pub(crate) fn stream(fd: impl Into<OwnedFd>) -> Socket {
-        Socket::new(Io::Stream(socket2::Socket::from(fd.into())))
+        Socket::new(Io::stream(fd))
     }
 
     pub(crate) fn tcp_listener(fd: impl Into<OwnedFd>) -> Socket {

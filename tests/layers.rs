@@ -1,0 +1,119 @@
+//! The order of the layers in `src/`: a file imports only from its own layer and from those below it.
+//!
+//! The compiler keeps the wall itself: what is below `turn/` is generic over what sits in a slot, and cannot
+//! call a dispatcher. This test keeps the rest of the order, by reading the source's paths.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the ground up. What shares a line forms one layer.
+const LAYERS: [&[&str]; 9] = [
+    &["world"],
+    &["time"],
+    &["watch"],
+    &["slot"],
+    &["state"],
+    &["dispatcher", "context", "turn"],
+    &["reactor", "builder", "handle"],
+    &["framing"],
+    &["testing"],
+];
+
+#[test]
+fn no_layer_names_one_above_it() {
+    let mut wrong = BTreeSet::new();
+    for (name, source) in sources() {
+        let own = layer_of(&name);
+        for target in imports(&source) {
+            if layer_of(&target) > own {
+                wrong.insert(format!("{name} names crate::{target}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn callbacks_are_called_from_the_turn_only() {
+    let mut callers = BTreeSet::new();
+    for (name, source) in sources() {
+        // The framing layer is a dispatcher that hands callbacks on to its handler.
+        if !name.starts_with("framing/") && source.contains(".handle_") {
+            callers.insert(name);
+        }
+    }
+    assert!(!callers.is_empty(), "this test finds calls of callbacks");
+    let elsewhere: Vec<_> = callers
+        .iter()
+        .filter(|name| !name.starts_with("turn/"))
+        .collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
+
+#[test]
+fn a_path_in_code_is_found_and_one_in_a_comment_is_not() {
+    let source = "use crate::state::{closing, flow};\n\
+                  // crate::reactor is not named\n\
+                  fn f() { crate::turn::call::f(); }\n";
+    let found: Vec<_> = imports(&without_comments(source)).into_iter().collect();
+    assert_eq!(found, ["state", "turn"]);
+}
+
+/// Every file of `src/` but the crate root, with its comments taken out.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    assert!(files.len() > 40, "the source is there: {files:?}");
+    let relative = |file: &PathBuf| file.strip_prefix(&root).unwrap().display().to_string();
+    let sources = files
+        .iter()
+        .map(|file| (relative(file), fs::read_to_string(file).unwrap()));
+    sources
+        .filter(|(name, _)| name != "lib.rs")
+        .map(|(name, source)| (name, without_comments(&source)))
+        .collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn without_comments(source: &str) -> String {
+    let lines = source.lines().map(|line| {
+        let code = line.split("//").next().unwrap_or_default();
+        format!("{code}\n")
+    });
+    lines.collect()
+}
+
+/// The first names of all paths that begin with `crate::`.
+fn imports(source: &str) -> BTreeSet<String> {
+    let paths = source.split("crate::").skip(1);
+    paths
+        .map(|path| {
+            path.chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect::<String>()
+        })
+        .filter(|name| name.starts_with(|c: char| c.is_lowercase()))
+        .collect()
+}
+
+/// The place in the order of a file or of a module at the crate's root.
+fn layer_of(name: &str) -> usize {
+    let module = name.split('/').next().unwrap_or_default();
+    let module = module.strip_suffix(".rs").unwrap_or(module);
+    LAYERS
+        .iter()
+        .position(|layer| layer.contains(&module))
+        .unwrap_or_else(|| panic!("{name} belongs to no layer: put it into the list above"))
+}
