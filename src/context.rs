@@ -222,13 +222,13 @@ impl Context<'_> {
     #[must_use]
     pub fn is_closing(&self) -> bool {
         let slot = self.core.state.slots.slot(self.id);
-        slot.life() > Life::Open || slot.readiness.has(Flag::CloseAsked)
+        !slot.life().is_live()
     }
 
     /// How it ended, in [`handle_close`](Dispatcher::handle_close); `None` before.
     #[must_use]
     pub fn how_it_ended(&self) -> Option<End> {
-        self.core.state.slots.slot(self.id).end
+        self.core.state.slots.slot(self.id).fate.end()
     }
 
     /// Shuts the write side once everything queued has left; the peer sees the end of the stream.
@@ -274,7 +274,7 @@ impl Context<'_> {
     /// turn at the latest; never from inside this call.
     pub fn resume_reading(&mut self) {
         let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.life() <= Life::Open && slot.io.can_recv() {
+        if slot.life().is_live() && slot.io.can_recv() {
             slot.readiness.set(Flag::WantRead);
         }
         self.core.state.requeue(self.id);
@@ -306,7 +306,7 @@ impl Context<'_> {
     /// `send`.
     pub fn start_writing(&mut self) {
         let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.life() <= Life::Open && slot.life() != Life::Listening {
+        if slot.life().is_live() && slot.life() != Life::Listening {
             slot.readiness.set(Flag::WantWrite);
         }
         self.core.state.requeue(self.id);
@@ -326,7 +326,7 @@ impl Context<'_> {
     /// Android; elsewhere nothing follows.
     pub fn watch_priority(&mut self) {
         let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.life() <= Life::Open {
+        if slot.life().is_live() {
             slot.readiness.set(Flag::WantPriority);
         }
         self.core.state.requeue(self.id);

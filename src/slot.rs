@@ -10,7 +10,7 @@ pub(crate) mod links;
 pub(crate) mod outbox;
 pub(crate) mod readiness;
 
-use crate::slot::life::{End, Life};
+use crate::slot::life::{Fate, Input, Life, Output};
 use crate::slot::links::RareList;
 use crate::slot::outbox::{Marks, Outbox};
 use crate::slot::readiness::{Flag, Readiness};
@@ -46,10 +46,8 @@ pub(crate) struct Slot<D> {
     pub(crate) broadcasters: RareList,
     /// How many congested connections hold this one; the `Held` flag says whether any.
     pub(crate) holds: u32,
-    /// The error that broke the connection. The first one is kept: the kernel reports it once.
-    pub(crate) broken_by: Option<std::io::Error>,
-    /// How it ended, once it has.
-    pub(crate) end: Option<End>,
+    /// The error that broke the connection, and then how it ended.
+    pub(crate) fate: Fate,
     /// The timers that die with this slot.
     pub(crate) timers: TimerList,
     /// The dispatcher's type, for log lines.
@@ -60,12 +58,12 @@ impl<D> Slot<D> {
     pub(crate) fn new(
         dispatcher: Option<D>,
         type_name: TypeName,
-        io: Io,
-        address: Address,
+        (io, address): (Io, Address),
+        life: Life,
         marks: Marks,
     ) -> Slot<D> {
         Slot {
-            readiness: Readiness::default(),
+            readiness: Readiness::starting(life),
             id: AnyId::NONE,
             dispatcher,
             io,
@@ -77,8 +75,7 @@ impl<D> Slot<D> {
             feeders: RareList::default(),
             broadcasters: RareList::default(),
             holds: 0,
-            broken_by: None,
-            end: None,
+            fate: Fate::default(),
             timers: TimerList::default(),
             type_name,
         }
@@ -86,9 +83,8 @@ impl<D> Slot<D> {
 
     /// A place that has run out of generations: ended, and never to be used again.
     pub(crate) fn tombstone() -> Slot<D> {
-        let mut slot = Slot::new(None, || "", Io::closed(), Address::None, Marks::default());
-        slot.enter(Life::Ended);
-        slot
+        let socket = (Io::closed(), Address::None);
+        Slot::new(None, || "", socket, Life::Ended, Marks::default())
     }
 
     /// Where it stands. Kept with the other bits, so that one comparison recognises the usual case.
@@ -130,9 +126,12 @@ impl<D> Slot<D> {
             Life::Listening => {
                 self.readiness.has(Flag::Readable) && !self.readiness.has(Flag::AcceptPaused)
             }
-            Life::Connecting => self.readiness.has(Flag::Writable),
+            Life::Connecting | Life::ConnectingToClose | Life::ConnectingToReset => {
+                self.readiness.has(Flag::Writable)
+            }
             Life::Draining => self.readiness.has(Flag::Readable),
-            Life::Flushing | Life::Ended => false,
+            // A broken one is on the dirty list, or its callback is running.
+            Life::Broken | Life::Flushing | Life::FlushingToReset | Life::Ended => false,
         }
     }
 
@@ -149,7 +148,7 @@ impl<D> Slot<D> {
     pub(crate) fn can_flush(&self) -> bool {
         !self.outbox.is_empty()
             && self.readiness.has(Flag::Writable)
-            && matches!(self.life(), Life::Open | Life::Flushing)
+            && (self.life() == Life::Open || self.life().is_flushing())
     }
 
     /// Whether a `send` of this many bytes goes straight to the outbox.
@@ -165,14 +164,10 @@ impl<D> Slot<D> {
     pub(crate) fn is_over(&self) -> bool {
         let readiness = self.readiness;
         let not_read = !readiness.has(Flag::WantRead);
-        if readiness.has(Flag::Broken) {
-            return true;
-        }
-        if readiness.has(Flag::WriteBroken) {
-            return not_read || readiness.has(Flag::EofSeen);
-        }
-        if readiness.has(Flag::EofTold) && readiness.has(Flag::ShutDone) {
-            return true;
+        match (readiness.input(), readiness.output()) {
+            (input, Output::Broken) => return not_read || input != Input::Open,
+            (Input::Told, Output::Shut) => return true,
+            _ => {}
         }
         if !readiness.at_an_end() || self.io.kind() != Kind::Stream {
             return false;
@@ -180,7 +175,7 @@ impl<D> Slot<D> {
         // With the end delivered no read is left that would bring out what the kernel has to say, and
         // while the user has switched reading off none will be made. A write would: if output is
         // queued, the flush finds out.
-        if readiness.has(Flag::EofTold) {
+        if readiness.input() == Input::Told {
             return self.outbox.is_empty();
         }
         not_read && readiness.has(Flag::Error)
@@ -190,7 +185,7 @@ impl<D> Slot<D> {
     /// the stream not just seen.
     #[inline]
     pub(crate) fn may_go_on(&self) -> bool {
-        self.life() <= Life::Open && self.readiness.is_sound_after_a_callback()
+        self.life().is_live() && self.readiness.is_sound_after_a_callback()
     }
 
     /// Whether its id is on a list that outlives a turn.

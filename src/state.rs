@@ -115,8 +115,8 @@ impl<D> State<D> {
         let connecting = life == Life::Connecting;
         self.poller.register(&mut io, id, connecting)?;
         let kind = io.kind();
-        let mut slot = Slot::new(Some(dispatcher), type_name, io, address, self.config.marks);
-        slot.enter(life);
+        let socket = (io, address);
+        let mut slot = Slot::new(Some(dispatcher), type_name, socket, life, self.config.marks);
         slot.touched = self.now;
         if slot.io.can_recv() {
             slot.readiness.set(Flag::WantRead);

@@ -5,7 +5,7 @@
 use std::io;
 
 use super::Context;
-use crate::slot::life::Life;
+use crate::slot::life::{Fate, Input, Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::about::About;
 use crate::state::output::LARGE_BYTES;
@@ -72,24 +72,22 @@ impl Context<'_> {
             ));
         }
         match slot.life() {
-            Life::Connecting => return Err(io::ErrorKind::WouldBlock.into()),
-            Life::Listening => return Err(unsupported("recv", "a listener")),
-            Life::Open => {}
-            Life::Flushing | Life::Draining | Life::Ended => {
-                return Err(self.refusal(io::ErrorKind::NotConnected, "recv after close"));
+            Life::Connecting => Err(io::ErrorKind::WouldBlock.into()),
+            Life::Listening => Err(unsupported("recv", "a listener")),
+            Life::Open if slot.readiness.input() != Input::Open => Ok(0),
+            Life::Open => Err(io::ErrorKind::WouldBlock.into()),
+            Life::Broken => {
+                let error = slot.fate.error();
+                let error = error.map_or(io::ErrorKind::NotConnected.into(), copy_of);
+                Err(About::wrap(self.id, "recv", error))
             }
+            Life::ConnectingToClose
+            | Life::ConnectingToReset
+            | Life::Flushing
+            | Life::FlushingToReset
+            | Life::Draining
+            | Life::Ended => Err(self.refusal(io::ErrorKind::NotConnected, "recv after close")),
         }
-        if slot.readiness.has(Flag::EofSeen) {
-            return Ok(0);
-        }
-        if slot.readiness.has(Flag::Broken) {
-            let error = slot
-                .broken_by
-                .as_ref()
-                .map_or(io::ErrorKind::NotConnected.into(), copy_of);
-            return Err(About::wrap(self.id, "recv", error));
-        }
-        Err(io::ErrorKind::WouldBlock.into())
     }
 
     /// The kernel gave no bytes: nothing now, the end, or an error.
@@ -99,8 +97,8 @@ impl Context<'_> {
         let slot = state.slots.slot_mut(self.id);
         let error = match outcome {
             Ok(received) => {
-                if !slot.readiness.has(Flag::WriteBroken) {
-                    slot.readiness.set(Flag::EofSeen);
+                if slot.readiness.output() != Output::Broken {
+                    slot.readiness.set_input(Input::Ended);
                     if state.running.id != self.id {
                         // Read by another dispatcher: its own callback follows in the next dispatch.
                         state.requeue(self.id);
@@ -108,20 +106,16 @@ impl Context<'_> {
                     return Ok(received);
                 }
                 // After a failed write a zero is no end of stream: the kernel tells an error once.
-                slot.broken_by
-                    .as_ref()
-                    .map_or(io::ErrorKind::BrokenPipe.into(), copy_of)
+                broken_pipe_or(&slot.fate)
             }
             Err(error) if is_interrupted(&error) => return Err(error),
             Err(error) => match (classify(&error), slot.io.kind()) {
                 (Class::NotNow, _) => {
-                    if !slot.readiness.has(Flag::WriteBroken) {
+                    if slot.readiness.output() != Output::Broken {
                         return Err(error);
                     }
                     // What the kernel still had has been delivered; now the failed write takes effect.
-                    slot.broken_by
-                        .as_ref()
-                        .map_or(io::ErrorKind::BrokenPipe.into(), copy_of)
+                    broken_pipe_or(&slot.fate)
                 }
                 (_, Kind::Stream) => error,
                 (Class::Disconnect | Class::Fault, _) => return Err(error),
@@ -209,7 +203,15 @@ impl Context<'_> {
         match slot.life() {
             Life::Connecting | Life::Open => {}
             Life::Listening => return Err(unsupported("send", "a listener")),
-            Life::Flushing | Life::Draining | Life::Ended => {
+            Life::Broken => {
+                return Err(self.refusal(io::ErrorKind::BrokenPipe, "send on a broken connection"));
+            }
+            Life::ConnectingToClose
+            | Life::ConnectingToReset
+            | Life::Flushing
+            | Life::FlushingToReset
+            | Life::Draining
+            | Life::Ended => {
                 return Err(self.refusal(io::ErrorKind::NotConnected, "send after close"));
             }
         }
@@ -244,8 +246,8 @@ impl Context<'_> {
         state.counters.over_cap += 1;
         let kept = About::error(io::ErrorKind::QuotaExceeded, self.id, text);
         let slot = state.slots.slot_mut(self.id);
-        slot.broken_by.get_or_insert(kept);
-        slot.readiness.set(Flag::Broken);
+        slot.fate.fail(kept);
+        slot.enter(Life::Broken);
         state.mark_dirty(self.id);
         error
     }
@@ -280,4 +282,10 @@ impl Context<'_> {
         }
         reached
     }
+}
+
+/// The error of a connection whose writes have failed.
+fn broken_pipe_or(fate: &Fate) -> io::Error {
+    let error = fate.error();
+    error.map_or(io::ErrorKind::BrokenPipe.into(), copy_of)
 }

@@ -37,18 +37,18 @@
 
 use std::fmt;
 
-use crate::slot::life::Life;
+use crate::slot::life::{Input, Life, Output};
 use crate::world::signals::Signals;
 
-/// The state of one slot: what the kernel said, what the dispatcher wants, what holds it back, how far
-/// its stream has come, which lists it is on, and in the top three bits its [`Life`]. One word, because
-/// every event reads and writes it.
+/// The state of one slot: what the kernel said, what the dispatcher wants, what holds it back, which lists
+/// it is on, and in the top eight bits the three state machines of `life.rs`. One word, because every event
+/// reads and writes it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Readiness(u32);
 
 macro_rules! flags {
     ($($(#[$doc:meta])* $name:ident = $bit:expr;)*) => {
-        /// The bits of [`Readiness`]; the first six are those of [`Signals`].
+        /// The flags of [`Readiness`]; the first six bits are those of [`Signals`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Flag { $($(#[$doc])* $name,)* }
 
@@ -75,97 +75,95 @@ flags! {
     Error = Signals::ERROR;
     /// Kernel: an urgent byte came; set until a read says `WouldBlock`.
     Urgent = Signals::URGENT;
-    /// An urgent byte came that `handle_priority` has not been told of.
+    /// An urgent byte came that `handle_priority` has not been called for.
     UrgentUntold = 1 << 6;
-    /// Wanted: `handle_read`. On from the start.
-    WantRead = 1 << 7;
-    /// Wanted: `handle_write`. Off until asked for.
-    WantWrite = 1 << 8;
-    /// Wanted: `handle_priority`. Off until asked for.
-    WantPriority = 1 << 9;
-    /// Held: the connection that this one feeds is over its high mark.
-    Held = 1 << 10;
-    /// Held: the listener must not accept for now.
-    AcceptPaused = 1 << 11;
-    /// This one's own outbox went over its high mark and has not come below the low one since.
-    Congested = 1 << 12;
-    /// A layer above the outbox has so much queued that this one counts as over its high mark.
-    LayerFull = 1 << 27;
     /// A layer above the socket has input left to deliver.
-    More = 1 << 13;
-    /// A read said zero: the stream has ended.
-    EofSeen = 1 << 14;
-    /// `handle_eof` has been called.
-    EofTold = 1 << 15;
-    /// Reads have failed for good; the connection ends after the running callback.
-    Broken = 1 << 16;
-    /// Writes have failed for good; what input is left is delivered, then the connection ends.
-    WriteBroken = 1 << 17;
-    /// `shutdown_write` was asked for; done once the outbox is empty.
-    ShutAsked = 1 << 18;
-    /// The write side has been shut.
-    ShutDone = 1 << 19;
-    /// `close` was called before the connection stood; it flushes and closes once it does.
-    CloseAsked = 1 << 20;
-    /// On the ready list.
-    Queued = 1 << 21;
-    /// On the dirty list.
-    Dirty = 1 << 22;
+    More = 1 << 7;
+    /// Wanted: `handle_read`. On from the start.
+    WantRead = 1 << 8;
+    /// Wanted: `handle_write`. Off until asked for.
+    WantWrite = 1 << 9;
+    /// Wanted: `handle_priority`. Off until asked for.
+    WantPriority = 1 << 10;
+    /// Held: the connection that this one feeds is over its high mark.
+    Held = 1 << 11;
+    /// Held: the listener must not accept for now.
+    AcceptPaused = 1 << 12;
+    /// This one's own outbox went over its high mark and has not come below the low one since.
+    Congested = 1 << 13;
+    /// A layer above the outbox has so much queued that this one counts as over its high mark.
+    LayerFull = 1 << 14;
     /// Its peer has taken nothing for so long that it holds up no broadcast any more.
-    Stuck = 1 << 25;
-    /// `close` was called by `abort_when_sent`: it ends in a reset.
-    AbortWhenSent = 1 << 26;
+    Stuck = 1 << 15;
+    /// On the ready list.
+    Queued = 1 << 16;
+    /// On the dirty list.
+    Dirty = 1 << 17;
     /// The kernel has been asked to say when there is room.
-    WatchesRoom = 1 << 24;
+    WatchesRoom = 1 << 18;
     /// What kind of socket this is: one without an outbox (datagrams, foreign sources).
-    NoOutbox = 1 << 23;
+    NoOutbox = 1 << 19;
 }
 
+/// Where the state machines are kept. Zero is the usual state of each.
+const LIFE_SHIFT: u32 = u32::BITS - Life::BITS;
+const LIFE: u32 = !0 << LIFE_SHIFT;
+const OUTPUT_SHIFT: u32 = LIFE_SHIFT - Output::BITS;
+const OUTPUT: u32 = ((1 << Output::BITS) - 1) << OUTPUT_SHIFT;
+const INPUT_SHIFT: u32 = OUTPUT_SHIFT - Input::BITS;
+const INPUT: u32 = ((1 << Input::BITS) - 1) << INPUT_SHIFT;
+
 /// While none of these is set an open slot can have no work but reading.
-const UNUSUAL: u32 = Signals::HUNG_UP
+const BEYOND_READING: u32 = Signals::HUNG_UP
     | Signals::ERROR
     | Flag::UrgentUntold.bit()
     | Flag::WantWrite.bit()
     | Flag::More.bit()
-    | Flag::EofSeen.bit()
-    | Flag::Broken.bit()
-    | Flag::WriteBroken.bit();
+    | INPUT
+    | OUTPUT;
 
-/// What a callback can have left behind that asks for more than "served".
-const AFTER_A_CALLBACK: u32 =
-    Flag::EofSeen.bit() | Flag::Broken.bit() | Flag::EofTold.bit() | Flag::WriteBroken.bit();
+/// What a callback can have left behind that asks for a look.
+const AFTER_A_CALLBACK: u32 = INPUT | OUTPUT;
 
-/// What an emptied outbox may let happen: a release, a shut, a producer's turn.
-const AFTER_A_WRITE: u32 =
-    Flag::Congested.bit() | Flag::ShutAsked.bit() | Flag::WantWrite.bit() | Flag::EofTold.bit();
+/// What an emptied outbox may let happen: a release, a shut, a producer's turn, an end.
+const AFTER_A_WRITE: u32 = Flag::Congested.bit() | Flag::WantWrite.bit() | INPUT | OUTPUT;
 
-const READ_MASK: u32 = Flag::WantRead.bit()
-    | Flag::Held.bit()
-    | Flag::EofSeen.bit()
-    | Flag::Broken.bit()
-    | Flag::Readable.bit();
+const READ_MASK: u32 = Flag::WantRead.bit() | Flag::Held.bit() | INPUT | Flag::Readable.bit();
 const READ_WHEN: u32 = Flag::WantRead.bit() | Flag::Readable.bit();
-
-/// Where [`Life`] is kept, as a signed number. Open is zero.
-const LIFE_SHIFT: u32 = 29;
-const LIFE: u32 = !0 << LIFE_SHIFT;
 
 impl Readiness {
     #[inline]
     pub(crate) fn life(self) -> Life {
-        match self.0 as i32 >> LIFE_SHIFT {
-            -1 => Life::Listening,
-            0 => Life::Open,
-            1 => Life::Flushing,
-            2 => Life::Draining,
-            3 => Life::Ended,
-            _ => Life::Connecting,
-        }
+        Life::from_code(self.0 as i32 >> LIFE_SHIFT)
+    }
+
+    /// With nothing known, wanted or held.
+    pub(crate) fn starting(life: Life) -> Readiness {
+        Readiness((life as u32) << LIFE_SHIFT)
     }
 
     #[inline]
     pub(crate) fn enter(&mut self, life: Life) {
+        debug_assert!(self.life() <= life, "a life only moves forward: {self:?}");
         self.0 = self.0 & !LIFE | (life as u32) << LIFE_SHIFT;
+    }
+
+    #[inline]
+    pub(crate) fn input(self) -> Input {
+        Input::from_code((self.0 & INPUT) >> INPUT_SHIFT)
+    }
+
+    pub(crate) fn set_input(&mut self, input: Input) {
+        self.0 = self.0 & !INPUT | (input as u32) << INPUT_SHIFT;
+    }
+
+    #[inline]
+    pub(crate) fn output(self) -> Output {
+        Output::from_code((self.0 & OUTPUT) >> OUTPUT_SHIFT)
+    }
+
+    pub(crate) fn set_output(&mut self, output: Output) {
+        self.0 = self.0 & !OUTPUT | (output as u32) << OUTPUT_SHIFT;
     }
 
     #[inline]
@@ -189,14 +187,6 @@ impl Readiness {
         let was_clear = self.0 & flag.bit() == 0;
         self.0 |= flag.bit();
         was_clear
-    }
-
-    /// Clears the flag; true if it was set before.
-    #[inline]
-    pub(crate) fn lower(&mut self, flag: Flag) -> bool {
-        let was_set = self.0 & flag.bit() != 0;
-        self.0 &= !flag.bit();
-        was_set
     }
 
     /// Takes in what an event said.
@@ -250,19 +240,19 @@ impl Readiness {
     /// can be.
     #[inline]
     pub(crate) fn is_just_readable(self) -> bool {
-        self.0 & (READ_MASK | UNUSUAL | LIFE | Flag::Queued.bit()) == READ_WHEN
+        self.0 & (READ_MASK | BEYOND_READING | LIFE | Flag::Queued.bit()) == READ_WHEN
     }
 
     /// Whether this is an open slot with no work left.
     #[inline]
     pub(crate) fn has_no_work(self) -> bool {
-        self.0 & (Signals::READABLE | UNUSUAL | LIFE) == 0
+        self.0 & (Signals::READABLE | BEYOND_READING | LIFE) == 0
     }
 
     /// Whether this is an open slot that can have no work but reading.
     #[inline]
     pub(crate) fn can_only_read(self) -> bool {
-        self.0 & (UNUSUAL | LIFE) == 0
+        self.0 & (BEYOND_READING | LIFE) == 0
     }
 
     /// A layer that holds input back delivers it even after the socket has said its last.
@@ -275,7 +265,7 @@ impl Readiness {
     #[inline]
     pub(crate) fn may_recv(self) -> bool {
         const WHEN: u32 = Flag::Readable.bit();
-        self.0 & (WHEN | Flag::EofSeen.bit() | Flag::Broken.bit() | LIFE) == WHEN
+        self.0 & (WHEN | INPUT | LIFE) == WHEN
     }
 
     /// Whether what is sent on this open connection leaves with the next flush, and nothing else is to
@@ -283,40 +273,30 @@ impl Readiness {
     #[inline]
     pub(crate) fn can_queue_and_forget(self) -> bool {
         const WHEN: u32 = Flag::Writable.bit();
-        const NOT: u32 = Flag::NoOutbox.bit()
-            | Flag::Congested.bit()
-            | Flag::ShutAsked.bit()
-            | Flag::CloseAsked.bit()
-            | Flag::WriteBroken.bit()
-            | Flag::Broken.bit();
-        self.0 & (WHEN | NOT | LIFE) == WHEN
+        const NOT: u32 = Flag::NoOutbox.bit() | Flag::Congested.bit() | OUTPUT | LIFE;
+        self.0 & (WHEN | NOT) == WHEN
     }
 
     /// Whether output of this open connection may be written, and nothing follows from it once it is.
     #[inline]
     pub(crate) fn can_write_and_forget(self) -> bool {
         const WHEN: u32 = Flag::Writable.bit();
-        const NOT: u32 = AFTER_A_WRITE | Flag::WriteBroken.bit() | Flag::Broken.bit();
-        self.0 & (WHEN | NOT | LIFE) == WHEN
+        self.0 & (WHEN | AFTER_A_WRITE | LIFE) == WHEN
     }
 
     /// Whether the write side is shut, is about to be, or has failed.
     #[inline]
     pub(crate) fn is_done_sending(self) -> bool {
-        const DONE: u32 = Flag::ShutAsked.bit()
-            | Flag::CloseAsked.bit()
-            | Flag::WriteBroken.bit()
-            | Flag::Broken.bit();
-        self.0 & DONE != 0
+        self.0 & OUTPUT != 0
     }
 
     /// Whether anything but plain reading may be due.
     #[inline]
     pub(crate) fn has_more_than_input(self) -> bool {
-        self.0 & UNUSUAL != 0
+        self.0 & BEYOND_READING != 0
     }
 
-    /// Whether a callback has left neither an end nor a break behind.
+    /// Whether a callback has left neither an end nor a failure behind.
     #[inline]
     pub(crate) fn is_sound_after_a_callback(self) -> bool {
         self.0 & AFTER_A_CALLBACK == 0
@@ -331,7 +311,7 @@ impl Readiness {
     /// Whether `handle_eof` is due.
     #[inline]
     pub(crate) fn eof_due(self) -> bool {
-        self.has(Flag::EofSeen) && !self.has(Flag::EofTold) && !self.has(Flag::More)
+        self.input() == Input::Ended && !self.has(Flag::More)
     }
 
     /// Whether `handle_priority` is due.
@@ -358,6 +338,13 @@ impl Readiness {
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?}, input {:?}, output {:?}, ",
+            self.life(),
+            self.input(),
+            self.output()
+        )?;
         f.debug_set()
             .entries(Flag::ALL.iter().filter(|flag| self.has(**flag)))
             .finish()
@@ -421,11 +408,49 @@ mod tests {
     }
 
     #[test]
-    fn no_two_flags_share_a_bit() {
-        let all = Flag::ALL.iter().fold(0, |seen, flag| {
+    fn no_two_flags_share_a_bit_and_none_is_a_state_machines() {
+        let all = Flag::ALL.iter().fold(LIFE | INPUT | OUTPUT, |seen, flag| {
             assert_eq!(seen & flag.bit(), 0, "{flag:?}");
             seen | flag.bit()
         });
-        assert_eq!(all.count_ones() as usize, Flag::ALL.len());
+        let machines = Life::BITS + Input::BITS + Output::BITS;
+        assert_eq!(
+            all.count_ones() as usize,
+            Flag::ALL.len() + machines as usize
+        );
+    }
+
+    #[test]
+    fn the_state_machines_do_not_touch_each_other_nor_the_flags() {
+        let mut readiness = reading();
+        readiness.set_output(Output::Shutting);
+        readiness.set_input(Input::Told);
+        readiness.enter(Life::Flushing);
+        readiness.set_output(Output::Broken);
+        assert_eq!(readiness.life(), Life::Flushing);
+        assert_eq!(readiness.input(), Input::Told);
+        assert_eq!(readiness.output(), Output::Broken);
+        assert!(readiness.has(Flag::WantRead));
+    }
+
+    #[test]
+    fn only_an_open_slot_with_nothing_else_due_takes_the_short_way() {
+        let mut usual = reading();
+        usual.merge(Signals::from_bits(Signals::READABLE));
+        assert!(usual.is_just_readable() && usual.may_recv());
+        let changes: [fn(&mut Readiness); 7] = [
+            |r| r.enter(Life::Broken),
+            |r| r.set_input(Input::Ended),
+            |r| r.set_output(Output::Broken),
+            |r| r.set(Flag::Held),
+            |r| r.set(Flag::WantWrite),
+            |r| r.set(Flag::More),
+            |r| r.merge(Signals::from_bits(Signals::HUNG_UP)),
+        ];
+        for change in changes {
+            let mut readiness = usual;
+            change(&mut readiness);
+            assert!(!readiness.is_just_readable(), "{readiness:?}");
+        }
     }
 }

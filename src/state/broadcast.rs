@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::{State, deadlines, flow};
 use crate::time::timers::Action;
@@ -19,7 +18,7 @@ use crate::world::ids::AnyId;
 pub(crate) fn hold_sender<D>(state: &mut State<D>, receiver: AnyId) {
     let sender = state.running.id;
     let reads = state.slots.get(sender).is_some_and(|slot| {
-        slot.io.kind() == Kind::Stream && slot.life() <= Life::Open && slot.feeds != receiver
+        slot.io.kind() == Kind::Stream && slot.life().is_live() && slot.feeds != receiver
     });
     let slot = state.slots.slot_mut(receiver);
     if !reads || slot.readiness.has(Flag::Stuck) || slot.broadcasters.contains(&sender) {

@@ -11,7 +11,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::slot::life::{End, Life};
+use crate::slot::life::{End, Fate, Input, Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::running::Running;
 use crate::state::{State, deadlines, flow, listening};
@@ -21,23 +21,32 @@ use crate::world::endpoint::{Io, Kind};
 use crate::world::errors::{copy_of, is_interrupted, is_would_block};
 use crate::world::ids::AnyId;
 
-/// `close()` of the API: what is queued leaves first.
+/// `close()` of the API: what is queued leaves first, then the end of the stream.
 pub(crate) fn close<D>(state: &mut State<D>, id: AnyId) {
+    close_to(state, id, Life::ConnectingToClose, Life::Flushing);
+}
+
+/// `abort_when_sent()` of the API: what is queued leaves first, then a reset.
+pub(crate) fn abort_when_sent<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
-    let readiness = slot.readiness;
+    match slot.life() {
+        Life::ConnectingToClose => slot.enter(Life::ConnectingToReset),
+        Life::Flushing => slot.enter(Life::FlushingToReset),
+        _ => close_to(state, id, Life::ConnectingToReset, Life::FlushingToReset),
+    }
+}
+
+fn close_to<D>(state: &mut State<D>, id: AnyId, connecting: Life, flushing: Life) {
+    let slot = state.slots.slot_mut(id);
     match slot.life() {
         Life::Connecting if !slot.outbox.is_empty() => {
             // Bytes were accepted for sending: they leave first, once the connection is established.
-            slot.readiness.set(Flag::CloseAsked);
+            slot.enter(connecting);
             slot.readiness.want_nothing();
             cancel_user_timers(state, id);
         }
-        Life::Open
-            if slot.io.can_send()
-                && !readiness.has(Flag::WriteBroken)
-                && !readiness.has(Flag::Broken) =>
-        {
-            slot.enter(Life::Flushing);
+        Life::Open if slot.io.can_send() && slot.readiness.output() != Output::Broken => {
+            slot.enter(flushing);
             slot.readiness.want_nothing();
             flow::set_layer_full(state, id, false);
             cancel_user_timers(state, id);
@@ -48,30 +57,30 @@ pub(crate) fn close<D>(state: &mut State<D>, id: AnyId) {
             }
             state.mark_dirty(id);
         }
-        Life::Connecting | Life::Listening | Life::Open => end(state, id, End::Closed),
-        Life::Flushing | Life::Draining | Life::Ended => {}
+        Life::Connecting | Life::Listening | Life::Open | Life::Broken => {
+            end(state, id, End::Closed);
+        }
+        Life::ConnectingToClose
+        | Life::ConnectingToReset
+        | Life::Flushing
+        | Life::FlushingToReset
+        | Life::Draining
+        | Life::Ended => {}
     }
 }
 
 /// `abort()` of the API: now, and the peer of a TCP connection sees a reset.
 pub(crate) fn abort<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot(id);
-    if matches!(slot.life(), Life::Open | Life::Flushing | Life::Draining)
-        && matches!(slot.address, Address::Inet(_))
-        && slot.io.kind() == Kind::Stream
-    {
+    let has_a_peer =
+        slot.life() == Life::Open || slot.life() >= Life::Broken && slot.life() != Life::Ended;
+    if has_a_peer && matches!(slot.address, Address::Inet(_)) && slot.io.kind() == Kind::Stream {
         if let Some(socket) = slot.io.socket() {
             // With nothing to linger for the kernel sends a reset, and keeps nothing for the peer.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
     }
     end(state, id, End::Aborted);
-}
-
-/// `abort_when_sent()` of the API.
-pub(crate) fn abort_when_sent<D>(state: &mut State<D>, id: AnyId) {
-    state.slots.slot_mut(id).readiness.set(Flag::AbortWhenSent);
-    close(state, id);
 }
 
 /// The one way into [`Life::Ended`]: the slot waits for its `handle_close`, and for nothing else.
@@ -81,7 +90,7 @@ pub(crate) fn end<D>(state: &mut State<D>, id: AnyId, how: End) {
         return;
     }
     slot.enter(Life::Ended);
-    slot.end = Some(how);
+    slot.fate = Fate::Ended(how);
     slot.readiness.want_nothing();
     // Here and not in the close step: one that is due in this very turn must not fire any more.
     state.timers.cancel_where(&mut slot.timers, |_| true);
@@ -101,8 +110,8 @@ pub(crate) fn end_all<D>(state: &mut State<D>) {
 /// Notes that the socket failed for good; the first error is the one that counts.
 pub(crate) fn break_socket<D>(state: &mut State<D>, id: AnyId, error: &io::Error) {
     let slot = state.slots.slot_mut(id);
-    slot.readiness.set(Flag::Broken);
-    slot.broken_by.get_or_insert_with(|| copy_of(error));
+    slot.enter(Life::Broken);
+    slot.fate.fail(copy_of(error));
 }
 
 fn cancel_user_timers<D>(state: &mut State<D>, id: AnyId) {
@@ -119,15 +128,12 @@ pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
     // A hang-up alone is no reason to skip it: once both halves are shut the kernel reports one, and
     // there may still be unread input here and an unread reply over there.
-    let peer_is_done = slot.readiness.has(Flag::EofSeen) || slot.readiness.has(Flag::Error);
-    if slot.readiness.has(Flag::AbortWhenSent) {
-        return abort(state, id);
-    }
+    let peer_is_done = slot.readiness.input() != Input::Open || slot.readiness.has(Flag::Error);
     if peer_is_done || !slot.io.can_half_close() {
         return end(state, id, End::Closed);
     }
     // An error here means that the peer is gone already.
-    if !slot.readiness.has(Flag::ShutDone) && slot.io.shutdown_write().is_err() {
+    if slot.readiness.output() != Output::Shut && slot.io.shutdown_write().is_err() {
         return end(state, id, End::Closed);
     }
     slot.enter(Life::Draining);
@@ -162,12 +168,12 @@ pub(crate) fn drain<D>(state: &mut State<D>, id: AnyId) {
 pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
     const READS: usize = 64;
     let slot = state.slots.slot_mut(id);
-    if slot.broken_by.is_some() || !slot.readiness.has(Flag::Error) {
+    if slot.fate.error().is_some() || !slot.readiness.has(Flag::Error) {
         return;
     }
     if !slot.io.can_recv() {
         // The writing end of a pipe: its one error is a reader that has gone.
-        slot.broken_by = Some(io::ErrorKind::BrokenPipe.into());
+        slot.fate.fail(io::ErrorKind::BrokenPipe.into());
         return;
     }
     let mut discarded = [0; 4096];
@@ -176,7 +182,7 @@ pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) => {
-                slot.broken_by = Some(error);
+                slot.fate.fail(error);
                 return;
             }
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::slot::life::Life;
 use crate::state::State;
 use crate::time::timers::{Action, TimerId};
 use crate::world::ids::AnyId;
@@ -22,7 +21,7 @@ pub(crate) fn set_timer<D>(
     let armed = state
         .timers
         .arm(due, period, id, Some(&mut slot.timers), action);
-    if slot.life() > Life::Open {
+    if !slot.life().is_live() {
         // A closing dispatcher gets no timers; the id it is given has simply fired already.
         state.timers.cancel(armed, Some(&mut slot.timers));
     }

@@ -46,10 +46,15 @@ impl<D> State<D> {
         let slot = self.slots.slot(id);
         let state = match slot.life() {
             Life::Connecting => "connecting",
+            Life::Broken => "broken",
             Life::Listening => "listening",
             Life::Open if slot.io.kind() == Kind::Stream => "connected",
             Life::Open => "open",
-            Life::Flushing | Life::Draining => "closing",
+            Life::ConnectingToClose
+            | Life::ConnectingToReset
+            | Life::Flushing
+            | Life::FlushingToReset
+            | Life::Draining => "closing",
             Life::Ended => "closed",
         };
         f.debug_struct(&short_type_name((slot.type_name)()))

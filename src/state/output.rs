@@ -10,7 +10,7 @@
 use std::io::{self, IoSlice};
 
 use crate::slot::chunks::CHUNKS_PER_WRITE;
-use crate::slot::life::Life;
+use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::{State, closing, deadlines, flow};
 use crate::time::timers::Action;
@@ -51,13 +51,16 @@ pub(crate) fn flush<D>(state: &mut State<D>) {
 #[inline(never)]
 fn write_queued<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
-    if slot.readiness.has(Flag::Broken) {
-        // Its outbox went over the cap, or another dispatcher's read found it broken.
-        return state.agenda.failing.push_back(id);
-    }
     match slot.life() {
-        Life::Open | Life::Flushing => {}
-        Life::Connecting | Life::Listening | Life::Draining | Life::Ended => return,
+        Life::Open | Life::Flushing | Life::FlushingToReset => {}
+        // Its outbox went over the cap, or another dispatcher's read found it broken.
+        Life::Broken => return state.agenda.failing.push_back(id),
+        Life::Connecting
+        | Life::ConnectingToClose
+        | Life::ConnectingToReset
+        | Life::Listening
+        | Life::Draining
+        | Life::Ended => return,
     }
     if slot.outbox.is_empty() {
         return output_done(state, id);
@@ -119,9 +122,9 @@ pub(crate) fn write_at_once<D>(state: &mut State<D>, id: AnyId, bytes: &[u8]) ->
         // The kernel reports an error once. No callback runs inside another: the dispatch ends it, as
         // after a flush that failed.
         Err(error) => {
-            slot.readiness.set(Flag::WriteBroken);
+            slot.readiness.set_output(Output::Broken);
             slot.readiness.set(Flag::Readable);
-            slot.broken_by.get_or_insert(error);
+            slot.fate.fail(error);
             state.requeue(id);
             bytes.len()
         }
@@ -158,7 +161,9 @@ fn write_stopped<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
         }
     }
     let deadline = match slot.life() {
-        Life::Flushing => Some((state.config.close_timeout, Action::CloseDeadline)),
+        Life::Flushing | Life::FlushingToReset => {
+            Some((state.config.close_timeout, Action::CloseDeadline))
+        }
         _ => state
             .config
             .stall_timeout
@@ -176,14 +181,14 @@ fn write_failed<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
     let discarded = flow::discard_output(state, id);
     let slot = state.slots.slot_mut(id);
     let life = slot.life();
-    slot.readiness.set(Flag::WriteBroken);
-    slot.broken_by.get_or_insert(error);
+    slot.readiness.set_output(Output::Broken);
+    slot.fate.fail(error);
     log::debug!(
         "{}: a write failed; {discarded} bytes not sent",
         state.label(id)
     );
     let slot = state.slots.slot_mut(id);
-    if life > Life::Open || slot.is_over() {
+    if !life.is_live() || slot.is_over() {
         state.agenda.failing.push_back(id);
     } else {
         // There may be no event to come: the read has to find out for itself.
@@ -197,16 +202,15 @@ fn output_done<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
     match slot.life() {
         Life::Flushing => closing::start_draining(state, id),
-        Life::Open if slot.readiness.has(Flag::ShutAsked) => shut_now(state, id),
+        Life::FlushingToReset => closing::abort(state, id),
+        Life::Open if slot.readiness.output() == Output::Shutting => shut_now(state, id),
         _ => {}
     }
 }
 
 fn shut_now<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
-    if !slot.readiness.raise(Flag::ShutDone) {
-        return;
-    }
+    slot.readiness.set_output(Output::Shut);
     if let Err(error) = slot.io.shutdown_write() {
         return write_failed(state, id, error);
     }
@@ -228,7 +232,10 @@ pub(crate) fn shutdown_write<D>(state: &mut State<D>, id: AnyId) {
         return;
     }
     slot.readiness.clear(Flag::WantWrite);
-    if slot.readiness.raise(Flag::ShutAsked) && slot.life() == Life::Open {
-        state.mark_dirty(id);
+    if slot.readiness.output() == Output::Open {
+        slot.readiness.set_output(Output::Shutting);
+        if slot.life() == Life::Open {
+            state.mark_dirty(id);
+        }
     }
 }

@@ -127,18 +127,14 @@ impl<D> Slots<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slot::life::Life;
     use crate::slot::outbox::Marks;
     use crate::world::address::Address;
     use crate::world::endpoint::Io;
 
     fn slot() -> Slot<()> {
-        Slot::new(
-            Some(()),
-            || "",
-            Io::closed(),
-            Address::None,
-            Marks::default(),
-        )
+        let socket = (Io::closed(), Address::None);
+        Slot::new(Some(()), || "", socket, Life::Open, Marks::default())
     }
 
     fn add(slots: &mut Slots<()>) -> AnyId {

@@ -115,11 +115,11 @@ fn check_slots(state: &State<Tenant>) {
                 "{id} is paused and something will resume it"
             );
         }
-        if slot.life() == Life::Connecting && state.config.connect_timeout.is_some() {
+        if slot.life().is_connecting() && state.config.connect_timeout.is_some() {
             let armed = state.timers.has(slot.timers, &Action::ConnectDeadline);
             assert!(armed, "{id} is connecting and has a deadline");
         }
-        if matches!(slot.life(), Life::Flushing | Life::Draining) {
+        if slot.life().is_flushing() || slot.life() == Life::Draining {
             let armed = state.timers.has(slot.timers, &Action::CloseDeadline);
             let working = readiness.has(Flag::Dirty) || readiness.has(Flag::Queued);
             assert!(
@@ -127,10 +127,10 @@ fn check_slots(state: &State<Tenant>) {
                 "{id} is closing and has a deadline: {slot:?}"
             );
         }
-        if readiness.has(Flag::EofTold) {
+        if slot.life() == Life::Broken {
             assert!(
-                readiness.has(Flag::EofSeen),
-                "{id} was told of an end that was seen"
+                readiness.has(Flag::Dirty),
+                "{id} is broken and the next flush ends it: {slot:?}"
             );
         }
     }

@@ -7,8 +7,7 @@
 
 use std::io;
 
-use crate::slot::life::{End, Life};
-use crate::slot::readiness::Flag;
+use crate::slot::life::{End, Life, Output};
 use crate::state::closing;
 use crate::state::running::Callback;
 use crate::turn::core::Core;
@@ -42,17 +41,21 @@ pub(crate) fn finish(core: &mut Core, id: AnyId) -> bool {
 fn established(core: &mut Core, id: AnyId) -> bool {
     let state = &mut core.state;
     let slot = state.slots.slot_mut(id);
-    slot.enter(Life::Open);
     slot.touched = state.now;
     state
         .timers
         .cancel_where(&mut slot.timers, |action| !action.is_users());
-    if slot.readiness.lower(Flag::CloseAsked) {
-        slot.enter(Life::Flushing);
+    let next = match slot.life() {
+        Life::ConnectingToClose => Life::Flushing,
+        Life::ConnectingToReset => Life::FlushingToReset,
+        _ => Life::Open,
+    };
+    slot.enter(next);
+    if next != Life::Open {
         state.mark_dirty(id);
         return false;
     }
-    if !slot.outbox.is_empty() || slot.readiness.has(Flag::ShutAsked) {
+    if !slot.outbox.is_empty() || slot.readiness.output() == Output::Shutting {
         state.mark_dirty(id);
     }
     settle::call_and_settle(core, id, Callback::Connect, |dispatcher, cx| {
@@ -64,9 +67,9 @@ fn established(core: &mut Core, id: AnyId) -> bool {
 /// meanwhile.
 pub(crate) fn fail(core: &mut Core, id: AnyId, error: io::Error) {
     let slot = core.state.slots.slot_mut(id);
-    // Nothing that handle_error does may keep it.
-    slot.readiness.set(Flag::Broken);
-    if !slot.readiness.has(Flag::CloseAsked) {
+    if slot.life() == Life::Connecting {
+        // Nothing that handle_error does may keep it.
+        slot.enter(Life::Broken);
         settle::report(core, id, error);
     }
     closing::end(&mut core.state, id, End::Failed);

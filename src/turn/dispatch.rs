@@ -122,7 +122,7 @@ fn serve(core: &mut Core, id: AnyId) {
     match core.state.slots.slot(id).life() {
         Life::Open => serve_open(core, id),
         Life::Listening => accept::accept_batch(core, id),
-        Life::Connecting => {
+        Life::Connecting | Life::ConnectingToClose | Life::ConnectingToReset => {
             if connect::finish(core, id) {
                 serve_open(core, id);
             } else {
@@ -130,7 +130,8 @@ fn serve(core: &mut Core, id: AnyId) {
             }
         }
         Life::Draining => closing::drain(&mut core.state, id),
-        Life::Flushing | Life::Ended => {}
+        Life::Broken => settle::end_broken(core, id, false),
+        Life::Flushing | Life::FlushingToReset | Life::Ended => {}
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
-use crate::slot::life::{End, Life};
+use crate::slot::life::{End, Input, Life};
 use crate::slot::readiness::Flag;
 use crate::state::about::About;
 use crate::state::closing;
@@ -38,13 +38,8 @@ pub(crate) fn settle(
     callback: Callback,
     result: io::Result<()>,
 ) -> bool {
-    let slot = core.state.slots.slot(id);
-    let broken = slot.readiness.has(Flag::Broken);
-    if slot.life() > Life::Open {
+    if core.state.slots.slot(id).life() > Life::Broken {
         // It closed itself: what it returns changes nothing.
-        if broken {
-            closing::end(&mut core.state, id, End::Lost);
-        }
         return false;
     }
     let mut may_go_on = true;
@@ -63,11 +58,11 @@ pub(crate) fn settle(
             }
         }
     }
-    if core.state.slots.slot(id).readiness.has(Flag::Broken) {
+    let life = core.state.slots.slot(id).life();
+    if life == Life::Broken {
         end_broken(core, id, reported);
-        return false;
     }
-    if core.state.slots.slot(id).life() > Life::Open {
+    if !life.is_live() {
         return false;
     }
     if may_go_on && core.state.slots.slot(id).readiness.eof_due() {
@@ -92,7 +87,8 @@ fn class_for(core: &Core, id: AnyId, callback: Callback, error: &io::Error) -> C
 
 /// Calls `handle_eof`, once.
 pub(crate) fn tell_eof(core: &mut Core, id: AnyId) -> bool {
-    core.state.slots.slot_mut(id).readiness.set(Flag::EofTold);
+    let slot = core.state.slots.slot_mut(id);
+    slot.readiness.set_input(Input::Told);
     call_and_settle(core, id, Callback::Eof, |dispatcher, cx| {
         dispatcher.handle_eof(cx)
     })
@@ -116,19 +112,22 @@ pub(crate) fn end_broken(core: &mut Core, id: AnyId, reported: bool) {
     if slot.life() == Life::Ended {
         return;
     }
-    // From here on it is past saving: nothing that handle_error does may revive it.
-    slot.readiness.set(Flag::Broken);
+    let is_closing = slot.life() > Life::Broken;
+    if !is_closing {
+        // From here on it is past saving: nothing that handle_error does may revive it.
+        slot.enter(Life::Broken);
+    }
     // With no error to show it was only over: both sides have finished.
     let mut how = if slot.readiness.has(Flag::Error) {
         End::Lost
     } else {
         End::Closed
     };
-    if let Some(error) = slot.broken_by.take() {
+    if let Some(error) = slot.fate.take_error() {
         let fault = classify(&error) == Class::Fault;
         how = if fault { End::Failed } else { End::Lost };
         log::debug!("{}: broken: {error}", core.state.label(id));
-        if fault && !reported && core.state.slots.slot(id).life() <= Life::Open {
+        if fault && !reported && !is_closing {
             report(core, id, error);
         }
     }

@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use crate::slot::life::{End, Life};
-use crate::slot::readiness::Flag;
 use crate::state::about::About;
 use crate::state::running::Callback;
 use crate::state::{broadcast, closing, deadlines, listening};
@@ -74,7 +73,11 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
 fn time_out(core: &mut Core, id: AnyId, what: &str) {
     core.state.counters.deadlines += 1;
     let text = format!("{}: {what}", core.state.label(id));
-    core.state.slots.slot_mut(id).readiness.set(Flag::Broken);
+    let slot = core.state.slots.slot_mut(id);
+    if slot.life().is_live() {
+        // Nothing that handle_error does may keep it.
+        slot.enter(Life::Broken);
+    }
     let error = About::error(io::ErrorKind::TimedOut, id, text);
     settle::report(core, id, error);
     closing::end(&mut core.state, id, End::Failed);
@@ -84,7 +87,7 @@ fn time_out(core: &mut Core, id: AnyId, what: &str) {
 fn close_deadline(core: &mut Core, id: AnyId) {
     let state = &mut core.state;
     let slot = state.slots.slot(id);
-    if slot.life() != Life::Flushing {
+    if !slot.life().is_flushing() {
         state.counters.deadlines += 1;
         return closing::end(state, id, End::Closed);
     }
