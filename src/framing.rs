@@ -36,11 +36,11 @@
 //! is handed out after a close. The names are those of Python's asynchat, without its quadratic
 //! scanning, its unbounded buffers and its records after the close.
 
-mod decoder;
+pub(crate) mod decoder;
 mod framed;
 mod handler;
 mod producers;
-mod search;
+pub(crate) mod search;
 
 pub use decoder::{LengthPrefix, Terminator};
 pub use framed::{Framed, Framing};

@@ -5,5 +5,7 @@
 
 mod hooks;
 mod invariants;
+mod parts;
 
+pub use self::parts::{TimerQueue, decode, find_byte};
 pub use crate::world::simulated::{Bits, SimClock, SimKernel, SimKind, SimSocket};

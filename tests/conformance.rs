@@ -440,7 +440,7 @@ fn every_difference_is_used_and_every_name_is_there_once() {
 
 #[test]
 fn porting_guide_states_every_difference_and_the_counts() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/asyncore.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/asyncore.md");
     let guide = std::fs::read_to_string(path).expect("the guide is part of the package");
     let all = scenarios();
     let count = all.len();

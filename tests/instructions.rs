@@ -206,7 +206,8 @@ fn workloads(tool: &str) -> Option<&'static Path> {
 }
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("tests/ is in the root")
 }
 
 fn record_path() -> PathBuf {

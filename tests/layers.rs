@@ -1,4 +1,5 @@
-//! The order of the layers in `src/`: a file imports only from its own layer and from those below it.
+//! The order of the layers in `src/`: a file imports only from its own layer and from those below it. And
+//! that no file of `tests/` is left out.
 //!
 //! The compiler keeps the wall itself: what is below `turn/` is generic over what sits in a slot, and cannot
 //! call a dispatcher. This test keeps the rest of the order, by reading the source's paths.
@@ -60,9 +61,22 @@ fn a_path_in_code_is_found_and_one_in_a_comment_is_not() {
     assert_eq!(found, ["state", "turn"]);
 }
 
+#[test]
+fn every_file_of_tests_is_a_test() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let names = files.map(|entry| entry.file_name().into_string().unwrap());
+    let missing: Vec<_> = names
+        .filter(|name| name.ends_with(".rs"))
+        .filter(|name| !manifest.contains(&format!("path = \"{name}\"")))
+        .collect();
+    assert!(missing.is_empty(), "not in tests/Cargo.toml: {missing:?}");
+}
+
 /// Every file of `src/` but the crate root, with its comments taken out.
 fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
     let mut files = Vec::new();
     collect(&root, &mut files);
     assert!(files.len() > 40, "the source is there: {files:?}");

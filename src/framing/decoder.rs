@@ -356,6 +356,36 @@ fn check_length(length: usize, max_record: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// The records in a stream that comes in pieces, and what was collected after the last of them.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn decode(
+    terminator: Terminator,
+    pieces: &[&[u8]],
+    max: usize,
+) -> io::Result<(Vec<Vec<u8>>, Vec<u8>)> {
+    let mut decoder = Decoder::new(terminator, max)?;
+    let (mut records, mut record) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        let mut rest = *piece;
+        loop {
+            match decoder.step(rest, max)? {
+                Step::Data(count) => {
+                    record.extend_from_slice(&rest[..count]);
+                    rest = &rest[count..];
+                }
+                Step::GiveBack(count) => record.extend_from_slice(decoder.given_back(count)),
+                Step::Framing(count) => rest = &rest[count..],
+                Step::Record(count) => {
+                    rest = &rest[count..];
+                    records.push(std::mem::take(&mut record));
+                }
+                Step::NeedMore => break,
+            }
+        }
+    }
+    Ok((records, record))
+}
+
 pub(super) fn too_long(max_record: usize) -> io::Error {
     malformed(format!("a record is longer than {max_record} bytes"))
 }
@@ -366,35 +396,12 @@ fn malformed(message: String) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     const MAX: usize = 1000;
 
-    /// Records, and what was collected after the last of them.
     fn decode(terminator: Terminator, pieces: &[&[u8]]) -> io::Result<(Vec<Vec<u8>>, Vec<u8>)> {
-        let mut decoder = Decoder::new(terminator, MAX)?;
-        let (mut records, mut record) = (Vec::new(), Vec::new());
-        for piece in pieces {
-            let mut rest = *piece;
-            loop {
-                match decoder.step(rest, MAX)? {
-                    Step::Data(count) => {
-                        record.extend_from_slice(&rest[..count]);
-                        rest = &rest[count..];
-                    }
-                    Step::GiveBack(count) => record.extend_from_slice(decoder.given_back(count)),
-                    Step::Framing(count) => rest = &rest[count..],
-                    Step::Record(count) => {
-                        rest = &rest[count..];
-                        records.push(std::mem::take(&mut record));
-                    }
-                    Step::NeedMore => break,
-                }
-            }
-        }
-        Ok((records, record))
+        super::decode(terminator, pieces, MAX)
     }
 
     /// The plain way, over the whole: split at each first occurrence.
@@ -440,42 +447,6 @@ mod tests {
                 assert_eq!(records, expected, "{terminator:?} in pieces of {size}");
                 assert_eq!(left, rest, "{terminator:?} in pieces of {size}");
             }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        /// Two letters make terminators that overlap with themselves and streams that are full of their
-        /// beginnings; the dots between are passed over in blocks.
-        #[test]
-        fn any_terminator_is_found_where_a_plain_search_finds_it(
-            terminator in prop::collection::vec(prop::sample::select(b"ab".to_vec()), 1..8),
-            parts in prop::collection::vec(("[ab]{0,20}", 0..50usize), 0..12),
-            dots in any::<bool>(),
-            cuts in prop::collection::vec(1..60usize, 1..8),
-        ) {
-            let mut stream = Vec::new();
-            for (letters, count) in parts {
-                stream.extend(letters.bytes());
-                stream.extend(vec![b'.'; if dots { count } else { 0 }]);
-            }
-            let (mut pieces, mut left) = (Vec::new(), &stream[..]);
-            for cut in cuts.into_iter().cycle() {
-                let (piece, behind) = left.split_at(cut.min(left.len()));
-                pieces.push(piece);
-                left = behind;
-                if left.is_empty() {
-                    break;
-                }
-            }
-            let (expected, rest) = split_plainly(&terminator, &stream);
-            let (records, unfinished) =
-                decode(Terminator::Bytes(terminator.clone()), &pieces).unwrap();
-            prop_assert_eq!(records, expected);
-            // The beginning of a terminator is still held back.
-            let held = rest.strip_prefix(&unfinished[..]);
-            prop_assert!(held.is_some_and(|held| terminator.starts_with(held)), "{rest:?}");
         }
     }
 

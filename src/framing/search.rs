@@ -1,7 +1,7 @@
 //! Looking for bytes: many at a time where nothing has matched, and where to go on when a match has failed.
 
 /// Where the first `wanted` is, or the length of the input: first in which block, then where in that.
-pub(super) fn find(wanted: u8, input: &[u8]) -> usize {
+pub(crate) fn find(wanted: u8, input: &[u8]) -> usize {
     let mut blocks = input.chunks_exact(BLOCK);
     let mut start = 0;
     for block in blocks.by_ref() {
@@ -45,32 +45,5 @@ pub(super) fn fill_fallback(needle: &[u8], fallback: &mut Vec<usize>) {
             length = fallback[length - 1];
         }
         fallback.push(length + usize::from(needle[length] == needle[end]));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        /// Neighbours that differ in one bit, or by one, are what the sums over a whole block could
-        /// mistake for the byte itself.
-        #[test]
-        fn a_byte_is_found_where_it_first_is(
-            wanted in any::<u8>(),
-            changes in prop::collection::vec(prop::sample::select(vec![0, 1, 0x80, 0xff]), 0..80),
-            start in 0..80usize,
-        ) {
-            let mut input: Vec<u8> = changes.iter().map(|change| wanted ^ change).collect();
-            for byte in input.iter_mut().take(start) {
-                *byte = if *byte == wanted { wanted.wrapping_add(1) } else { *byte };
-            }
-            let plainly = input.iter().position(|&byte| byte == wanted);
-            prop_assert_eq!(find(wanted, &input), plainly.unwrap_or(input.len()));
-        }
     }
 }

@@ -74,13 +74,13 @@ pub(crate) fn can_dispatch_events(core: &Core) -> bool {
 #[inline(never)]
 pub(crate) fn dispatch_events(core: &mut Core, events: &mut Events) {
     events.take(|id, signals| {
-        if signals.is_just_readable()
-            && let Some(slot) = core.state.slots.get_mut(id)
-        {
-            slot.readiness.set(Flag::Readable);
-            if slot.readiness.is_just_readable() {
-                let dispatcher = slot.take_dispatcher();
-                return read(core, id, dispatcher);
+        if signals.is_just_readable() {
+            if let Some(slot) = core.state.slots.get_mut(id) {
+                slot.readiness.set(Flag::Readable);
+                if slot.readiness.is_just_readable() {
+                    let dispatcher = slot.take_dispatcher();
+                    return read(core, id, dispatcher);
+                }
             }
         }
         note_and_serve(core, id, signals);

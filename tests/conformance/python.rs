@@ -35,7 +35,7 @@ pub(crate) fn with_asyncore() -> Option<String> {
 
 /// Starts one of the scripts beside this file.
 pub(crate) fn start(python: &str, script: &str, arguments: &[&str]) -> Child {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "conformance", script]
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "conformance", script]
         .iter()
         .collect();
     Command::new(python)

@@ -19,9 +19,9 @@
 //! Datagram sockets take one descriptor each, and their far end needs none, so that 10,000 fit under
 //! a limit of 20,000. The limit is raised to the hard one by a shell, for want of a call in `std`.
 //!
-//! *What these times are not.* They are made with the feature `testing`, as all targets of this package
-//! are, whose seams cost some twenty instructions an event. And times differ from run to run: counts
-//! that don't are in `tests/instructions.rs`, and comparisons with other loops in `benches/peers`.
+//! These times are made with the feature `testing`, for the simulated sockets of `flush`; its seams cost
+//! some twenty instructions an event. And times differ from run to run: counts that do not are in
+//! `tests/instructions.rs`, and comparisons with other loops in `benches/peers`.
 
 use std::cell::Cell;
 use std::hint::black_box;
