@@ -79,14 +79,6 @@ impl Life {
         self <= Life::Open
     }
 
-    /// Whether a connection attempt is under way.
-    pub(crate) fn is_connecting(self) -> bool {
-        matches!(
-            self,
-            Life::Connecting | Life::ConnectingToClose | Life::ConnectingToReset
-        )
-    }
-
     /// Whether queued output is leaving before the end.
     pub(crate) fn is_flushing(self) -> bool {
         matches!(self, Life::Flushing | Life::FlushingToReset)

@@ -115,7 +115,7 @@ fn check_slots(state: &State<Tenant>) {
                 "{id} is paused and something will resume it"
             );
         }
-        if slot.life().is_connecting() && state.config.connect_timeout.is_some() {
+        if slot.life() == Life::Connecting && state.config.connect_timeout.is_some() {
             let armed = state.timers.has(slot.timers, &Action::ConnectDeadline);
             assert!(armed, "{id} is connecting and has a deadline");
         }

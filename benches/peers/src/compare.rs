@@ -31,8 +31,10 @@ pub mod proxy;
 pub mod report;
 pub mod ring;
 pub mod rounds;
+pub mod table;
 pub mod temp;
 pub mod timers;
+pub mod versions;
 
 use std::time::Instant;
 

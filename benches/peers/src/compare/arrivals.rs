@@ -12,8 +12,9 @@ use super::options::{Experiment, Options};
 use super::peers::{self, Job, Peer};
 use super::plot::Plot;
 use super::process;
-use super::report::{Section, Table, cell};
+use super::report::Section;
 use super::rounds::{Runs, in_turn, median};
+use super::table::{Table, cell};
 use crate::cli::Result;
 use crate::serve::BACKLOG;
 

@@ -14,8 +14,9 @@ use super::options::{Experiment, Options};
 use super::peers::{self, Job, Peer};
 use super::plot::Plot;
 use super::process;
-use super::report::{Section, Table, cell};
+use super::report::Section;
 use super::rounds::in_turn;
+use super::table::{Table, cell};
 use crate::cli::{Doing, Error, Result};
 
 const CONNECTIONS: &str = "1000";

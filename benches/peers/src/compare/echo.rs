@@ -6,8 +6,9 @@ use super::options::{Experiment, Options};
 use super::peers::{self, Job, Peer};
 use super::plot::Plot;
 use super::process::{self, Core, Figures, Server};
-use super::report::{Section, Table, cell};
+use super::report::Section;
 use super::rounds::{in_turn, median, ratio};
+use super::table::{Table, cell};
 use crate::cli::{Error, Result};
 
 /// Bytes in a message.

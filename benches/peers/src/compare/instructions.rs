@@ -8,9 +8,10 @@ use super::options::{Experiment, Options};
 use super::peers::{self, Job, Kind, Peer, Program};
 use super::plot::Plot;
 use super::process::{self, Core};
-use super::report::{Section, Table, cell};
+use super::report::Section;
 use super::ring;
 use super::rounds::{in_turn, median};
+use super::table::{Table, cell};
 use crate::cli::{Error, Result};
 
 /// Events in the shorter run and in the longer one.

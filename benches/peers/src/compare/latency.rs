@@ -5,8 +5,9 @@ use super::echo;
 use super::options::{Experiment, Options};
 use super::peers::{self, Job, Peer};
 use super::plot::Plot;
-use super::report::{Section, Table, cell};
+use super::report::Section;
 use super::rounds::{in_turn, median};
+use super::table::{Table, cell};
 use crate::cli::Result;
 
 /// Messages per second: a fifth to a half of what most servers here can do on one processor.

@@ -1,11 +1,10 @@
 //! What the report says of the machine and of the programs' versions.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use super::peers::first_line;
+use super::versions::first_line;
 
 /// Key and value, in the order of the report.
 #[must_use]
@@ -73,20 +72,4 @@ pub fn tools() -> Vec<(&'static str, String)> {
         Some((name, version.unwrap_or(&line).to_owned()))
     });
     told.collect()
-}
-
-/// The version of a crate in the lock file, which lies here or, in a workspace, further up.
-#[must_use]
-pub fn locked_version(name: &str) -> Option<String> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let lock = here
-        .ancestors()
-        .find_map(|dir| fs::read_to_string(dir.join("Cargo.lock")).ok())?;
-    let entry = lock
-        .split("[[package]]")
-        .find(|entry| entry.contains(&format!("name = \"{name}\"\n")))?;
-    let version = entry
-        .lines()
-        .find_map(|line| line.strip_prefix("version = "))?;
-    Some(version.trim_matches('"').to_owned())
 }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
-use super::machine;
 use super::options::Options;
+use super::versions::{self, first_line};
 use crate::cli::{Doing, Error, Result};
 
 /// Rust peers: the name in the tables, and the first half of their programs' names.
@@ -230,7 +230,7 @@ fn find_rust(found: &mut Found, name: &'static str, stem: &str, bin: &Path) {
         return;
     }
     let package = stem.split('_').next().unwrap_or(stem);
-    let version = machine::locked_version(package).unwrap_or_default();
+    let version = versions::locked_version(package).unwrap_or_default();
     found.peers.push(Peer {
         name,
         kind: Kind::Native,
@@ -361,25 +361,4 @@ fn find_python(
         version,
         programs,
     });
-}
-
-/// The first line that a program prints on either output, if it runs and succeeds.
-pub(crate) fn first_line(command: &mut Command) -> Option<String> {
-    let output = command.stdin(Stdio::null()).output().ok()?;
-    if !output.status.success() {
-        return None;
-    }
-    // nginx -v writes to standard error.
-    let text = if output.stdout.is_empty() {
-        output.stderr
-    } else {
-        output.stdout
-    };
-    Some(
-        String::from_utf8_lossy(&text)
-            .lines()
-            .next()?
-            .trim()
-            .to_owned(),
-    )
 }

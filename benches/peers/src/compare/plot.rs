@@ -9,7 +9,7 @@ use std::path::Path;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::report::{OURS, cell};
+use super::table::{OURS, cell};
 use crate::cli::{Doing, Result};
 
 const WIDTH: u32 = 900;

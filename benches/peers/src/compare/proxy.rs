@@ -13,8 +13,9 @@ use super::options::{Experiment, Options};
 use super::peers::{self, Job, Peer, Program};
 use super::plot::Plot;
 use super::process::{self, Core, Server};
-use super::report::{Section, Table, cell};
+use super::report::Section;
 use super::rounds::{Participant, in_turn, median};
+use super::table::{Table, cell};
 use super::temp::TempDir;
 use crate::cli::{Doing, Error, Result};
 

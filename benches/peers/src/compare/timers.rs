@@ -4,8 +4,9 @@ use super::options::{Experiment, Options};
 use super::peers::{self, Job, Kind, Peer};
 use super::plot::Plot;
 use super::process::{self, Core};
-use super::report::{Section, Table, cell};
+use super::report::Section;
 use super::rounds::{in_turn, median};
+use super::table::{Table, cell};
 use crate::cli::{Error, Result};
 
 /// Columns, and the programs' names for them.
