@@ -2,7 +2,7 @@
 //! asyncore.
 //!
 //! A [`Reactor`] owns sockets. Each has a [`Dispatcher`], whose `handle_*` callbacks are called, one at
-//! a time and on one thread, when something happened to its socket. That is all of an echo server:
+//! a time and on one thread, when something happened to its socket. Here is a complete echo server:
 //!
 //! ```no_run
 //! use slabloop::{Accepted, Context, Dispatcher, Reactor};
@@ -32,9 +32,9 @@
 //! }
 //! ```
 //!
-//! Without another line it serves thousands of connections, answers a peer that has shut its sending
-//! side in full, stops reading a client that does not read, survives running out of descriptors, and
-//! gives every ready connection its turn.
+//! You need no more than this. It serves thousands of connections, sends the whole reply to a client that
+//! has finished sending (half-close), stops reading from a client that does not read (backpressure),
+//! survives running out of descriptors, and gives every ready connection its turn.
 //!
 //! # One turn
 //!
@@ -51,10 +51,10 @@
 //!  └─── 8 close     handle_close, deregister, drop; only now is the slot free again
 //! ```
 //!
-//! The kernel reports *changes*, the slot remembers *state*, the ready list makes the second out of the
-//! first. Everything between two waits happens one thing after another. Nothing is freed while an event
-//! might still name it. (With nobody left over from the turn before, steps 3 and 4 are one: each event is
-//! merged and its callback made at once.)
+//! The kernel reports *changes*; each slot adds them up into *state*; the ready list turns state into
+//! callbacks. Everything between two waits happens one thing after another. Nothing is freed while an
+//! event might still name it. (If no slot carried work over, steps 3 and 4 are fused: each event is merged
+//! and its callback made at once.)
 //!
 //! # What is bounded
 //!
@@ -63,13 +63,38 @@
 //!
 //! # Reading the source
 //!
-//! In this order, an evening's worth: `dispatcher.rs` (the contract), `reactor.rs` (the turn),
-//! `readiness.rs` (edges into levels), `ids.rs` and `slots.rs` (names that outlive what they name), `core.rs` (what a
-//! reactor is made of), `calling.rs`, `dispatch.rs` and `outcome.rs` (calling without `Rc<RefCell<_>>`, and
-//! what follows), `context.rs` and `context/` (what a callback may do), `outbox.rs`, `flush.rs` and
-//! `flow.rs` (writing, and back-pressure), `accept.rs`, `connect.rs`, `close.rs`, `timers.rs` and
-//! `deadlines.rs`, `handle.rs` (other threads), `framing.rs` (records). `poller.rs` and `clock.rs` are the two
-//! narrow places where the world comes in.
+//! The way of one byte, in and out, is twelve files and an evening's reading:
+//!
+//! | file | what it tells |
+//! |---|---|
+//! | `dispatcher.rs` | the contract: which callback comes when |
+//! | `reactor.rs` | the turn, in eight lines, and how it starts and stops |
+//! | `turn/dispatch.rs` | steps 3 and 4: an event finds its slot, a ready slot is served |
+//! | `slot/readiness.rs` | how edges become levels, in one word |
+//! | `turn/call.rs` | how a dispatcher is called without `Rc<RefCell<_>>` |
+//! | `context/bytes.rs` | `recv` and `send` |
+//! | `slot/io.rs` | the two doors between a slot and the kernel |
+//! | `turn/settle.rs` | what follows from what a callback returned |
+//! | `slot/outbox.rs` | bytes accepted for sending, and their marks |
+//! | `state/output.rs` | step 7: the flush |
+//! | `state.rs` | everything that a reactor remembers |
+//! | `turn/close.rs` | step 8: `handle_close`, and the slot is free |
+//!
+//! The folders are layers, and each names only those below it:
+//!
+//! ```text
+//!   framing/                      records and producers, on the public face alone
+//!   reactor  builder  handle      the door
+//!   turn/  dispatcher  context/   the steps; the only place that calls users' code
+//!   ─────────────────────────────────────────────────────────────────────────────
+//!   state/                        all slots together: who is due, who is held, what ends
+//!   slot/                         one connection
+//!   time/  watch/                 due times; what the loop counts and logs
+//!   world/                        sockets, the wait, ids, errors
+//! ```
+//!
+//! Below the line nothing can call a dispatcher, because nothing there knows what one is.
+//! `docs/internals.md` in the repository is the guided tour.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]

@@ -177,3 +177,6 @@ impl<D> State<D> {
             })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,3 +112,64 @@ fn write_stopped(readiness: &mut Readiness, error: io::Error) -> io::Error {
     }
     error
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::slot::life::Life;
+    use crate::slot::outbox::Marks;
+    use crate::slot::readiness::Flag;
+    use crate::world::address::Address;
+    use std::time::Duration;
+
+    fn slot() -> (Slot<()>, UnixStream) {
+        let (ours, peer) = UnixStream::pair().expect("descriptors");
+        ours.set_nonblocking(true).expect("a socket");
+        let socket = (Io::stream(ours), Address::None);
+        let mut slot = Slot::new(Some(()), || "", socket, Life::Open, Marks::default());
+        slot.readiness.set(Flag::Readable);
+        slot.readiness.set(Flag::Writable);
+        (slot, peer)
+    }
+
+    #[test]
+    fn a_read_that_fills_the_buffer_leaves_the_slot_readable_and_a_short_one_does_not() {
+        let (mut slot, mut peer) = slot();
+        let now = Tick::default().after(Duration::from_secs(1));
+        peer.write_all(b"12345").expect("room");
+        let mut buffer = [0; 4];
+        assert_eq!(slot.door().receive(&mut buffer, &now).ok(), Some(4));
+        assert!(slot.readiness.has(Flag::Readable));
+        assert_eq!(slot.door().receive(&mut buffer, &now).ok(), Some(1));
+        assert!(!slot.readiness.has(Flag::Readable));
+        assert_eq!(slot.touched, now);
+    }
+
+    #[test]
+    fn a_read_that_would_block_clears_the_readiness_and_moves_no_time() {
+        let (mut slot, _peer) = slot();
+        let now = Tick::default().after(Duration::from_secs(1));
+        let error = slot.door().receive(&mut [0; 4], &now);
+        assert!(error.is_err_and(|error| is_would_block(&error)));
+        assert!(!slot.readiness.has(Flag::Readable));
+        assert_eq!(slot.touched, Tick::default());
+    }
+
+    #[test]
+    fn a_write_that_would_block_clears_the_readiness_and_one_in_part_does_not() {
+        let (mut slot, _peer) = slot();
+        let now = Tick::default().after(Duration::from_secs(1));
+        let bytes = vec![7; 16 << 20];
+        let taken = slot.door().transmit(&bytes, &now).expect("some room");
+        assert!(taken < bytes.len() && slot.readiness.has(Flag::Writable));
+        assert_eq!((slot.touched, slot.output_moved), (now, now));
+        while slot.readiness.has(Flag::Writable) {
+            let _ = slot.door().transmit(&bytes, &now);
+        }
+        let error = slot.door().transmit(&bytes, &now);
+        assert!(error.is_err_and(|error| is_would_block(&error)));
+    }
+}

@@ -1,4 +1,4 @@
-//! Where dispatchers live: the slab and its slots. Their names are in `ids.rs`.
+//! Where dispatchers live: the slab and its slots. Their names are in `world/ids.rs`.
 
 use std::io;
 

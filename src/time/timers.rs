@@ -1,4 +1,4 @@
-//! The timer queue: a [heap] of due times beside a slab of timers.
+//! The timer queue: a heap (`heap.rs`) of due times beside a slab of timers.
 //!
 //! The heap is never searched. Cancelling a timer frees its slab entry and leaves its due time in the
 //! heap, dead; a due time is alive if the slab entry it points to still carries its serial. When the

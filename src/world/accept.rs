@@ -11,7 +11,7 @@ use crate::world::errors::{is_interrupted, is_would_block};
 use crate::world::socket::Socket;
 
 /// A connection that a listener has taken, and whose fate its
-/// [`handle_accept`](Dispatcher::handle_accept) decides: [`add`](crate::Context::add) keeps it,
+/// [`handle_accept`](crate::Dispatcher::handle_accept) decides: [`add`](crate::Context::add) keeps it,
 /// dropping it closes it.
 #[derive(Debug)]
 pub struct Accepted {

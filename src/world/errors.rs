@@ -3,7 +3,7 @@
 //! Errors are sorted by class, not by a list of known numbers: what is neither "not now" nor "the
 //! peer is gone" is a fault, whatever its number. Loops that listed the errors they knew were brought
 //! down, one errno at a time, by those they did not. Accept errors have classes of their own; they are
-//! in `accept.rs`.
+//! in `world/accept.rs`.
 
 use std::io;
 

@@ -1,7 +1,7 @@
-//! For the crate's own tests: a clock and a kernel that a test supplies, and invented events.
+//! A clock, a kernel and sockets that a test supplies, in place of the system's.
 //!
-//! Hidden, behind the feature `testing`, and promised to nobody. The seam is the same one that mio
-//! sits behind (`poller.rs`, `socket.rs`, `clock.rs`): the reactor above it is not a different reactor.
+//! The seam is the same one that mio sits behind: a poller that hands out events, sockets as endpoints,
+//! one clock. The reactor above it is not a different reactor.
 
 use std::fmt;
 use std::io;
