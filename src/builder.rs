@@ -89,7 +89,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Above this many queued bytes, those who feed a connection are not read; default 64 KiB. A single
+    /// Above this many queued bytes, the sources that feed a connection are not read; default 64 KiB. A single
     /// dispatcher's marks are set with [`Context::set_marks`](crate::Context::set_marks).
     pub fn high_mark(&mut self, bytes: usize) -> &mut Self {
         self.high_mark = bytes;
@@ -110,13 +110,13 @@ impl Builder {
         self
     }
 
-    /// When more than this is queued for all connections together, listeners stop accepting, and whoever
-    /// feeds a connection with anything at all queued is not read, until it is less than half. Default:
+    /// When more than this is queued for all connections together, listeners stop accepting, and the
+    /// sources of every connection with anything queued are not read, until it is less than half. Default:
     /// no limit.
     ///
     /// Looked at once a turn: what one turn's callbacks send comes on top. What was pushed and waits
     /// behind a [producer](crate::framing::Framing::push_producer) is not counted, only what has come
-    /// into an outbox. It closes nobody; those who take nothing end by the
+    /// into an outbox. It closes no connection; those that take nothing end by the
     /// [stall timeout](Builder::stall_timeout).
     pub fn max_queued(&mut self, bytes: usize) -> &mut Self {
         self.max_queued = Some(bytes);
@@ -160,14 +160,14 @@ impl Builder {
     }
 
     /// How long output may wait without the peer taking any of it, before the connection ends in
-    /// `TimedOut`; default 5 minutes, `None` for ever.
+    /// `TimedOut`; default 5 minutes, `None` never.
     pub fn stall_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.stall_timeout = limit.into();
         self
     }
 
     /// How long a receiver of a [broadcast](crate::Context::broadcast) that takes nothing at all may hold
-    /// up whoever broadcasts; default 250 ms. After that it holds up nobody until it takes something,
+    /// up the sender; default 250 ms. After that it holds up no sender until it takes something,
     /// and what is queued for it grows towards the hard cap.
     pub fn broadcast_patience(&mut self, limit: Duration) -> &mut Self {
         self.broadcast_patience = limit;

@@ -149,13 +149,13 @@ impl Context<'_> {
         (marks.low as usize, marks.high as usize)
     }
 
-    /// How much may be sent without holding those who feed this one.
+    /// How much may be sent without holding the sources that feed this one.
     pub(crate) fn room_below_high(&self) -> usize {
         self.marks().1.saturating_sub(self.queued())
     }
 
-    /// For a layer that queues output above the outbox: whether that is so much that whoever feeds this
-    /// one is to be held.
+    /// For a layer that queues output above the outbox: whether that is so much that the sources
+    /// that feed this one are to be held.
     pub(crate) fn layer_is_full(&mut self, full: bool) {
         flow::set_layer_full(&mut self.core.state, self.id, full);
     }
@@ -193,7 +193,7 @@ impl Context<'_> {
         }
     }
 
-    /// Closes in good order: nothing more is read, what is queued still leaves, then the write side is
+    /// Closes gracefully: nothing more is read, what is queued still leaves, then the write side is
     /// shut, what the peer still sends is thrown away until its end of stream or the
     /// [deadline](crate::Builder::close_timeout), and `handle_close` runs. (Closing at once with unread
     /// input makes the kernel throw away replies that it had accepted.)
@@ -257,8 +257,8 @@ impl Context<'_> {
         }
     }
 
-    /// Whether `handle_read` is called: not until [`resume_reading`](Context::resume_reading). Nothing
-    /// is lost meanwhile; what arrives waits in the kernel, whose window fills up. A reset still ends
+    /// Suspends `handle_read` until [`resume_reading`](Context::resume_reading) is called. Nothing is
+    /// lost meanwhile; what arrives waits in the kernel, whose window fills up. A reset still ends
     /// the connection, the end of the stream waits.
     pub fn pause_reading(&mut self) {
         self.core
@@ -332,16 +332,16 @@ impl Context<'_> {
         self.core.state.requeue(self.id);
     }
 
-    /// Says which connection this one's input is written to: while that one has more than its high
-    /// mark queued, this one is not read, and is read again below the low mark. Without a word from
-    /// you a dispatcher feeds itself, which is right for whoever answers on the same connection; each
-    /// half of a proxy feeds the other. The sink's end releases all who feed it. An id that names
-    /// nobody means: feeds nobody, is never held.
+    /// Declares where this connection's input goes. While `sink` has more than its high mark queued, this
+    /// connection is not read; below the low mark it is read again. The default sink is the connection
+    /// itself, which is right for a server that answers on the same connection; each half of a proxy feeds
+    /// the other. When the sink ends, its sources are released. An id that is no longer valid removes the
+    /// link: the connection is never held.
     pub fn feeds(&mut self, sink: impl Into<AnyId>) {
         flow::feeds(&mut self.core.state, self.id, sink.into());
     }
 
-    /// Feeds nobody: input is read whatever is queued anywhere. The hard cap still holds.
+    /// Removes the link to a sink: input is read whatever is queued anywhere. The hard cap still holds.
     pub fn feeds_nobody(&mut self) {
         flow::feeds(&mut self.core.state, self.id, AnyId::NONE);
     }
@@ -359,8 +359,8 @@ impl Context<'_> {
 
     /// Reaches another dispatcher's socket: the same verbs, on that one. `None` if it is gone.
     ///
-    /// What goes wrong there is told to its owner. An error that you pass on with `?` does your own
-    /// dispatcher no harm.
+    /// Failures there are reported to that dispatcher's `handle_error`. Returning such an error with `?`
+    /// does not close yours.
     #[must_use]
     #[inline]
     pub fn at(&mut self, id: impl Into<AnyId>) -> Option<Context<'_>> {
@@ -411,7 +411,7 @@ impl Context<'_> {
         deadlines::set_idle_timeout(&mut self.core.state, self.id, limit.into());
     }
 
-    /// Has [`run`](crate::Reactor::run) return after this turn, which is finished in good order.
+    /// Has [`run`](crate::Reactor::run) return after this turn, which is finished as usual.
     pub fn stop(&mut self) {
         self.core.stop = true;
     }

@@ -20,17 +20,17 @@ use crate::world::accept::Accepted;
 /// `handle_connect` → `handle_accept`… → `handle_read` → `handle_eof` → `handle_write` →
 /// `handle_priority`, then `handle_timer`…, and at the very end `handle_close`.
 ///
-/// Before each of them the reactor looks whether the dispatcher is still there and not closing: a close
-/// counts at once, its own as well as a neighbour's.
+/// Before each of them the reactor checks that the dispatcher is still there and not closing: a close
+/// takes effect at once, whether the dispatcher itself or another one called it.
 ///
 /// # What a returned error does
 ///
 /// | the error is | what follows |
 /// |---|---|
-/// | *not now*: `WouldBlock`, `Interrupted` | nothing; so `cx.recv(..)?` may simply be left |
+/// | *not now*: `WouldBlock`, `Interrupted` | nothing, so `?` on `recv` is correct |
 /// | *a disconnect*: `ConnectionReset`, `BrokenPipe`, `ConnectionAborted`, `NotConnected` | the connection ends; `handle_close` |
 /// | *a fault*: anything else | `handle_error` with it, whose default closes a connection |
-/// | about another dispatcher, reached through [`Context::at`] | nothing: its owner has been told |
+/// | about another dispatcher, reached through [`Context::at`] | nothing: that dispatcher got its own `handle_error` |
 ///
 /// If the socket itself broke, the connection ends whatever the callback returns. After `close()` or
 /// `abort()` what the callback returns changes nothing. No error of one dispatcher ends the turn or
@@ -63,7 +63,7 @@ pub trait Dispatcher: Any {
         Ok(())
     }
 
-    /// A connection made by `connect` stands.
+    /// A connection made by `connect` is established.
     ///
     /// *When:* once, after success is proven, before any other callback of it. Not for sockets that
     /// were given to `add`. *Inside:* anything; `send` goes out at the end of this turn. *After:* reading
@@ -83,7 +83,7 @@ pub trait Dispatcher: Any {
     /// the start; see [`Context::pause_reading`]) and the connection that this one
     /// [feeds](Context::feeds) is not over its high mark. It can come for nothing: then `recv` says
     /// `WouldBlock`. *Inside:* take as much or as little as you like with [`Context::recv`]. *After:* if
-    /// input is left it is called again in the next turn, after everybody else who is ready. *Default:*
+    /// input is left it is called again in the next turn, after all others that are ready. *Default:*
     /// reads and throws away, so that a dispatcher that only writes still sees its peer leave.
     ///
     /// # Errors
@@ -178,7 +178,7 @@ pub trait Dispatcher: Any {
     /// *When:* exactly once, last, for every dispatcher that was ever added, whatever the reason, also
     /// when the reactor is dropped. *Inside:* the own socket is gone (`recv` and `send` say
     /// `NotConnected`, `at` with the own id `None`); everything else works, connecting anew included.
-    /// *After:* the dispatcher is dropped and its id names nobody for ever. *Panic:* contained.
+    /// *After:* the dispatcher is dropped, and its id is never valid again. *Panic:* contained.
     /// *Default:* nothing.
     fn handle_close(&mut self, cx: &mut Context<'_>) {}
 }

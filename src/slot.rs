@@ -87,7 +87,7 @@ impl<D> Slot<D> {
         Slot::new(None, || "", socket, Life::Ended, Marks::default())
     }
 
-    /// Where it stands. Kept with the other bits, so that one comparison recognises the usual case.
+    /// Its state of life. Kept with the other bits, so that one comparison recognises the usual case.
     #[inline]
     pub(crate) fn life(&self) -> Life {
         self.readiness.life()

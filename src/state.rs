@@ -1,4 +1,4 @@
-//! All slots together: who is due for what, who waits for whom, what ends.
+//! All slots together: which is due for what, which waits for which, what ends.
 //!
 //! This layer and those below it are generic over `D`, what sits in a slot. That is the wall between the
 //! loop's state and users' code: a function of `State<D>` cannot call a dispatcher, because it does not

@@ -22,7 +22,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Reactor::add`](crate::Reactor::add).
     pub fn add<D: Dispatcher>(
         &mut self,
         socket: impl Into<Socket>,
@@ -35,7 +35,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Reactor::listen`](crate::Reactor::listen).
     pub fn listen<D: Dispatcher>(
         &mut self,
         address: SocketAddr,
@@ -63,7 +63,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Reactor::connect`](crate::Reactor::connect).
     pub fn connect<D: Dispatcher>(
         &mut self,
         address: SocketAddr,
@@ -93,7 +93,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Reactor::listen_unix`](crate::Reactor::listen_unix).
     pub(crate) fn listen_unix<D: Dispatcher>(
         &mut self,
         path: &Path,
@@ -108,7 +108,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Reactor::connect_unix`](crate::Reactor::connect_unix).
     pub fn connect_unix<D: Dispatcher>(
         &mut self,
         path: impl AsRef<Path>,

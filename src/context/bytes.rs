@@ -142,7 +142,7 @@ impl Context<'_> {
     /// Sends `bytes`, all or none. Calls nothing: they are copied to the outbox, which is written once
     /// at the end of the turn, so many small sends cost one system call. (Of a large payload, with nothing
     /// queued before it, the kernel is given what it takes at once.) They leave in the order of the
-    /// sends. On a connection that does not stand yet they wait for it. An empty slice is a no-op on a
+    /// sends. Before the connection is established they wait for it. An empty slice is a no-op on a
     /// stream.
     ///
     /// On a connected datagram socket it is one datagram, and leaves at once or not at all.
@@ -253,13 +253,12 @@ impl Context<'_> {
     }
 
     /// Sends `bytes` to each of `to`; how many took them. Each gets a copy in its outbox, and one write at
-    /// the end of the turn however many messages it got. Those that are gone are passed over. One that
+    /// the end of the turn however many messages it got. Those that are gone are skipped. One that
     /// would go over its hard cap gets none of it and is closed, by `handle_error` with an error that
-    /// names it; the others do not notice.
+    /// names it; the others are not affected.
     ///
-    /// The dispatcher whose callback is running, because of whose input this is sent, is not read while
-    /// a receiver that still takes bytes is over its high mark. One that takes none holds it up for
-    /// [a while](crate::Builder::broadcast_patience) only.
+    /// The calling dispatcher is not read while any receiver is over its high mark, but for at most
+    /// [`broadcast_patience`](crate::Builder::broadcast_patience) per receiver that takes nothing.
     pub fn broadcast<I>(&mut self, to: I, bytes: &[u8]) -> usize
     where
         I: IntoIterator,
@@ -268,7 +267,7 @@ impl Context<'_> {
         let mut reached = 0;
         for id in to {
             let id = id.into();
-            // A refusal has been dealt with: the receiver is on its way out, and it is told.
+            // A refusal has been dealt with: the receiver ends, and gets its handle_error.
             if self
                 .at(id)
                 .is_some_and(|mut receiver| receiver.send(bytes).is_ok())

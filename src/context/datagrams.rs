@@ -16,8 +16,8 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if the socket's buffer is full, in which case the datagram was not sent; whoever has
-    /// called [`start_writing`](Context::start_writing) gets `handle_write` when there is room again.
+    /// `WouldBlock` if the socket's buffer is full, in which case the datagram was not sent; after
+    /// [`start_writing`](Context::start_writing), `handle_write` is called when there is room again.
     /// Otherwise what the kernel says. `Unsupported` if this is no UDP socket.
     pub fn send_to(&mut self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
         let slot = self.core.state.slots.slot_mut(self.id);

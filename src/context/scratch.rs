@@ -6,8 +6,8 @@
 use super::Context;
 
 impl Context<'_> {
-    /// Lends `body` a buffer of `length` bytes, in which anything may be. It is away meanwhile: whoever
-    /// asks for one inside gets another, and after a panic the next one is made afresh.
+    /// Lends `body` a buffer of `length` bytes, in which anything may be. It is away meanwhile: a
+    /// second request inside gets another, and after a panic the next one is made afresh.
     pub(crate) fn with_scratch<R>(
         &mut self,
         length: usize,

@@ -51,7 +51,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// As there, and `InvalidInput` for an option out of its range.
+    /// As [`listen`](Reactor::listen), and `InvalidInput` for an option out of its range.
     pub fn listen_with<D: Dispatcher>(
         &mut self,
         address: impl ToSocketAddrs,
@@ -78,9 +78,10 @@ impl Reactor {
     }
 
     /// Connects to a TCP address. Calls nothing; in a later turn follows either `handle_connect`, or one
-    /// `handle_error` and then `handle_close`. It is given
-    /// [30 s](crate::Builder::connect_timeout). What is sent before it stands waits for it. A name is looked
-    /// up, which blocks, and the first address is taken to which the system does not refuse at once.
+    /// `handle_error` and then `handle_close`. The attempt times out after
+    /// [30 s](crate::Builder::connect_timeout). Bytes sent before the connection is established are queued.
+    /// A name is looked up, which blocks, and the first address is taken that the system does not refuse
+    /// at once.
     ///
     /// The reactor never tries again by itself; `handle_close` is a good place to, after a while.
     ///
@@ -99,7 +100,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// As there, and `InvalidInput` for an option out of its range.
+    /// As [`connect`](Reactor::connect), and `InvalidInput` for an option out of its range.
     pub fn connect_with<D: Dispatcher>(
         &mut self,
         address: impl ToSocketAddrs,
@@ -129,7 +130,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// What is known at once: no such path, nobody listening, or `WouldBlock` if the listener's queue
+    /// What is known at once: no such path, no listener, or `WouldBlock` if the listener's queue
     /// is full. Nothing was added then.
     pub fn connect_unix<D: Dispatcher>(
         &mut self,
@@ -156,7 +157,7 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// As there, and `InvalidInput` for an option out of its range.
+    /// As [`bind_udp`](Reactor::bind_udp), and `InvalidInput` for an option out of its range.
     pub fn bind_udp_with<D: Dispatcher>(
         &mut self,
         address: impl ToSocketAddrs,
@@ -230,8 +231,5 @@ fn first_that_works<T>(
 }
 
 fn no_address() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "the name stands for no address",
-    )
+    io::Error::new(io::ErrorKind::InvalidInput, "the name has no address")
 }

@@ -1,4 +1,4 @@
-//! Where a dispatcher stands: three small state machines, and how it ended.
+//! The states of a slot: three small state machines, and how it ended.
 //!
 //! A connection as a whole has a [`Life`]. Within an open one its two directions end independently:
 //! [`Input`] and [`Output`]. All three only ever move forward, and each state says which questions are
@@ -24,7 +24,7 @@
 
 use std::io;
 
-/// Where a slot stands between being added and being freed.
+/// The state of a slot between being added and being freed.
 ///
 /// Zero is the usual case, so that one comparison of the readiness word recognises it. What is below zero
 /// comes before, what is above is on its way to the end: no callback but `handle_error` and `handle_close`

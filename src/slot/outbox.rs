@@ -8,9 +8,9 @@ use std::io;
 
 use crate::world::errors::invalid;
 
-/// How much one outbox may hold before somebody has to act.
+/// How much one outbox may hold before something has to happen.
 ///
-/// Read: above `high` those who feed it are not read; below `low` they are again; over `cap` the
+/// Above `high` the sources that feed it are not read; below `low` they are again; over `cap` the
 /// connection is closed. Kept as `u32`: a cap of 4 GiB for one connection is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Marks {

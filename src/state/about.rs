@@ -8,7 +8,7 @@ use crate::world::ids::AnyId;
 /// An error of the reactor's own that says which dispatcher it is about.
 ///
 /// A callback may reach another dispatcher, be refused, and pass the refusal on with `?`. The owner
-/// of the refused socket has been told already; the caller must not be closed for it.
+/// of the refused socket gets its own report; the caller must not be closed for it.
 #[derive(Debug)]
 pub(crate) struct About {
     id: AnyId,

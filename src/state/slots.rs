@@ -13,7 +13,7 @@ pub(crate) struct Slots<D> {
     slab: Slab<Slot<D>>,
     /// The generation that a place's next slot gets. As long as the slab has ever been.
     generations: Vec<u32>,
-    /// Places whose generation is used up; they stay occupied by an ended slot for ever.
+    /// Places whose generation is used up; they stay occupied by an ended slot.
     retired: usize,
 }
 
@@ -93,7 +93,7 @@ impl<D> Slots<D> {
             .expect("slots are freed in the close step only")
     }
 
-    /// Frees the place and raises its generation: from here on the id names nobody.
+    /// Frees the place and raises its generation: from here on the id is not valid.
     pub(crate) fn remove(&mut self, id: AnyId) -> Option<Slot<D>> {
         self.get(id)?;
         let generation = &mut self.generations[id.index()];

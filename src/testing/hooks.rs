@@ -29,7 +29,7 @@ impl Reactor {
         self.state_mut().poller.simulated.kernel = Some(kernel);
     }
 
-    /// The time-outs that the waits since the last call were given.
+    /// The timeouts that the waits since the last call were given.
     #[doc(hidden)]
     pub fn take_waits(&mut self) -> Vec<Option<Duration>> {
         std::mem::take(&mut self.state_mut().poller.simulated.waits)
@@ -72,7 +72,7 @@ impl Reactor {
         slots.map(|(id, slot)| (id, slot.outbox.len())).collect()
     }
 
-    /// Gives a socket that somebody else has made a send buffer of this size. (Its receive buffer cannot
+    /// Gives a socket that was made elsewhere a send buffer of this size. (Its receive buffer cannot
     /// be made smaller any more without the kernel dropping what the peer was told there is room for.)
     #[doc(hidden)]
     pub fn narrow(&mut self, id: impl Into<AnyId>, bytes: usize) -> io::Result<()> {

@@ -57,7 +57,11 @@ fn check_lists(state: &State<Tenant>) {
             .iter()
             .filter(|(_, slot)| slot.readiness.has(flag))
             .count();
-        assert_eq!(flagged, list.len(), "all who say so are on the {name} list");
+        assert_eq!(
+            flagged,
+            list.len(),
+            "every slot whose flag says so is on the {name} list"
+        );
     }
     let mut seen = std::collections::HashSet::new();
     for &id in &state.agenda.ending {
@@ -69,7 +73,7 @@ fn check_lists(state: &State<Tenant>) {
     }
     assert!(
         state.agenda.closed.is_empty(),
-        "whoever had handle_close has been freed"
+        "a slot that had its handle_close has been freed"
     );
     assert!(
         state.agenda.dispatching.is_empty() && state.agenda.flushing.is_empty(),

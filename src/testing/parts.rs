@@ -53,7 +53,7 @@ impl TimerQueue {
         self.0.begin_turn();
     }
 
-    /// Fires what is due in this turn, one after another. `fired` is told each, and may change the queue.
+    /// Fires what is due in this turn, one after another. `fired` is called with each, and may change the queue.
     pub fn fire(&mut self, now: u64, mut fired: impl FnMut(&mut TimerQueue, TimerId)) {
         let mut batch = Vec::new();
         self.0.collect(at(now), &mut batch);

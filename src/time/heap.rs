@@ -67,7 +67,7 @@ impl Heap {
     pub(super) fn take_due(&mut self, is_due: impl Fn(&Due) -> bool, batch: &mut Vec<Due>) {
         let start = batch.len();
         let mut places = std::mem::take(&mut self.due_places);
-        // The walk begins as if the root were somebody's only child.
+        // The walk begins as if the root were an only child.
         let mut children = 0..self.dues.len().min(1);
         let mut walked = 0;
         loop {

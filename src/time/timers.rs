@@ -46,7 +46,7 @@ pub(crate) enum Action {
     Idle(Duration),
     /// Output waits and the peer has taken none of it for the time given.
     Stalled(Duration),
-    /// Somebody's broadcast waits for this one to drain, and has for the time given.
+    /// A broadcast has waited for this one to drain for the time given.
     Patience(Duration),
     /// A closing connection has had its time.
     CloseDeadline,
@@ -100,7 +100,7 @@ struct Entry {
 pub(crate) struct Timers {
     entries: Slab<Entry>,
     heap: Heap,
-    /// Counts the timers. The count is a new one's serial, by which it is told from all others, and goes
+    /// Counts the timers. The count is a new one's serial, which distinguishes it from all others, and goes
     /// after those of the same time.
     armed: u64,
     /// What it was when the turn began.

@@ -14,7 +14,7 @@ use crate::turn::core::Core;
 /// The step. Resumed where it was if users' code panics.
 pub(crate) fn close_step(core: &mut Core) {
     // A slot that another's handle_close ends is closed in the same step; but no more than there were,
-    // or closing could go on for ever.
+    // or closing might never end.
     let mut budget = core.state.slots.len();
     loop {
         while let Some(id) = core.state.agenda.closed.pop() {

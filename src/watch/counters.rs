@@ -1,5 +1,4 @@
-//! What a reactor has counted: the first thing to look at when it works and somebody asks why it
-//! doesn't.
+//! What a reactor has counted: the first thing to look at when a program does not do what it should.
 
 /// What has happened since the reactor was built. Numbers only rise; all are counts except the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

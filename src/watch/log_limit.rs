@@ -1,7 +1,7 @@
 //! At most one log line a second for a condition that can repeat: a flood must not become an outage.
 //!
-//! What is held back is counted, and the next line says how many it stands for; the rest is told when
-//! the reactor is dropped.
+//! What is held back is counted, and the next line says how many were; the rest is logged when the reactor
+//! is dropped.
 
 use std::fmt;
 use std::time::Duration;

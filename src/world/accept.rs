@@ -59,14 +59,14 @@ impl From<Accepted> for Socket {
 }
 
 /// What an error of `accept` says. (These are not the classes of reads and writes: a connection that
-/// was lost in the queue is nobody's disconnect.)
+/// was lost in the queue is no dispatcher's disconnect.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
     /// The queue is empty.
     NothingThere,
     /// One connection was lost before we took it; there may be others.
     OneLost,
-    /// No descriptors or memory. It says nothing about whether anybody is waiting.
+    /// No descriptors or memory. It says nothing about whether a client is waiting.
     Shortage,
     /// The listener itself is no good any more.
     ListenerBroken,

@@ -1,7 +1,7 @@
 //! The names of dispatchers, which outlive what they name.
 //!
 //! A slab hands a freed place to the next newcomer at once, which is what makes it small and fast, and
-//! what makes a bare index dangerous: whoever kept it now holds the name of a stranger. So an id is an
+//! what makes a bare index dangerous: code that kept it now holds the name of a stranger. So an id is an
 //! index *and* a generation, and the generation of a place rises each time the place is freed:
 //!
 //! ```text
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A place whose generation has reached its last value is retired, never reissued: it costs one empty
-//! slot once in four thousand million reuses. (On targets with 32-bit tokens there are 20 bits of index
+//! slot once in four billion reuses. (On targets with 32-bit tokens there are 20 bits of index
 //! and 12 of generation, and it is one in four thousand.)
 
 use std::fmt;

@@ -70,7 +70,7 @@ impl SocketOptions {
     /// Lets several sockets listen on one port, in this process or in others; default off.
     ///
     /// The kernel spreads new connections over them. When one of them closes, the connections in its
-    /// queue that nobody has accepted are reset.
+    /// queue that have not been accepted are reset.
     pub fn reuse_port(&mut self, on: bool) -> &mut Self {
         self.reuse_port = on;
         self
@@ -174,7 +174,7 @@ impl SocketOptions {
         Ok(())
     }
 
-    /// What an accepted connection inherits from its listener on Linux, and is told elsewhere.
+    /// What an accepted connection inherits from its listener on Linux, and gets set elsewhere.
     pub(crate) fn apply_tcp(&self, socket: &SockRef<'_>) -> io::Result<()> {
         if self.nodelay {
             socket.set_tcp_nodelay(true)?;

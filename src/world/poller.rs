@@ -55,10 +55,10 @@ impl Poller {
         io.deregister(self.poll.registry())
     }
 
-    /// Waits until something happens or `timeout` is over; `None` waits for ever.
+    /// Waits until something happens or `timeout` is over; `None` waits without limit.
     ///
     /// A signal ends the wait with no events, as if the time were over: the turn goes on and the next
-    /// one works out its time-out afresh. Every other failure is final; retrying it would spin.
+    /// one works out its timeout afresh. Every other failure is final; retrying it would spin.
     pub(crate) fn wait(
         &mut self,
         events: &mut Events,

@@ -16,7 +16,7 @@ use crate::world::endpoint::{Endpoint, Io, Kind};
 use crate::world::signals::Signals;
 use crate::world::socket::Socket;
 
-/// A clock that stands still until it is told to move. Clones are the same clock.
+/// A clock that moves only when the test moves it. Clones are the same clock.
 ///
 /// Waiting does not make it pass, so on it timers do not bound the wait: the test moves the clock, or
 /// its kernel does, which then says so by [`SimClock::passes_while_waiting`].
@@ -273,7 +273,7 @@ impl From<Box<dyn SimSocket>> for Socket {
 pub(crate) struct Simulated {
     pub(crate) kernel: Option<Box<dyn SimKernel>>,
     pub(crate) events: Vec<(Token, u32)>,
-    /// The time-outs handed to the wait.
+    /// The timeouts handed to the wait.
     pub(crate) waits: Vec<Option<Duration>>,
 }
 
