@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dispatcher::Dispatcher;
-use crate::slot::life::{End, Life};
+use crate::slot::life::{Life, Output};
 use crate::slot::outbox::Marks;
 use crate::slot::readiness::Flag;
 use crate::state::about::About;
@@ -25,6 +25,7 @@ use crate::state::{closing, deadlines, flow, output};
 use crate::time::timers::{Action, TimerId};
 use crate::turn::call;
 use crate::turn::core::Core;
+use crate::watch::ends::{Cause, End};
 use crate::world::endpoint::Kind;
 use crate::world::errors::unsupported;
 use crate::world::ids::{AnyId, Id};
@@ -140,7 +141,8 @@ impl Context<'_> {
 
     /// Whether a `send` would be taken, but for the hard cap.
     pub(crate) fn can_send(&self) -> bool {
-        self.core.state.slots.slot(self.id).can_queue(0)
+        let slot = self.core.state.slots.slot(self.id);
+        slot.can_queue(0) && slot.readiness.output() == Output::Open
     }
 
     /// The low and the high mark.
@@ -193,7 +195,9 @@ impl Context<'_> {
         }
     }
 
-    /// Closes gracefully: nothing more is read, what is queued still leaves, then the write side is
+    /// Closes gracefully: nothing more is read, what is queued still leaves (what
+    /// [`push_producer`](crate::framing::Framing::push_producer) has queued, too; what `handle_write` would
+    /// still send does not: see [`close_when_done`](Context::close_when_done)), then the write side is
     /// shut, what the peer still sends is thrown away until its end of stream or the
     /// [deadline](crate::Builder::close_timeout), and `handle_close` runs. (Closing at once with unread
     /// input makes the kernel throw away replies that it had accepted.)
@@ -207,7 +211,15 @@ impl Context<'_> {
     /// Closes now: what is queued is thrown away, and the peer of a TCP connection sees a reset.
     /// `handle_close` follows at the end of the turn. After [`close`](Context::close) it cuts that short.
     pub fn abort(&mut self) {
-        closing::abort(&mut self.core.state, self.id);
+        closing::abort(&mut self.core.state, self.id, Cause::Aborted);
+    }
+
+    /// As [`close`](Context::close), but a producer finishes first: `handle_write` goes on being called until
+    /// it calls [`stop_writing`](Context::stop_writing) or closes, or the
+    /// [close timeout](crate::Builder::close_timeout) passes in which the peer took nothing. Nothing is read
+    /// meanwhile. Without a producer it is `close`.
+    pub fn close_when_done(&mut self) {
+        closing::close_when_done(&mut self.core.state, self.id);
     }
 
     /// As [`close`](Context::close), but what is queued leaves first and then the peer sees a reset
@@ -225,10 +237,24 @@ impl Context<'_> {
         !slot.life().is_live()
     }
 
-    /// How it ended, in [`handle_close`](Dispatcher::handle_close); `None` before.
+    /// How it ended, in [`handle_close`](Dispatcher::handle_close); `None` before. `Closed` means that
+    /// nothing was lost: everything accepted for sending was taken by the kernel, and nothing failed.
     #[must_use]
     pub fn how_it_ended(&self) -> Option<End> {
-        self.core.state.slots.slot(self.id).fate.end()
+        self.end_cause().map(Cause::end)
+    }
+
+    /// Why it ended, in [`handle_close`](Dispatcher::handle_close); `None` before.
+    #[must_use]
+    pub fn end_cause(&self) -> Option<Cause> {
+        self.core.state.slots.slot(self.id).fate.cause()
+    }
+
+    /// Why another dispatcher ended. `None` while it has not, and once its slot was used again and that
+    /// user has ended, too: ask soon, or keep what its `handle_close` says.
+    #[must_use]
+    pub fn end_of(&self, id: impl Into<AnyId>) -> Option<Cause> {
+        self.core.state.slots.end_of(id.into())
     }
 
     /// Shuts the write side once everything queued has left; the peer sees the end of the stream.
@@ -251,9 +277,18 @@ impl Context<'_> {
         }
     }
 
+    /// What the default `handle_error` does: a connection ends in a reset once what is queued has been
+    /// sent, for its peer must not take what it got for the whole.
     pub(crate) fn close_after_fault(&mut self) {
         if self.core.state.slots.slot(self.id).io.kind() == Kind::Stream {
-            self.close();
+            self.abort_when_sent();
+        }
+    }
+
+    /// What the default `handle_shutdown` does.
+    pub(crate) fn close_for_shutdown(&mut self) {
+        if self.core.state.slots.slot(self.id).io.kind() == Kind::Stream {
+            self.close_when_done();
         }
     }
 
@@ -314,12 +349,34 @@ impl Context<'_> {
 
     /// Undoes [`start_writing`](Context::start_writing).
     pub fn stop_writing(&mut self) {
-        self.core
-            .state
-            .slots
-            .slot_mut(self.id)
-            .readiness
-            .clear(Flag::WantWrite);
+        let state = &mut self.core.state;
+        let slot = state.slots.slot_mut(self.id);
+        slot.readiness.clear(Flag::WantWrite);
+        closing::review_producer(state, self.id);
+    }
+
+    /// Says whether a layer above the outbox holds output that it has accepted and not sent. While it does,
+    /// [`close`](Context::close) and [`shutdown_write`](Context::shutdown_write) wait for it, and
+    /// `handle_write` goes on being called if it was asked for.
+    pub fn has_more_output(&mut self, more: bool) {
+        let state = &mut self.core.state;
+        let slot = state.slots.slot_mut(self.id);
+        let may_send = matches!(slot.life(), Life::Connecting | Life::Open | Life::Producing);
+        if more && may_send && slot.readiness.output() != Output::Broken {
+            slot.readiness.set(Flag::MoreOutput);
+        } else {
+            slot.readiness.clear(Flag::MoreOutput);
+            closing::review_producer(state, self.id);
+            if state.slots.slot(self.id).readiness.output() == Output::Shutting {
+                state.mark_dirty(self.id);
+            }
+        }
+    }
+
+    /// Whether [`Reactor::shutdown`](crate::Reactor::shutdown) is under way.
+    #[must_use]
+    pub fn is_shutting_down(&self) -> bool {
+        self.core.state.refusing
     }
 
     /// Asks for [`handle_priority`](Dispatcher::handle_priority) when urgent data comes. Linux and

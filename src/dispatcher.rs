@@ -160,14 +160,36 @@ pub trait Dispatcher: Any {
         Ok(())
     }
 
+    /// The reactor shuts down gracefully ([`Reactor::shutdown`](crate::Reactor::shutdown)).
+    ///
+    /// *When:* once for every dispatcher that is not a listener, before any other callback of the shutdown.
+    /// Listeners have been closed by then. *Inside:* anything but adding dispatchers. *After:* a dispatcher
+    /// that stays goes on as before, to finish what it has in hand: a request that a timer, a worker or
+    /// another connection will answer, a reply that it waits for. It then closes by itself;
+    /// [`Context::is_shutting_down`] says so in later callbacks. Connections that have not closed when the
+    /// deadline comes are aborted, and returned by `shutdown`. *Default:*
+    /// [`close_when_done`](Context::close_when_done) on a connection: queued output and the output of a
+    /// producer leave first, an idle connection closes at once. Other sockets stay until the connections
+    /// have closed.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
+    fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.close_for_shutdown();
+        Ok(())
+    }
+
     /// Something failed that is neither "not now" nor "the peer is gone".
     ///
     /// *When:* straight after the callback that returned the fault; or when a connection could not be
     /// made, a deadline passed, the outbox was full, or a write failed. One fault is one call. *Inside:*
     /// anything. *After:* if the fault ended the connection, as in the cases that the reactor found
     /// itself, it ends whatever this does. Otherwise an implementation that does not close keeps the
-    /// connection. *Panic:* contained; closes. *Default:* logs, and closes a connection; a listener or
-    /// a datagram socket stays.
+    /// connection. *Panic:* contained; closes. *Default:* logs, and ends a
+    /// connection in a reset once what is queued has been sent
+    /// ([`abort_when_sent`](Context::abort_when_sent)), so that the peer does not take a part of an answer
+    /// for the whole; a listener or a datagram socket stays.
     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
         cx.log_fault(&error);
         cx.close_after_fault();

@@ -230,6 +230,7 @@ impl Reactor {
                 dispatch::merge(&mut self.core, &mut self.events);
                 self.in_turn = false;
                 self.core.state.refusing = false;
+                self.core.state.agenda.leaving.clear();
                 resume_unwind(payload);
             }
         }

@@ -16,6 +16,7 @@ use crate::slot::outbox::{Marks, Outbox};
 use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
 use crate::time::timers::TimerList;
+use crate::watch::ends::Cause;
 use crate::world::address::Address;
 use crate::world::endpoint::{Io, Kind};
 use crate::world::ids::{AnyId, TypeName};
@@ -129,6 +130,7 @@ impl<D> Slot<D> {
             Life::Connecting | Life::ConnectingToClose | Life::ConnectingToReset => {
                 self.readiness.has(Flag::Writable)
             }
+            Life::Producing => self.can_produce() || self.is_over(),
             Life::Draining => self.readiness.has(Flag::Readable),
             // A broken one is on the dirty list, or its callback is running.
             Life::Broken | Life::Flushing | Life::FlushingToReset | Life::Ended => false,
@@ -143,18 +145,25 @@ impl<D> Slot<D> {
             && self.outbox.is_below_low()
     }
 
+    /// Whether a producer has output that is still to be sent: `handle_write` is asked for, or a layer
+    /// above the outbox says so.
+    pub(crate) fn is_producing(&self) -> bool {
+        (self.readiness.has(Flag::WantWrite) || self.readiness.has(Flag::MoreOutput))
+            && !self.readiness.is_done_sending()
+    }
+
     /// Whether the next flush has anything to do for this slot.
     #[inline]
     pub(crate) fn can_flush(&self) -> bool {
         !self.outbox.is_empty()
             && self.readiness.has(Flag::Writable)
-            && (self.life() == Life::Open || self.life().is_flushing())
+            && (matches!(self.life(), Life::Open | Life::Producing) || self.life().is_flushing())
     }
 
     /// Whether a `send` of this many bytes goes straight to the outbox.
     #[inline]
     pub(crate) fn can_queue(&self, bytes: usize) -> bool {
-        matches!(self.life(), Life::Open | Life::Connecting)
+        matches!(self.life(), Life::Open | Life::Connecting | Life::Producing)
             && !self.readiness.is_done_sending()
             && !self.readiness.has(Flag::NoOutbox)
             && self.outbox.has_room_for(bytes)
@@ -179,6 +188,22 @@ impl<D> Slot<D> {
             return self.outbox.is_empty();
         }
         not_read && readiness.has(Flag::Error)
+    }
+
+    /// Whether an end for this cause may leave the peer with a part of what it was to get, although the
+    /// outbox is empty: a producer was at work, or a callback failed half-way.
+    pub(crate) fn is_cut_short_by(&self, cause: Cause) -> bool {
+        match cause {
+            Cause::Finished | Cause::Reset | Cause::ConnectFailed(_) | Cause::ConnectTimeout => {
+                false
+            }
+            Cause::Idle | Cause::CloseTimeout { .. } | Cause::Aborted | Cause::Shutdown => {
+                self.is_producing()
+            }
+            Cause::Stalled { .. } | Cause::OverCap { .. } | Cause::Panic => true,
+            // In `handle_error` it may have said goodbye, and closed gracefully.
+            Cause::Error(_) => !self.life().is_flushing() && self.life() != Life::Draining,
+        }
     }
 
     /// Whether a callback has left nothing behind that needs a look: still open, not broken, the end of

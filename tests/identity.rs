@@ -20,21 +20,13 @@ use std::time::Duration;
 use scripted::{OnAccept, Script, Seeded, add_scripted};
 use slabloop::testing::{Bits, SimClock};
 use slabloop::{Accepted, AnyId, Context, Dispatcher, Id, Reactor, TimerId};
-use util::{Diary, Echo, Spy, settle, spied_pair, tcp_pair, turn, turn_until};
+use util::{Diary, Echo, Spy, settle, spied_pair, tcp_pair, turn, turn_until, unix_pair};
 
 /// The slot that an id names: what its display says before the point.
 fn index_of(id: impl Into<AnyId>) -> String {
     let shown = id.into().to_string();
     let (index, _) = shown.split_once('.').expect("shown as index.generation");
     index.to_owned()
-}
-
-/// A connected pair of Unix sockets: cheap, and as good as TCP where only identity matters.
-fn unix_pair() -> (UnixStream, UnixStream) {
-    let (ours, peer) = UnixStream::pair().expect("descriptors");
-    peer.set_read_timeout(Some(util::DEADLINE))
-        .expect("a positive time");
-    (ours, peer)
 }
 
 // ---- Stale events ----

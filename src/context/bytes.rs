@@ -10,6 +10,7 @@ use crate::slot::readiness::Flag;
 use crate::state::about::About;
 use crate::state::output::LARGE_BYTES;
 use crate::state::{broadcast, closing, flow, output};
+use crate::watch::ends::Cause;
 use crate::world::endpoint::{Io, Kind};
 use crate::world::errors::{Class, classify, copy_of, invalid, is_interrupted, unsupported};
 use crate::world::ids::AnyId;
@@ -83,6 +84,7 @@ impl Context<'_> {
             }
             Life::ConnectingToClose
             | Life::ConnectingToReset
+            | Life::Producing
             | Life::Flushing
             | Life::FlushingToReset
             | Life::Draining
@@ -201,7 +203,7 @@ impl Context<'_> {
     fn send_unqueued(&mut self, bytes: &[u8]) -> io::Result<()> {
         let slot = self.core.state.slots.slot_mut(self.id);
         match slot.life() {
-            Life::Connecting | Life::Open => {}
+            Life::Connecting | Life::Open | Life::Producing => {}
             Life::Listening => return Err(unsupported("send", "a listener")),
             Life::Broken => {
                 return Err(self.refusal(io::ErrorKind::BrokenPipe, "send on a broken connection"));
@@ -246,7 +248,7 @@ impl Context<'_> {
         state.counters.over_cap += 1;
         let kept = About::error(io::ErrorKind::QuotaExceeded, self.id, text);
         let slot = state.slots.slot_mut(self.id);
-        slot.fate.fail(kept);
+        slot.fate.fail(Cause::OverCap { unsent: queued }, kept);
         slot.enter(Life::Broken);
         state.mark_dirty(self.id);
         error

@@ -66,11 +66,15 @@ impl Framing {
     /// As [`Context::send`]; what waits behind a producer counts towards the marks and the hard cap.
     /// `NotConnected` after [`close_when_done`](Framing::close_when_done).
     pub fn push(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
-        if self.producers.is_empty() || !cx.can_send() {
+        if self.closing || cx.is_closing() {
+            return Err(cx.refusal(io::ErrorKind::NotConnected, "push after close"));
+        }
+        if self.producers.is_empty() {
             return cx.send(bytes);
         }
-        if self.closing {
-            return Err(cx.refusal(io::ErrorKind::NotConnected, "push after close_when_done"));
+        if !cx.can_send() {
+            let what = "push on a connection shut for writing";
+            return Err(cx.refusal(io::ErrorKind::BrokenPipe, what));
         }
         self.producers.push_bytes(cx, bytes)
     }
@@ -94,7 +98,7 @@ impl Framing {
     /// Does nothing on a connection that is closing or shut for writing. While many producers wait,
     /// those who feed this connection are held, as by a full outbox.
     pub fn push_producer(&mut self, cx: &mut Context<'_>, producer: impl Read + 'static) {
-        if self.closing || !cx.can_send() {
+        if self.closing || cx.is_closing() || !cx.can_send() {
             return;
         }
         self.producers.push(cx, producer);
@@ -105,11 +109,7 @@ impl Framing {
     /// left. From here on nothing is read.
     pub fn close_when_done(&mut self, cx: &mut Context<'_>) {
         self.closing = true;
-        if self.producers.is_empty() || !cx.can_send() {
-            cx.close();
-        } else {
-            cx.pause_reading();
-        }
+        cx.close_when_done();
     }
 }
 
@@ -405,15 +405,16 @@ impl<H: Handler> Dispatcher for Framed<H> {
         self.framing.producers.pump(cx)?;
         if self.framing.producers.is_empty() {
             cx.stop_writing();
-            if self.framing.closing {
-                cx.close();
-            }
         }
         Ok(())
     }
 
     fn handle_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.handler.handle_eof(cx, &mut self.framing)
+    }
+
+    fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.handler.handle_shutdown(cx, &mut self.framing)
     }
 
     fn handle_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) -> io::Result<()> {

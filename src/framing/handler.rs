@@ -82,13 +82,24 @@ pub trait Handler: Sized + 'static {
         Ok(())
     }
 
+    /// As [`Dispatcher::handle_shutdown`](crate::Dispatcher::handle_shutdown). The default closes when
+    /// everything pushed has been sent.
+    ///
+    /// # Errors
+    ///
+    /// As for any callback.
+    fn handle_shutdown(&mut self, cx: &mut Context<'_>, framing: &mut Framing) -> io::Result<()> {
+        framing.close_when_done(cx);
+        Ok(())
+    }
+
     /// As [`Dispatcher::handle_error`](crate::Dispatcher::handle_error). A record that is
     /// too long or malformed comes here as
     /// `InvalidData`, once. An implementation may still tell the peer why; then the connection closes,
     /// whatever it does, for nobody knows where the next record begins.
     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
         cx.log_fault(&error);
-        cx.close();
+        cx.close_after_fault();
     }
 
     /// As [`Dispatcher::handle_close`](crate::Dispatcher::handle_close).

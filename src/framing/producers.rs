@@ -93,6 +93,7 @@ impl Producers {
 
     /// Has whoever feeds this connection held while much is queued here, as if it were in the outbox.
     fn review(&mut self, cx: &mut Context<'_>) {
+        cx.has_more_output(!self.queue.is_empty());
         let (low, high) = cx.marks();
         let full = if self.full {
             self.waiting >= low || self.queue.len() > MANY / 2

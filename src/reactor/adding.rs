@@ -9,6 +9,7 @@ use super::Reactor;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
 use crate::watch::counters::Counters;
+use crate::watch::ends::Cause;
 use crate::world::errors::in_progress;
 use crate::world::ids::{AnyId, Id};
 use crate::world::options::SocketOptions;
@@ -198,6 +199,12 @@ impl Reactor {
         body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
     ) -> Option<R> {
         self.outside().with(id, body)
+    }
+
+    /// Why a dispatcher ended, as [`Context::end_of`] does from inside a callback.
+    #[must_use]
+    pub fn end_of(&self, id: impl Into<AnyId>) -> Option<Cause> {
+        self.core.state.slots.end_of(id.into())
     }
 
     /// What has been counted.

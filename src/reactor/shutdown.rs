@@ -5,9 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::reactor::Reactor;
-use crate::slot::life::{End, Life};
+use crate::slot::life::Life;
 use crate::state::closing;
-use crate::turn::close;
+use crate::turn::{close, settle};
+use crate::watch::ends::Cause;
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
 
@@ -23,10 +24,12 @@ pub struct Aborted {
 }
 
 impl Reactor {
-    /// Shuts down gracefully: listeners close at once, so that new clients are refused; then every
-    /// connection closes as by [`Context::close`](crate::Context::close), while other dispatchers go on;
-    /// after `deadline` at the latest whatever is left is aborted. Every dispatcher gets `handle_close`.
-    /// Returns the connections that had to be aborted.
+    /// Shuts down gracefully, as Go's `http.Server.Shutdown` does: listeners close at once, so that new
+    /// clients are refused; every other dispatcher gets
+    /// [`handle_shutdown`](crate::Dispatcher::handle_shutdown), whose default closes a connection when
+    /// everything queued or produced for it has been sent; then turns run until no connection is left, or
+    /// `deadline` has passed. What is left then is aborted: the peer sees a reset. Every dispatcher gets
+    /// `handle_close`. Returns the connections that had to be aborted.
     ///
     /// Connections in a listener's queue that were not accepted are reset by the kernel. Nothing can be
     /// added while it lasts; afterwards the reactor is empty and can be used again. Timers and posts
@@ -42,11 +45,11 @@ impl Reactor {
         state.refusing = true;
         for id in state.slots.ids() {
             match state.slots.slot(id).io.kind() {
-                Kind::Listener => closing::end(state, id, End::Closed),
-                Kind::Stream => closing::close(state, id),
-                Kind::Datagram | Kind::Foreign | Kind::Closed => {}
+                Kind::Listener => closing::end(state, id, Cause::Finished),
+                _ => state.agenda.leaving.push_back(id),
             }
         }
+        self.announce_shutdown();
         let mut outcome = Ok(());
         while outcome.is_ok() && self.core.state.connections > 0 {
             let left = end.since(self.core.state.clock.now());
@@ -59,6 +62,12 @@ impl Reactor {
         closing::end_all(&mut self.core.state);
         self.close_outside_a_turn();
         outcome.map(|()| aborted)
+    }
+
+    fn announce_shutdown(&mut self) {
+        self.in_turn = true;
+        self.contain(|reactor| settle::announce_shutdown(&mut reactor.core));
+        self.in_turn = false;
     }
 
     fn abort_connections(&mut self) -> Vec<Aborted> {
@@ -74,7 +83,7 @@ impl Reactor {
             })
             .collect();
         for aborted in &left {
-            closing::abort(state, aborted.id);
+            closing::abort(state, aborted.id, Cause::Shutdown);
         }
         state.counters.aborted += left.len() as u64;
         left

@@ -12,6 +12,7 @@
 //!               │ close()    │        ▲                                             ▲
 //!               ├──► ConnectingToClose┘                                             │
 //!               │            │                                                      │
+//!               │            ├──► Producing ──► Flushing                            │
 //!               │            └──► FlushingToReset ──────────────────────────────────┤
 //!               │ abort_when_sent()   ▲                                             │
 //!               └──► ConnectingToReset┘        (abort, failure: from any state) ────┘
@@ -24,11 +25,13 @@
 
 use std::io;
 
+use crate::watch::ends::Cause;
+
 /// The state of a slot between being added and being freed.
 ///
 /// Zero is the usual case, so that one comparison of the readiness word recognises it. What is below zero
 /// comes before, what is above is on its way to the end: no callback but `handle_error` and `handle_close`
-/// follows.
+/// follows, and in one state `handle_write`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Life {
     /// An outgoing connection that is not established yet.
@@ -43,19 +46,21 @@ pub(crate) enum Life {
     ConnectingToReset = 2,
     /// The socket has failed, or its outbox went over the cap. It ends after the running callback.
     Broken = 3,
+    /// It closes when its producer is done: nothing is read, `handle_write` goes on.
+    Producing = 4,
     /// `close()` was called: queued output is still leaving, nothing is read.
-    Flushing = 4,
+    Flushing = 5,
     /// `abort_when_sent()` was called: queued output is still leaving, then the peer sees a reset.
-    FlushingToReset = 5,
+    FlushingToReset = 6,
     /// All output is with the kernel and the write side is shut: what arrives is thrown away.
-    Draining = 6,
+    Draining = 7,
     /// Over. Only `handle_close` is left to come.
-    Ended = 7,
+    Ended = 8,
 }
 
 impl Life {
     /// The number of bits that hold any state, as a signed number.
-    pub(crate) const BITS: u32 = 4;
+    pub(crate) const BITS: u32 = 5;
 
     #[inline]
     pub(crate) fn from_code(code: i32) -> Life {
@@ -65,10 +70,11 @@ impl Life {
             1 => Life::ConnectingToClose,
             2 => Life::ConnectingToReset,
             3 => Life::Broken,
-            4 => Life::Flushing,
-            5 => Life::FlushingToReset,
-            6 => Life::Draining,
-            7 => Life::Ended,
+            4 => Life::Producing,
+            5 => Life::Flushing,
+            6 => Life::FlushingToReset,
+            7 => Life::Draining,
+            8 => Life::Ended,
             _ => Life::Connecting,
         }
     }
@@ -138,50 +144,55 @@ impl Output {
     }
 }
 
-/// How a dispatcher came to its end; see [`Context::how_it_ended`](crate::Context::how_it_ended).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum End {
-    /// Gracefully: both sides had finished, or this one closed and the peer has had everything.
-    Closed,
-    /// The peer has gone: reset, or broken in the middle of a write.
-    Lost,
-    /// A fault: it could not connect, a deadline passed, the outbox was full, a callback panicked.
-    Failed,
-    /// Aborted from here: by `abort`, `close_all`, `shutdown`'s deadline, or with the reactor.
-    Aborted,
-}
-
-/// What will become, or has become, of a slot.
+/// What will become, or has become, of a slot. The first cause counts: what follows is its consequence.
 #[derive(Debug, Default)]
 pub(crate) enum Fate {
     #[default]
     Open,
-    /// The error that broke the connection and waits to be reported.
-    Failing(io::Error),
-    /// How it ended.
-    Ended(End),
+    /// What broke the connection, with the error that waits to be reported.
+    Failing(Cause, io::Error),
+    /// A fault that has been reported; if the slot ends now, it ends because of that.
+    Reported(Cause),
+    /// Why it ended.
+    Ended(Cause),
 }
 
 impl Fate {
-    /// Keeps the error that broke the connection. The first one counts: the kernel reports it once, and
-    /// what follows is its consequence.
-    pub(crate) fn fail(&mut self, error: io::Error) {
+    /// Keeps the error that broke the connection. The kernel reports it once.
+    pub(crate) fn fail(&mut self, cause: Cause, error: io::Error) {
         if let Fate::Open = self {
-            *self = Fate::Failing(error);
+            *self = Fate::Failing(cause, error);
+        }
+    }
+
+    /// As [`Fate::fail`], for an error that is reported at once.
+    pub(crate) fn note(&mut self, cause: Cause) {
+        if let Fate::Open = self {
+            *self = Fate::Reported(cause);
+        }
+    }
+
+    /// A reported fault was not the end: the dispatcher kept its connection.
+    pub(crate) fn forgive(&mut self) {
+        if let Fate::Reported(_) = self {
+            *self = Fate::Open;
         }
     }
 
     pub(crate) fn error(&self) -> Option<&io::Error> {
         match self {
-            Fate::Failing(error) => Some(error),
-            Fate::Open | Fate::Ended(_) => None,
+            Fate::Failing(_, error) => Some(error),
+            Fate::Open | Fate::Reported(_) | Fate::Ended(_) => None,
         }
     }
 
+    /// The error that waits to be reported, which it then has been.
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
         match std::mem::take(self) {
-            Fate::Failing(error) => Some(error),
+            Fate::Failing(cause, error) => {
+                *self = Fate::Reported(cause);
+                Some(error)
+            }
             other => {
                 *self = other;
                 None
@@ -189,10 +200,20 @@ impl Fate {
         }
     }
 
-    pub(crate) fn end(&self) -> Option<End> {
+    /// Enters the end, with `cause` unless there is an earlier one. Returns which it is.
+    pub(crate) fn end_by(&mut self, cause: Cause) -> Cause {
+        let cause = match *self {
+            Fate::Open => cause,
+            Fate::Failing(first, _) | Fate::Reported(first) | Fate::Ended(first) => first,
+        };
+        *self = Fate::Ended(cause);
+        cause
+    }
+
+    pub(crate) fn cause(&self) -> Option<Cause> {
         match self {
-            Fate::Ended(end) => Some(*end),
-            Fate::Open | Fate::Failing(_) => None,
+            Fate::Ended(cause) => Some(*cause),
+            Fate::Open | Fate::Failing(..) | Fate::Reported(_) => None,
         }
     }
 }
@@ -203,7 +224,7 @@ mod tests {
 
     #[test]
     fn every_state_survives_its_code() {
-        for code in -2..=7 {
+        for code in -2..=8 {
             assert_eq!(Life::from_code(code) as i32, code);
         }
         for code in 0..=2 {
@@ -217,22 +238,32 @@ mod tests {
     #[test]
     fn the_first_error_counts_and_is_taken_once() {
         let mut fate = Fate::default();
-        fate.fail(io::ErrorKind::ConnectionReset.into());
-        fate.fail(io::ErrorKind::TimedOut.into());
+        fate.fail(Cause::Reset, io::ErrorKind::ConnectionReset.into());
+        fate.fail(Cause::Idle, io::ErrorKind::TimedOut.into());
         let kind = |error: Option<io::Error>| error.map(|error| error.kind());
         assert_eq!(
             kind(fate.take_error()),
             Some(io::ErrorKind::ConnectionReset)
         );
         assert_eq!(kind(fate.take_error()), None);
+        assert_eq!(fate.end_by(Cause::Finished), Cause::Reset);
+        assert_eq!(fate.cause(), Some(Cause::Reset));
+    }
+
+    #[test]
+    fn a_fault_that_was_forgiven_is_no_cause() {
+        let mut fate = Fate::default();
+        fate.note(Cause::Error(io::ErrorKind::Other));
+        fate.forgive();
+        assert_eq!(fate.end_by(Cause::Finished), Cause::Finished);
     }
 
     #[test]
     fn nothing_breaks_a_slot_that_has_ended() {
-        let mut fate = Fate::Ended(End::Closed);
-        fate.fail(io::ErrorKind::ConnectionReset.into());
-        assert_eq!(fate.end(), Some(End::Closed));
+        let mut fate = Fate::Ended(Cause::Finished);
+        fate.fail(Cause::Reset, io::ErrorKind::ConnectionReset.into());
+        fate.note(Cause::Panic);
         assert!(fate.take_error().is_none() && fate.error().is_none());
-        assert_eq!(fate.end(), Some(End::Closed));
+        assert_eq!(fate.end_by(Cause::Aborted), Cause::Finished);
     }
 }

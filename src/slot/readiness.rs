@@ -41,7 +41,7 @@ use crate::slot::life::{Input, Life, Output};
 use crate::world::signals::Signals;
 
 /// The state of one slot: what the kernel said, what the dispatcher wants, what holds it back, which lists
-/// it is on, and in the top eight bits the three state machines of `life.rs`. One word, because every event
+/// it is on, and in the top nine bits the three state machines of `life.rs`. One word, because every event
 /// reads and writes it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Readiness(u32);
@@ -103,6 +103,8 @@ flags! {
     WatchesRoom = 1 << 18;
     /// What kind of socket this is: one without an outbox (datagrams, foreign sources).
     NoOutbox = 1 << 19;
+    /// A layer above the outbox has output of its own that is still to be sent.
+    MoreOutput = 1 << 20;
 }
 
 /// Where the state machines are kept. Zero is the usual state of each.
@@ -284,10 +286,11 @@ impl Readiness {
         self.0 & (WHEN | AFTER_A_WRITE | LIFE) == WHEN
     }
 
-    /// Whether the write side is shut, is about to be, or has failed.
+    /// Whether the write side is shut, is about to be, or has failed. A layer that has accepted output
+    /// before `shutdown_write` still sends it.
     #[inline]
     pub(crate) fn is_done_sending(self) -> bool {
-        self.0 & OUTPUT != 0
+        self.0 & OUTPUT != 0 && !(self.output() == Output::Shutting && self.has(Flag::MoreOutput))
     }
 
     /// Whether anything but plain reading may be due.
@@ -329,8 +332,14 @@ impl Readiness {
 
     /// Nothing is wanted any more: no callback but `handle_close` will come.
     pub(crate) fn want_nothing(&mut self) {
-        self.clear(Flag::WantRead);
+        self.stop_reading();
         self.clear(Flag::WantWrite);
+        self.clear(Flag::MoreOutput);
+    }
+
+    /// Nothing that arrives is wanted any more.
+    pub(crate) fn stop_reading(&mut self) {
+        self.clear(Flag::WantRead);
         self.clear(Flag::WantPriority);
         self.clear(Flag::More);
     }

@@ -31,6 +31,8 @@ pub(crate) struct Agenda {
     pub(crate) ending: VecDeque<AnyId>,
     /// Slots that have had it and are still to be freed.
     pub(crate) closed: Vec<AnyId>,
+    /// Slots whose `handle_shutdown` is to be called.
+    pub(crate) leaving: VecDeque<AnyId>,
     /// Listeners that must not accept for now.
     pub(crate) paused: Vec<AnyId>,
     /// Whether a freed slot may have left its id on a list.
@@ -50,6 +52,7 @@ impl Agenda {
             && self.cancelled_closures.is_empty()
             && self.ending.is_empty()
             && self.closed.is_empty()
+            && self.leaving.is_empty()
     }
 
     /// Takes the ids of freed slots off the lists, all at once: one by one it would be quadratic. Left

@@ -11,24 +11,54 @@
 use std::io;
 use std::time::Duration;
 
-use crate::slot::life::{End, Fate, Input, Life, Output};
+use crate::slot::Slot;
+use crate::slot::life::{Input, Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::running::Running;
 use crate::state::{State, deadlines, flow, listening};
 use crate::time::timers::Action;
+use crate::watch::ends::Cause;
 use crate::world::address::Address;
 use crate::world::endpoint::{Io, Kind};
-use crate::world::errors::{copy_of, is_interrupted, is_would_block};
+use crate::world::errors::{Class, classify, copy_of, is_interrupted, is_would_block};
 use crate::world::ids::AnyId;
 
-/// `close()` of the API: what is queued leaves first, then the end of the stream.
+/// `close()` of the API: what is queued leaves first, then the end of the stream. A layer's output counts
+/// as queued, for it was accepted; what `handle_write` would still have sent does not.
 pub(crate) fn close<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot(id);
+    if slot.life() == Life::Open && slot.readiness.has(Flag::MoreOutput) {
+        return close_when_done(state, id);
+    }
     close_to(state, id, Life::ConnectingToClose, Life::Flushing);
+}
+
+/// `close_when_done()` of the API: as `close()`, but a producer finishes first.
+pub(crate) fn close_when_done<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    if slot.life() == Life::Open && slot.is_producing() {
+        slot.enter(Life::Producing);
+        slot.readiness.stop_reading();
+        cancel_user_timers(state, id);
+        deadlines::arm(state, id, state.config.close_timeout, Action::CloseDeadline);
+        state.slots.slot_mut(id).output_moved = state.now;
+        return state.requeue(id);
+    }
+    close_to(state, id, Life::ConnectingToClose, Life::Flushing);
+}
+
+/// A producer has said that it is done, or that it is not.
+pub(crate) fn review_producer<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot(id);
+    if slot.life() == Life::Producing && !slot.is_producing() {
+        close_to(state, id, Life::ConnectingToClose, Life::Flushing);
+    }
 }
 
 /// `abort_when_sent()` of the API: what is queued leaves first, then a reset.
 pub(crate) fn abort_when_sent<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
+    slot.fate.note(Cause::Aborted);
     match slot.life() {
         Life::ConnectingToClose => slot.enter(Life::ConnectingToReset),
         Life::Flushing => slot.enter(Life::FlushingToReset),
@@ -45,7 +75,9 @@ fn close_to<D>(state: &mut State<D>, id: AnyId, connecting: Life, flushing: Life
             slot.readiness.want_nothing();
             cancel_user_timers(state, id);
         }
-        Life::Open if slot.io.can_send() && slot.readiness.output() != Output::Broken => {
+        Life::Open | Life::Producing
+            if slot.io.can_send() && slot.readiness.output() != Output::Broken =>
+        {
             slot.enter(flushing);
             slot.readiness.want_nothing();
             flow::set_layer_full(state, id, false);
@@ -57,10 +89,12 @@ fn close_to<D>(state: &mut State<D>, id: AnyId, connecting: Life, flushing: Life
             }
             state.mark_dirty(id);
         }
-        Life::Connecting | Life::Listening | Life::Open | Life::Broken => {
-            end(state, id, End::Closed);
+        Life::Connecting | Life::Listening | Life::Open | Life::Producing => {
+            end(state, id, Cause::Finished);
         }
-        Life::ConnectingToClose
+        // What broke it is reported, and then it ends.
+        Life::Broken
+        | Life::ConnectingToClose
         | Life::ConnectingToReset
         | Life::Flushing
         | Life::FlushingToReset
@@ -70,27 +104,39 @@ fn close_to<D>(state: &mut State<D>, id: AnyId, connecting: Life, flushing: Life
 }
 
 /// `abort()` of the API: now, and the peer of a TCP connection sees a reset.
-pub(crate) fn abort<D>(state: &mut State<D>, id: AnyId) {
-    let slot = state.slots.slot(id);
+pub(crate) fn abort<D>(state: &mut State<D>, id: AnyId, cause: Cause) {
+    prepare_reset(state.slots.slot(id));
+    end(state, id, cause);
+}
+
+/// Has the kernel send a reset when the socket is closed. With nothing to linger for it does, and keeps
+/// nothing for the peer.
+fn prepare_reset<D>(slot: &Slot<D>) {
     let has_a_peer =
         slot.life() == Life::Open || slot.life() >= Life::Broken && slot.life() != Life::Ended;
     if has_a_peer && matches!(slot.address, Address::Inet(_)) && slot.io.kind() == Kind::Stream {
         if let Some(socket) = slot.io.socket() {
-            // With nothing to linger for the kernel sends a reset, and keeps nothing for the peer.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
     }
-    end(state, id, End::Aborted);
 }
 
-/// The one way into [`Life::Ended`]: the slot waits for its `handle_close`, and for nothing else.
-pub(crate) fn end<D>(state: &mut State<D>, id: AnyId, how: End) {
+/// The one way into [`Life::Ended`]: the slot waits for its `handle_close`, and for nothing else. An
+/// earlier cause counts before this one.
+///
+/// Where bytes that were accepted for sending are thrown away, or an answer is cut short, the peer sees a
+/// reset: it must not take a part for the whole.
+pub(crate) fn end<D>(state: &mut State<D>, id: AnyId, cause: Cause) {
     let slot = state.slots.slot_mut(id);
     if slot.life() == Life::Ended {
         return;
     }
+    let cause = slot.fate.end_by(cause);
+    if !slot.outbox.is_empty() || slot.is_cut_short_by(cause) {
+        prepare_reset(slot);
+    }
+    state.counters.ends.count(cause);
     slot.enter(Life::Ended);
-    slot.fate = Fate::Ended(how);
     slot.readiness.want_nothing();
     // Here and not in the close step: one that is due in this very turn must not fire any more.
     state.timers.cancel_where(&mut slot.timers, |_| true);
@@ -103,7 +149,7 @@ pub(crate) fn end<D>(state: &mut State<D>, id: AnyId, how: End) {
 /// Ends every slot.
 pub(crate) fn end_all<D>(state: &mut State<D>) {
     for id in state.slots.ids() {
-        end(state, id, End::Aborted);
+        end(state, id, Cause::Shutdown);
     }
 }
 
@@ -111,7 +157,15 @@ pub(crate) fn end_all<D>(state: &mut State<D>) {
 pub(crate) fn break_socket<D>(state: &mut State<D>, id: AnyId, error: &io::Error) {
     let slot = state.slots.slot_mut(id);
     slot.enter(Life::Broken);
-    slot.fate.fail(copy_of(error));
+    slot.fate.fail(cause_of(error), copy_of(error));
+}
+
+/// Why a connection ends whose socket reported `error`.
+pub(crate) fn cause_of(error: &io::Error) -> Cause {
+    match classify(error) {
+        Class::Disconnect => Cause::Reset,
+        Class::NotNow | Class::Fault => Cause::Error(error.kind()),
+    }
 }
 
 fn cancel_user_timers<D>(state: &mut State<D>, id: AnyId) {
@@ -130,11 +184,11 @@ pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
     // there may still be unread input here and an unread reply over there.
     let peer_is_done = slot.readiness.input() != Input::Open || slot.readiness.has(Flag::Error);
     if peer_is_done || !slot.io.can_half_close() {
-        return end(state, id, End::Closed);
+        return end(state, id, Cause::Finished);
     }
     // An error here means that the peer is gone already.
     if slot.readiness.output() != Output::Shut && slot.io.shutdown_write().is_err() {
-        return end(state, id, End::Closed);
+        return end(state, id, Cause::Finished);
     }
     slot.enter(Life::Draining);
     state
@@ -151,12 +205,12 @@ pub(crate) fn drain<D>(state: &mut State<D>, id: AnyId) {
     for _ in 0..READS {
         let slot = state.slots.slot_mut(id);
         match slot.door().receive(&mut discarded, &state.now) {
-            Ok(0) => return end(state, id, End::Closed),
+            Ok(0) => return end(state, id, Cause::Finished),
             Ok(_) if slot.readiness.has(Flag::Readable) => {}
             Ok(_) => break,
             Err(error) if is_would_block(&error) => break,
             Err(error) if is_interrupted(&error) => {}
-            Err(_) => return end(state, id, End::Lost),
+            Err(_) => return end(state, id, Cause::Reset),
         }
     }
     state.requeue(id);
@@ -173,7 +227,8 @@ pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
     }
     if !slot.io.can_recv() {
         // The writing end of a pipe: its one error is a reader that has gone.
-        slot.fate.fail(io::ErrorKind::BrokenPipe.into());
+        slot.fate
+            .fail(Cause::Reset, io::ErrorKind::BrokenPipe.into());
         return;
     }
     let mut discarded = [0; 4096];
@@ -182,7 +237,7 @@ pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) => {
-                slot.fate.fail(error);
+                slot.fate.fail(cause_of(&error), error);
                 return;
             }
         }
@@ -193,10 +248,11 @@ pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
 /// reporting a closed descriptor for as long as a duplicate of it exists.
 pub(crate) fn release_socket<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
+    let cause = slot.fate.cause().unwrap_or(Cause::Finished);
     let mut io = std::mem::replace(&mut slot.io, Io::closed());
     state.connections -= usize::from(io.kind() == Kind::Stream);
     listening::resume_all(state);
-    log::debug!("{}: closed", state.label(id));
+    log::debug!("{}: closed: {cause}", state.label(id));
     state.running = Running::dropping(id);
     if let Err(error) = state.poller.deregister(&mut io) {
         log::debug!("{id}: deregistering: {error}");

@@ -52,6 +52,7 @@ impl<D> State<D> {
             Life::Open => "open",
             Life::ConnectingToClose
             | Life::ConnectingToReset
+            | Life::Producing
             | Life::Flushing
             | Life::FlushingToReset
             | Life::Draining => "closing",

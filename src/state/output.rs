@@ -14,6 +14,7 @@ use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::{State, closing, deadlines, flow};
 use crate::time::timers::Action;
+use crate::watch::ends::Cause;
 use crate::world::endpoint::Io;
 use crate::world::errors::{Class, classify, is_interrupted};
 use crate::world::ids::AnyId;
@@ -52,7 +53,7 @@ pub(crate) fn flush<D>(state: &mut State<D>) {
 fn write_queued<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
     match slot.life() {
-        Life::Open | Life::Flushing | Life::FlushingToReset => {}
+        Life::Open | Life::Producing | Life::Flushing | Life::FlushingToReset => {}
         // Its outbox went over the cap, or another dispatcher's read found it broken.
         Life::Broken => return state.agenda.failing.push_back(id),
         Life::Connecting
@@ -124,7 +125,7 @@ pub(crate) fn write_at_once<D>(state: &mut State<D>, id: AnyId, bytes: &[u8]) ->
         Err(error) => {
             slot.readiness.set_output(Output::Broken);
             slot.readiness.set(Flag::Readable);
-            slot.fate.fail(error);
+            slot.fate.fail(closing::cause_of(&error), error);
             state.requeue(id);
             bytes.len()
         }
@@ -161,7 +162,7 @@ fn write_stopped<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
         }
     }
     let deadline = match slot.life() {
-        Life::Flushing | Life::FlushingToReset => {
+        Life::Producing | Life::Flushing | Life::FlushingToReset => {
             Some((state.config.close_timeout, Action::CloseDeadline))
         }
         _ => state
@@ -182,7 +183,7 @@ fn write_failed<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
     let slot = state.slots.slot_mut(id);
     let life = slot.life();
     slot.readiness.set_output(Output::Broken);
-    slot.fate.fail(error);
+    slot.fate.fail(closing::cause_of(&error), error);
     log::debug!(
         "{}: a write failed; {discarded} bytes not sent",
         state.label(id)
@@ -202,8 +203,13 @@ fn output_done<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
     match slot.life() {
         Life::Flushing => closing::start_draining(state, id),
-        Life::FlushingToReset => closing::abort(state, id),
-        Life::Open if slot.readiness.output() == Output::Shutting => shut_now(state, id),
+        Life::FlushingToReset => closing::abort(state, id, Cause::Aborted),
+        Life::Open
+            if slot.readiness.output() == Output::Shutting
+                && !slot.readiness.has(Flag::MoreOutput) =>
+        {
+            shut_now(state, id);
+        }
         _ => {}
     }
 }
@@ -231,7 +237,9 @@ pub(crate) fn shutdown_write<D>(state: &mut State<D>, id: AnyId) {
         }
         return;
     }
-    slot.readiness.clear(Flag::WantWrite);
+    if !slot.readiness.has(Flag::MoreOutput) {
+        slot.readiness.clear(Flag::WantWrite);
+    }
     if slot.readiness.output() == Output::Open {
         slot.readiness.set_output(Output::Shutting);
         if slot.life() == Life::Open {

@@ -5,23 +5,33 @@ use std::io;
 use slab::Slab;
 
 use crate::slot::Slot;
+use crate::watch::ends::Cause;
 use crate::world::ids::{AnyId, LAST_GENERATION, TOKEN_INDEX_MASK};
 
 /// All slots, and the generation of each place.
 #[derive(Debug)]
 pub(crate) struct Slots<D> {
     slab: Slab<Slot<D>>,
-    /// The generation that a place's next slot gets. As long as the slab has ever been.
-    generations: Vec<u32>,
+    /// What is known of each place. As long as the slab has ever been.
+    places: Vec<Place>,
     /// Places whose generation is used up; they stay occupied by an ended slot.
     retired: usize,
+}
+
+/// What a place remembers while nothing is in it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The generation that the next slot gets.
+    generation: u32,
+    /// Why the last slot ended.
+    last_end: Option<Cause>,
 }
 
 impl<D> Default for Slots<D> {
     fn default() -> Self {
         Slots {
             slab: Slab::new(),
-            generations: Vec::new(),
+            places: Vec::new(),
             retired: 0,
         }
     }
@@ -50,7 +60,7 @@ impl<D> Slots<D> {
             })?;
         Ok(AnyId::new(
             index,
-            self.generations.get(key).copied().unwrap_or(1),
+            self.places.get(key).map_or(1, |place| place.generation),
         ))
     }
 
@@ -63,8 +73,11 @@ impl<D> Slots<D> {
             id.index(),
             "the slab fills the place that vacant_key names"
         );
-        if key == self.generations.len() {
-            self.generations.push(id.generation());
+        if key == self.places.len() {
+            self.places.push(Place {
+                generation: id.generation(),
+                last_end: None,
+            });
         }
     }
 
@@ -95,8 +108,10 @@ impl<D> Slots<D> {
 
     /// Frees the place and raises its generation: from here on the id is not valid.
     pub(crate) fn remove(&mut self, id: AnyId) -> Option<Slot<D>> {
-        self.get(id)?;
-        let generation = &mut self.generations[id.index()];
+        let last_end = self.get(id)?.fate.cause();
+        let place = &mut self.places[id.index()];
+        place.last_end = last_end;
+        let generation = &mut place.generation;
         let slot = if *generation == LAST_GENERATION {
             self.retired += 1;
             std::mem::replace(&mut self.slab[id.index()], Slot::tombstone())
@@ -105,6 +120,16 @@ impl<D> Slots<D> {
             self.slab.remove(id.index())
         };
         Some(slot)
+    }
+
+    /// Why a dispatcher ended: one that waits for its `handle_close`, or the last one of its place.
+    pub(crate) fn end_of(&self, id: AnyId) -> Option<Cause> {
+        if let Some(slot) = self.get(id) {
+            return slot.fate.cause();
+        }
+        let place = self.places.get(id.index())?;
+        let was_last = place.generation == id.generation().wrapping_add(1);
+        place.last_end.filter(|_| was_last)
     }
 
     /// Every dispatcher's id and slot. Only for what is asked of all at once, never within a turn.
@@ -120,7 +145,7 @@ impl<D> Slots<D> {
 
     #[cfg(test)]
     fn set_next_generation(&mut self, index: usize, generation: u32) {
-        self.generations[index] = generation;
+        self.places[index].generation = generation;
     }
 }
 

@@ -5,10 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
-use crate::slot::life::{End, Input, Output};
+use crate::slot::life::{Input, Output};
 use crate::slot::outbox::Marks;
 use crate::state::config::PanicPolicy;
 use crate::time::timers::Action;
+use crate::watch::ends::Cause;
 use crate::world::signals::Signals;
 
 type Tenant = &'static str;
@@ -93,7 +94,7 @@ fn closing_sends_what_is_queued_then_drains_then_ends() {
     arrive(&mut state, id);
     closing::drain(&mut state, id);
     assert_eq!(life(&state, id), Life::Ended);
-    assert_eq!(state.slots.slot(id).fate.end(), Some(End::Closed));
+    assert_eq!(state.slots.slot(id).fate.cause(), Some(Cause::Finished));
     assert_eq!(state.agenda.ending, [id]);
 }
 
@@ -106,9 +107,9 @@ fn an_end_is_entered_once_and_takes_timers_output_and_links_along() {
     queue(&mut state, sink, &[7; 300]);
     assert!(is_held(&state, source));
     deadlines::set_timer(&mut state, sink, Duration::ZERO, None, Action::Callback);
-    closing::end(&mut state, sink, End::Lost);
-    closing::end(&mut state, sink, End::Closed);
-    assert_eq!(state.slots.slot(sink).fate.end(), Some(End::Lost));
+    closing::end(&mut state, sink, Cause::Reset);
+    closing::end(&mut state, sink, Cause::Finished);
+    assert_eq!(state.slots.slot(sink).fate.cause(), Some(Cause::Reset));
     assert_eq!(state.agenda.ending, [sink]);
     assert_eq!((state.timers.len(), state.chunks.queued()), (0, 0));
     assert!(!is_held(&state, source));
@@ -231,7 +232,7 @@ fn a_freed_slot_leaves_no_id_on_any_list() {
     let (id, _peer) = add(&mut state);
     queue(&mut state, id, b"bytes");
     arrive(&mut state, id);
-    closing::end(&mut state, id, End::Aborted);
+    closing::end(&mut state, id, Cause::Aborted);
     state.agenda.ending.clear();
     closing::release_socket(&mut state, id);
     closing::free(&mut state, id);

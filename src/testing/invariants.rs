@@ -196,6 +196,12 @@ fn check_counts(state: &State<Tenant>) {
         state.slots.len() as u64,
         "added less closed is occupied"
     );
+    let waiting = state.agenda.ending.len() as u64;
+    assert_eq!(
+        state.counters.ends.total(),
+        state.counters.closed + waiting,
+        "every end has a cause"
+    );
     let streams = state
         .slots
         .iter()

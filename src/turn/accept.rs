@@ -1,10 +1,11 @@
 //! Accepting, a part of step 4: a batch a turn.
 
-use crate::slot::life::{End, Life};
+use crate::slot::life::Life;
 use crate::state::running::Callback;
 use crate::state::{closing, listening};
 use crate::turn::core::Core;
 use crate::turn::settle;
+use crate::watch::ends::Cause;
 use crate::world::accept::{AcceptError, Accepted, classify_accept};
 use crate::world::ids::AnyId;
 
@@ -42,8 +43,9 @@ pub(crate) fn accept_batch(core: &mut Core, id: AnyId) {
                 AcceptError::Shortage => return listening::pause_for_shortage(state, id, &error),
                 AcceptError::ListenerBroken => {
                     state.counters.accept_faults += 1;
+                    let cause = Cause::Error(error.kind());
                     settle::report(core, id, error);
-                    return closing::end(&mut core.state, id, End::Failed);
+                    return closing::end(&mut core.state, id, cause);
                 }
                 AcceptError::Other => {
                     state.counters.accept_faults += 1;

@@ -21,12 +21,13 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
 use crate::slot::Slot;
-use crate::slot::life::{End, Life};
+use crate::slot::life::Life;
 use crate::state::config::PanicPolicy;
 use crate::state::running::{Callback, Running};
 use crate::state::{closing, deadlines};
 use crate::time::clock::Tick;
 use crate::turn::core::{Core, Tenant};
+use crate::watch::ends::Cause;
 use crate::world::ids::{AnyId, Id};
 
 /// Holds a dispatcher while it runs, and puts it back into its slot, come what may. (`ManuallyDrop`
@@ -163,7 +164,7 @@ pub(crate) fn absorb(core: &mut Core, payload: Box<dyn Any + Send>) -> Option<Bo
         deadlines::cancel_timer(state, timer);
     }
     if running.callback != Callback::Close && state.slots.get(running.id).is_some() {
-        closing::end(state, running.id, End::Failed);
+        closing::end(state, running.id, Cause::Panic);
     }
     match state.config.panic_policy {
         PanicPolicy::Propagate => Some(payload),

@@ -7,11 +7,12 @@
 
 use std::io;
 
-use crate::slot::life::{End, Life, Output};
+use crate::slot::life::{Life, Output};
 use crate::state::closing;
 use crate::state::running::Callback;
 use crate::turn::core::Core;
 use crate::turn::settle;
+use crate::watch::ends::Cause;
 use crate::world::errors::is_not_connected;
 use crate::world::ids::AnyId;
 
@@ -34,7 +35,8 @@ pub(crate) fn finish(core: &mut Core, id: AnyId) -> bool {
             Err(error) => error,
         },
     };
-    fail(core, id, error);
+    let cause = Cause::ConnectFailed(error.kind());
+    fail(core, id, cause, error);
     false
 }
 
@@ -65,12 +67,13 @@ fn established(core: &mut Core, id: AnyId) -> bool {
 
 /// One `handle_error`, whatever the errno, and then the end; or the end alone if it was closed
 /// meanwhile.
-pub(crate) fn fail(core: &mut Core, id: AnyId, error: io::Error) {
+pub(crate) fn fail(core: &mut Core, id: AnyId, cause: Cause, error: io::Error) {
     let slot = core.state.slots.slot_mut(id);
+    slot.fate.note(cause);
     if slot.life() == Life::Connecting {
         // Nothing that handle_error does may keep it.
         slot.enter(Life::Broken);
         settle::report(core, id, error);
     }
-    closing::end(&mut core.state, id, End::Failed);
+    closing::end(&mut core.state, id, cause);
 }

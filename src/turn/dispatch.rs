@@ -130,6 +130,7 @@ fn serve(core: &mut Core, id: AnyId) {
             }
         }
         Life::Draining => closing::drain(&mut core.state, id),
+        Life::Producing => produce(core, id),
         Life::Broken => settle::end_broken(core, id, false),
         Life::Flushing | Life::FlushingToReset | Life::Ended => {}
     }
@@ -144,6 +145,20 @@ fn serve_open(core: &mut Core, id: AnyId) {
         })
     {
         serve_beyond_reading(core, id);
+    }
+    core.state.requeue(id);
+}
+
+/// Calls the producer of a connection that closes when it is done.
+fn produce(core: &mut Core, id: AnyId) {
+    let slot = core.state.slots.slot(id);
+    if slot.is_over() {
+        closing::bring_out_the_errno(&mut core.state, id);
+        settle::end_broken(core, id, false);
+    } else if slot.can_produce() {
+        settle::call_and_settle(core, id, Callback::Write, |dispatcher, cx| {
+            dispatcher.handle_write(cx)
+        });
     }
     core.state.requeue(id);
 }

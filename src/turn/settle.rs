@@ -4,13 +4,14 @@ use std::io;
 
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
-use crate::slot::life::{End, Input, Life};
+use crate::slot::life::{Input, Life};
 use crate::slot::readiness::Flag;
 use crate::state::about::About;
 use crate::state::closing;
 use crate::state::running::Callback;
 use crate::turn::call;
 use crate::turn::core::Core;
+use crate::watch::ends::Cause;
 use crate::world::endpoint::Kind;
 use crate::world::errors::{Class, classify};
 use crate::world::ids::AnyId;
@@ -38,7 +39,8 @@ pub(crate) fn settle(
     callback: Callback,
     result: io::Result<()>,
 ) -> bool {
-    if core.state.slots.slot(id).life() > Life::Broken {
+    let life = core.state.slots.slot(id).life();
+    if life > Life::Broken && !(life == Life::Producing && callback == Callback::Write) {
         // It closed itself: what it returns changes nothing.
         return false;
     }
@@ -49,11 +51,11 @@ pub(crate) fn settle(
             Class::NotNow => {}
             Class::Disconnect => {
                 log::debug!("{}: {error}", core.state.label(id));
-                closing::end(&mut core.state, id, End::Lost);
+                closing::end(&mut core.state, id, Cause::Reset);
                 return false;
             }
             Class::Fault => {
-                report(core, id, error);
+                report_fault(core, id, error);
                 (may_go_on, reported) = (callback == Callback::Accept, true);
             }
         }
@@ -104,6 +106,18 @@ pub(crate) fn report(core: &mut Core, id: AnyId, error: io::Error) {
     debug_assert!(result.is_ok(), "handle_error returns nothing");
 }
 
+/// Reports an error that a callback returned. If the dispatcher closes, that is why; if it keeps its
+/// socket, nothing has happened.
+fn report_fault(core: &mut Core, id: AnyId, error: io::Error) {
+    let cause = Cause::Error(error.kind());
+    core.state.slots.slot_mut(id).fate.note(cause);
+    report(core, id, error);
+    let slot = core.state.slots.slot_mut(id);
+    if slot.life().is_live() || slot.life() == Life::Producing {
+        slot.fate.forgive();
+    }
+}
+
 /// Ends a connection whose socket broke. A disconnect is no error; a fault is reported, unless that has
 /// been done.
 #[cold]
@@ -112,26 +126,38 @@ pub(crate) fn end_broken(core: &mut Core, id: AnyId, reported: bool) {
     if slot.life() == Life::Ended {
         return;
     }
-    let is_closing = slot.life() > Life::Broken;
-    if !is_closing {
+    let is_closing = slot.life() > Life::Producing;
+    if slot.life() < Life::Broken {
         // From here on it is past saving: nothing that handle_error does may revive it.
         slot.enter(Life::Broken);
     }
     // With no error to show it was only over: both sides have finished.
-    let mut how = if slot.readiness.has(Flag::Error) {
-        End::Lost
+    let cause = if slot.readiness.has(Flag::Error) {
+        Cause::Reset
     } else {
-        End::Closed
+        Cause::Finished
     };
     if let Some(error) = slot.fate.take_error() {
         let fault = classify(&error) == Class::Fault;
-        how = if fault { End::Failed } else { End::Lost };
         log::debug!("{}: broken: {error}", core.state.label(id));
         if fault && !reported && !is_closing {
             report(core, id, error);
         }
     }
-    closing::end(&mut core.state, id, how);
+    closing::end(&mut core.state, id, cause);
+}
+
+/// Calls `handle_shutdown` of every dispatcher that is to leave.
+pub(crate) fn announce_shutdown(core: &mut Core) {
+    while let Some(id) = core.state.agenda.leaving.pop_front() {
+        let slot = core.state.slots.get(id);
+        if slot.is_some_and(|slot| slot.life().is_live()) {
+            call_and_settle(core, id, Callback::Shutdown, |dispatcher, cx| {
+                dispatcher.handle_shutdown(cx)
+            });
+            core.state.requeue(id);
+        }
+    }
 }
 
 /// The end of step 7: ends the connections that it found broken. By now every other outbox has been

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::slot::life::{End, Life};
+use crate::slot::life::Life;
 use crate::state::about::About;
 use crate::state::running::Callback;
 use crate::state::{broadcast, closing, deadlines, listening};
@@ -11,6 +11,7 @@ use crate::time::heap::Due;
 use crate::time::timers::Action;
 use crate::turn::core::Core;
 use crate::turn::{connect, settle};
+use crate::watch::ends::Cause;
 use crate::world::ids::AnyId;
 
 /// Runs a due timer of the dispatcher `id`.
@@ -37,7 +38,8 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
         Action::ConnectDeadline => {
             let text = format!("{}: connecting timed out", state.label(id));
             state.counters.deadlines += 1;
-            connect::fail(core, id, io::Error::new(io::ErrorKind::TimedOut, text));
+            let error = io::Error::new(io::ErrorKind::TimedOut, text);
+            connect::fail(core, id, Cause::ConnectTimeout, error);
         }
         Action::Idle(limit) => {
             // Traffic has only noted its time. The timer that wakes when the time would be up looks.
@@ -45,7 +47,7 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
             if left > Duration::ZERO {
                 deadlines::arm(state, id, left, action);
             } else {
-                time_out(core, id, &format!("idle for {limit:?}"));
+                time_out(core, id, Cause::Idle, &format!("idle for {limit:?}"));
             }
         }
         Action::Stalled(limit) => {
@@ -57,7 +59,7 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
                 deadlines::arm(state, id, left, action);
             } else {
                 let what = format!("stalled: none of {waiting} bytes taken for {limit:?}");
-                time_out(core, id, &what);
+                time_out(core, id, Cause::Stalled { unsent: waiting }, &what);
             }
         }
         Action::Patience(limit) => broadcast::patience_over(state, id, limit),
@@ -70,26 +72,27 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
 }
 
 /// A deadline of an open connection has passed.
-fn time_out(core: &mut Core, id: AnyId, what: &str) {
+fn time_out(core: &mut Core, id: AnyId, cause: Cause, what: &str) {
     core.state.counters.deadlines += 1;
     let text = format!("{}: {what}", core.state.label(id));
     let slot = core.state.slots.slot_mut(id);
+    slot.fate.note(cause);
     if slot.life().is_live() {
         // Nothing that handle_error does may keep it.
         slot.enter(Life::Broken);
     }
     let error = About::error(io::ErrorKind::TimedOut, id, text);
     settle::report(core, id, error);
-    closing::end(&mut core.state, id, End::Failed);
+    closing::end(&mut core.state, id, cause);
 }
 
 /// The close deadline of a closing connection has passed.
 fn close_deadline(core: &mut Core, id: AnyId) {
     let state = &mut core.state;
     let slot = state.slots.slot(id);
-    if !slot.life().is_flushing() {
+    if !slot.life().is_flushing() && slot.life() != Life::Producing {
         state.counters.deadlines += 1;
-        return closing::end(state, id, End::Closed);
+        return closing::end(state, id, Cause::Finished);
     }
     // As long as the peer takes something it may go on.
     let limit = state.config.close_timeout;
@@ -98,9 +101,6 @@ fn close_deadline(core: &mut Core, id: AnyId) {
         return deadlines::arm(state, id, left, Action::CloseDeadline);
     }
     let waiting = slot.outbox.len();
-    time_out(
-        core,
-        id,
-        &format!("closing timed out with {waiting} bytes not sent"),
-    );
+    let cause = Cause::CloseTimeout { unsent: waiting };
+    time_out(core, id, cause, &cause.to_string());
 }

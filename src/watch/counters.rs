@@ -1,5 +1,7 @@
 //! What a reactor has counted: the first thing to look at when a program does not do what it should.
 
+use crate::watch::ends::Ends;
+
 /// What has happened since the reactor was built. Numbers only rise; all are counts except the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,6 +18,8 @@ pub struct Counters {
     pub added: u64,
     /// Dispatchers closed.
     pub closed: u64,
+    /// Why they ended, cause by cause.
+    pub ends: Ends,
     /// Connections accepted.
     pub accepted: u64,
     /// Connections that were lost between the kernel's queue and us.

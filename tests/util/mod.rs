@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -318,7 +319,16 @@ pub(crate) fn serve<D: Dispatcher>(
     )
 }
 
-/// A connected pair: the first end for the reactor, the second, blocking with a deadline, for the test.
+/// A connected pair of Unix sockets, cheap and as good as TCP where only bytes matter: the first end for
+/// the reactor, the second, blocking with a deadline, for the test.
+pub(crate) fn unix_pair() -> (UnixStream, UnixStream) {
+    let (ours, peer) = UnixStream::pair().expect("descriptors");
+    peer.set_read_timeout(Some(DEADLINE)).expect("positive");
+    peer.set_write_timeout(Some(DEADLINE)).expect("positive");
+    (ours, peer)
+}
+
+/// As [`unix_pair`], of TCP sockets.
 pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a listener has an address");
