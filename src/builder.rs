@@ -25,8 +25,8 @@ use crate::world::errors::invalid;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Builder {
-    low_mark: usize,
-    high_mark: usize,
+    low_mark: Option<usize>,
+    high_mark: Option<usize>,
     hard_cap: usize,
     max_queued: Option<usize>,
     accept_batch: usize,
@@ -40,10 +40,14 @@ pub struct Builder {
     panic_policy: PanicPolicy,
     post_capacity: usize,
     posts_per_turn: usize,
+    posts_time: Duration,
     events_per_wait: usize,
     #[cfg(feature = "testing")]
     clock: Option<crate::world::simulated::SimClock>,
 }
+
+/// Their list takes twelve bytes each, from the start.
+const MOST_EVENTS: usize = 1 << 20;
 
 impl Reactor {
     /// A reactor with the default limits; see [`Builder`].
@@ -66,8 +70,8 @@ impl Default for Builder {
     fn default() -> Builder {
         let marks = Marks::default();
         Builder {
-            low_mark: marks.low as usize,
-            high_mark: marks.high as usize,
+            low_mark: None,
+            high_mark: None,
             hard_cap: marks.cap as usize,
             max_queued: None,
             accept_batch: 64,
@@ -81,6 +85,7 @@ impl Default for Builder {
             panic_policy: PanicPolicy::Contain,
             post_capacity: 65_536,
             posts_per_turn: 1024,
+            posts_time: Duration::from_millis(1),
             events_per_wait: 1024,
             #[cfg(feature = "testing")]
             clock: None,
@@ -92,25 +97,25 @@ impl Builder {
     /// Above this many queued bytes, the sources that feed a connection are not read; default 64 KiB. A single
     /// dispatcher's marks are set with [`Context::set_marks`](crate::Context::set_marks).
     pub fn high_mark(&mut self, bytes: usize) -> &mut Self {
-        self.high_mark = bytes;
+        self.high_mark = Some(bytes);
         self
     }
 
     /// Below this many queued bytes they are read again, and `handle_write` is called; default 32 KiB.
     /// Half of the high mark keeps a connection from stopping and starting at each byte.
     pub fn low_mark(&mut self, bytes: usize) -> &mut Self {
-        self.low_mark = bytes;
+        self.low_mark = Some(bytes);
         self
     }
 
     /// Most bytes that may be queued for one connection; default 1 MiB. A `send` that would go over it
-    /// is refused whole and closes the connection.
+    /// is refused whole and closes the connection. Marks that are not set and would be above it are lowered.
     pub fn hard_cap(&mut self, bytes: usize) -> &mut Self {
         self.hard_cap = bytes;
         self
     }
 
-    /// When more than this is queued for all connections together, listeners stop accepting, and the
+    /// When the outboxes of all connections together hold more memory than this, listeners stop accepting, and the
     /// sources of every connection with anything queued are not read, until it is less than half. Default:
     /// no limit.
     ///
@@ -199,7 +204,16 @@ impl Builder {
         self
     }
 
-    /// Most events that one wait takes from the kernel; default 1,024. More are taken in the next turn.
+    /// Longest time that one turn spends on posted closures; default 1 ms. The rest is run in the next turn,
+    /// after timers and sockets had theirs. At least 32 are run, and one that takes long is not
+    /// interrupted.
+    pub fn posts_time(&mut self, limit: Duration) -> &mut Self {
+        self.posts_time = limit;
+        self
+    }
+
+    /// Most events that one wait takes from the kernel; default 1,024, at most
+    /// 1,048,576. More are taken in the next turn.
     pub fn events_per_wait(&mut self, events: usize) -> &mut Self {
         self.events_per_wait = events;
         self
@@ -211,6 +225,20 @@ impl Builder {
     pub fn clock(&mut self, clock: crate::world::simulated::SimClock) -> &mut Self {
         self.clock = Some(clock);
         self
+    }
+
+    /// The marks that were chosen; those that were not follow from the others.
+    fn marks(&self) -> io::Result<Marks> {
+        let usual = Marks::default();
+        let high = match (self.high_mark, self.low_mark) {
+            (Some(high), _) => high,
+            (None, Some(low)) => (usual.high as usize).max(low).min(self.hard_cap),
+            (None, None) => (usual.high as usize).min(self.hard_cap),
+        };
+        let low = self
+            .low_mark
+            .unwrap_or((usual.low as usize).min(high.div_ceil(2)));
+        Marks::new(low, high, self.hard_cap)
     }
 
     /// Builds the reactor.
@@ -233,9 +261,9 @@ impl Builder {
                 return Err(invalid(format!("{name} is 0; it must be at least 1")));
             }
         }
-        if i32::try_from(self.events_per_wait).is_err() {
+        if self.events_per_wait > MOST_EVENTS {
             return Err(invalid(format!(
-                "events_per_wait of {} is too many",
+                "events_per_wait of {} is over {MOST_EVENTS}",
                 self.events_per_wait
             )));
         }
@@ -246,7 +274,7 @@ impl Builder {
             )));
         }
         let config = Config {
-            marks: Marks::new(self.low_mark, self.high_mark, self.hard_cap)?,
+            marks: self.marks()?,
             max_queued: self.max_queued.unwrap_or(usize::MAX),
             accept_batch: self.accept_batch,
             accept_retry: self.accept_retry,
@@ -258,6 +286,7 @@ impl Builder {
             slow_callback: self.slow_callback,
             panic_policy: self.panic_policy,
             posts_per_turn: self.posts_per_turn,
+            posts_time: self.posts_time,
         };
         #[cfg(not(feature = "testing"))]
         let clock = Clock::monotonic();

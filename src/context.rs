@@ -79,8 +79,23 @@ impl<'a> Context<'a> {
 impl Context<'_> {
     /// This dispatcher's id. `D` is its type; under a wrong one the id answers `None` to
     /// [`with`](Context::with).
+    ///
+    /// # Panics
+    ///
+    /// In debug builds, if `D` is not the type that was added: for `Framed<Member>` that is what to ask
+    /// for, from inside `Member`, too.
     #[must_use]
     pub fn id<D: Dispatcher>(&self) -> Id<D> {
+        if cfg!(debug_assertions) {
+            let state = &self.core.state;
+            let actual = state.slots.get(self.id).map(|slot| (slot.type_name)());
+            let asked = std::any::type_name::<D>();
+            assert!(
+                actual.is_none_or(|actual| actual == asked),
+                "cx.id::<{asked}>() in a dispatcher that was added as {}",
+                actual.unwrap_or_default()
+            );
+        }
         Id::new(self.id)
     }
 
@@ -234,7 +249,7 @@ impl Context<'_> {
     #[must_use]
     pub fn is_closing(&self) -> bool {
         let slot = self.core.state.slots.slot(self.id);
-        !slot.life().is_live()
+        !slot.readiness.is_live()
     }
 
     /// How it ended, in [`handle_close`](Dispatcher::handle_close); `None` before. `Closed` means that
@@ -263,17 +278,35 @@ impl Context<'_> {
         output::shutdown_write(&mut self.core.state, self.id);
     }
 
-    /// Logs a fault as the default [`handle_error`](Dispatcher::handle_error) does: at level error, once
-    /// a second at most, naming this dispatcher.
+    /// Logs a fault as the default [`handle_error`](Dispatcher::handle_error) does: at level warn, naming
+    /// this dispatcher. A peer can cause faults, so for each type of dispatcher and kind of error there is
+    /// one line a second at most, which says how many were held back.
     pub fn log_fault(&mut self, error: &io::Error) {
-        let now = self.core.state.now;
-        if let Some(held_back) = self.core.state.log_limits.fault.pass(now) {
-            let label = self.core.state.label(self.id).to_string();
-            // Errors of the reactor's own begin with it.
-            match error.to_string() {
-                text if text.starts_with(&label) => log::error!("{text}{held_back}"),
-                text => log::error!("{label}: {text}{held_back}"),
-            }
+        self.log_limited(error, None);
+    }
+
+    /// As [`log_fault`](Context::log_fault), with a word on what failed: `cannot reach 10.0.0.1:80`.
+    pub fn log_fault_in(&mut self, what: impl fmt::Display, error: &io::Error) {
+        self.log_limited(error, Some(&what));
+    }
+
+    fn log_limited(&mut self, error: &io::Error, what: Option<&dyn fmt::Display>) {
+        let state = &mut self.core.state;
+        let type_name = state
+            .slots
+            .get(self.id)
+            .map_or("", |slot| (slot.type_name)());
+        let limits = &mut state.log_limits.faults;
+        let Some(held_back) = limits.pass(type_name, error.kind(), state.now) else {
+            return;
+        };
+        let label = state.label(self.id).to_string();
+        let error = error.to_string();
+        // Errors of the reactor's own begin with the label.
+        let error = error.strip_prefix(&format!("{label}: ")).unwrap_or(&error);
+        match what {
+            Some(what) => log::warn!("{label}: {what}: {error}{held_back}"),
+            None => log::warn!("{label}: {error}{held_back}"),
         }
     }
 
@@ -309,7 +342,7 @@ impl Context<'_> {
     /// turn at the latest; never from inside this call.
     pub fn resume_reading(&mut self) {
         let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.life().is_live() && slot.io.can_recv() {
+        if slot.readiness.is_live() && slot.io.can_recv() {
             slot.readiness.set(Flag::WantRead);
         }
         self.core.state.requeue(self.id);
@@ -341,7 +374,7 @@ impl Context<'_> {
     /// `send`.
     pub fn start_writing(&mut self) {
         let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.life().is_live() && slot.life() != Life::Listening {
+        if slot.readiness.is_live() && slot.life() != Life::Listening {
             slot.readiness.set(Flag::WantWrite);
         }
         self.core.state.requeue(self.id);
@@ -383,7 +416,7 @@ impl Context<'_> {
     /// Android; elsewhere nothing follows.
     pub fn watch_priority(&mut self) {
         let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.life().is_live() {
+        if slot.readiness.is_live() {
             slot.readiness.set(Flag::WantPriority);
         }
         self.core.state.requeue(self.id);
@@ -426,7 +459,10 @@ impl Context<'_> {
 
     /// Runs a closure on another dispatcher, whose type the id knows, with a context that is that
     /// dispatcher's. `None`, and the closure does not run, if it is gone, or is itself running: it
-    /// called this callback's `with`, or is this callback's own.
+    /// called this callback's `with`, or is this callback's own (which is logged at level debug).
+    ///
+    /// If the closure panics, the dispatcher that it was given ends, for its state may be torn, and so does
+    /// the one whose callback called `with`.
     ///
     /// This is how state is shared without `Rc<RefCell<_>>`: a chat room is the listener, its members
     /// hold the room's id.
@@ -439,7 +475,8 @@ impl Context<'_> {
     }
 
     /// Calls [`handle_timer`](Dispatcher::handle_timer) once, when `after` has passed, never before.
-    /// The timer dies with this dispatcher. Any duration is good; `Duration::MAX` means never.
+    /// The timer dies with this dispatcher: set on one that is closing it never fires, and in `handle_close`
+    /// that is logged. Any duration is good; `Duration::MAX` means never.
     pub fn set_timer(&mut self, after: Duration) -> TimerId {
         self.set_user_timer(after, None)
     }

@@ -27,6 +27,9 @@ use crate::world::poller::{Events, Poller};
 
 pub use self::shutdown::Aborted;
 
+/// Posted closures that run between two looks at the clock.
+const POSTS_PER_LOOK: u32 = 32;
+
 /// A single-threaded event loop and everything in it: sockets, dispatchers, timers, posted closures.
 ///
 /// A reactor stays on the thread that made it; other threads use a [`Handle`](crate::Handle).
@@ -48,6 +51,8 @@ pub struct Reactor {
     jobs: VecDeque<Job>,
     /// The last look at the queue of posts left some behind.
     jobs_left_over: bool,
+    /// When this turn began to run posted closures.
+    posts_began: Tick,
     closures: Closures,
     in_turn: bool,
 }
@@ -67,6 +72,7 @@ impl Reactor {
             events: Events::with_capacity(events_per_wait),
             jobs: VecDeque::new(),
             jobs_left_over: false,
+            posts_began: Tick::default(),
             closures: Closures::default(),
             in_turn: false,
         })
@@ -82,10 +88,15 @@ impl Reactor {
     /// once when called from inside a turn, as a posted closure might.
     pub fn run(&mut self) -> io::Result<()> {
         self.refuse_inside_a_turn("run")?;
-        while !self.take_stop() && self.could_be_woken() {
-            self.pass(None)?;
+        // From here on a post from this thread need not wake the loop: it looks before it sleeps. (With
+        // `turn` another loop may be waiting for the descriptor, which knows nothing of our queue.)
+        self.mailbox.set_awake(true);
+        let mut outcome = Ok(());
+        while outcome.is_ok() && !self.take_stop() && self.could_be_woken() {
+            outcome = self.pass(None);
         }
-        Ok(())
+        self.mailbox.set_awake(false);
+        outcome
     }
 
     /// One turn, for tests and for embedding in another loop. Waits for at most `timeout`; `None` means
@@ -120,7 +131,7 @@ impl Reactor {
     }
 
     fn timeout(&mut self, limit: Option<Duration>) -> Option<Duration> {
-        if self.has_work_left() {
+        if self.has_work_left() || self.mailbox.is_woken() {
             return Some(Duration::ZERO);
         }
         let state = &mut self.core.state;
@@ -191,17 +202,48 @@ impl Reactor {
 
     fn run_posts(&mut self) {
         let most = self.core.state.config.posts_per_turn;
+        let most = most.saturating_sub(self.jobs.len());
         self.jobs_left_over = self
             .mailbox
             .take_jobs(most, self.jobs_left_over, &mut self.jobs);
+        if self.jobs.is_empty() {
+            return;
+        }
+        self.posts_began = self.core.state.clock.now();
         self.contain(|reactor| {
+            let measured = reactor.core.state.config.slow_callback.is_some();
+            let mut run = 0;
             while let Some(job) = reactor.jobs.pop_front() {
                 reactor.core.state.counters.posts += 1;
                 reactor.core.state.running = Running::closure(Callback::Post);
-                job(reactor);
+                if measured {
+                    reactor.run_measured(job);
+                } else {
+                    job(reactor);
+                }
+                run += 1;
+                if run % POSTS_PER_LOOK == 0 && reactor.posts_took_long() {
+                    break;
+                }
             }
             reactor.core.state.running = Running::NOTHING;
         });
+    }
+
+    #[cold]
+    fn run_measured(&mut self, job: Job) {
+        let started = call::start_measure(&self.core);
+        job(self);
+        if let Some(started) = started {
+            call::measure(&mut self.core, AnyId::NONE, Callback::Post, started);
+        }
+    }
+
+    /// Whether the time for the posts of this turn is up. The rest is run in the next one.
+    fn posts_took_long(&self) -> bool {
+        let state = &self.core.state;
+        let took = state.clock.now().since(self.posts_began);
+        took >= state.config.posts_time
     }
 
     fn flush(&mut self) {
@@ -229,6 +271,7 @@ impl Reactor {
                 // The turn ends here, and the kernel reports an event once.
                 dispatch::merge(&mut self.core, &mut self.events);
                 self.in_turn = false;
+                self.mailbox.set_awake(false);
                 self.core.state.refusing = false;
                 self.core.state.agenda.leaving.clear();
                 resume_unwind(payload);

@@ -11,7 +11,7 @@ pub(crate) mod outbox;
 pub(crate) mod readiness;
 
 use crate::slot::life::{Fate, Input, Life, Output};
-use crate::slot::links::RareList;
+use crate::slot::links::Links;
 use crate::slot::outbox::{Marks, Outbox};
 use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
@@ -41,10 +41,8 @@ pub(crate) struct Slot<D> {
     /// The connection that this one's input is written to: while it is over its high mark, this one
     /// is not read. Itself, unless `feeds` said otherwise.
     pub(crate) feeds: AnyId,
-    /// Which others feed this one.
-    pub(crate) feeders: RareList,
-    /// Whose broadcasts have to wait for this one to drain.
-    pub(crate) broadcasters: RareList,
+    /// Which others feed this one, and which wait for which to drain after a broadcast.
+    pub(crate) links: Links,
     /// How many congested connections hold this one; the `Held` flag says whether any.
     pub(crate) holds: u32,
     /// The error that broke the connection, and then how it ended.
@@ -73,8 +71,7 @@ impl<D> Slot<D> {
             touched: Tick::default(),
             output_moved: Tick::default(),
             feeds: AnyId::NONE,
-            feeders: RareList::default(),
-            broadcasters: RareList::default(),
+            links: Links::default(),
             holds: 0,
             fate: Fate::default(),
             timers: TimerList::default(),
@@ -115,15 +112,15 @@ impl<D> Slot<D> {
 
     #[inline(never)]
     fn has_rare_work(&self) -> bool {
+        if self.readiness.is_open() {
+            return self.readiness.can_read()
+                || self.readiness.has_more_than_input()
+                    && (self.readiness.eof_due()
+                        || self.can_produce()
+                        || self.readiness.priority_due()
+                        || self.is_over());
+        }
         match self.life() {
-            Life::Open => {
-                self.readiness.can_read()
-                    || self.readiness.has_more_than_input()
-                        && (self.readiness.eof_due()
-                            || self.can_produce()
-                            || self.readiness.priority_due()
-                            || self.is_over())
-            }
             Life::Listening => {
                 self.readiness.has(Flag::Readable) && !self.readiness.has(Flag::AcceptPaused)
             }
@@ -133,7 +130,9 @@ impl<D> Slot<D> {
             Life::Producing => self.can_produce() || self.is_over(),
             Life::Draining => self.readiness.has(Flag::Readable),
             // A broken one is on the dirty list, or its callback is running.
-            Life::Broken | Life::Flushing | Life::FlushingToReset | Life::Ended => false,
+            Life::Open | Life::Broken | Life::Flushing | Life::FlushingToReset | Life::Ended => {
+                false
+            }
         }
     }
 
@@ -210,7 +209,7 @@ impl<D> Slot<D> {
     /// the stream not just seen.
     #[inline]
     pub(crate) fn may_go_on(&self) -> bool {
-        self.life().is_live() && self.readiness.is_sound_after_a_callback()
+        self.readiness.is_live() && self.readiness.is_sound_after_a_callback()
     }
 
     /// Whether its id is on a list that outlives a turn.

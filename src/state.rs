@@ -63,6 +63,8 @@ pub(crate) struct State<D> {
     pub(crate) log_limits: LogLimits,
     /// Whose code is running.
     pub(crate) running: Running,
+    /// The dispatcher in whose `with` closure a panic began, until the panic is absorbed.
+    pub(crate) panicked_in: Option<AnyId>,
     /// Nothing may be added any more: the reactor is shutting down.
     pub(crate) refusing: bool,
 }
@@ -84,6 +86,7 @@ impl<D> State<D> {
             counters: Counters::default(),
             log_limits: LogLimits::default(),
             running: Running::NOTHING,
+            panicked_in: None,
             refusing: false,
         }
     }

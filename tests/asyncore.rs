@@ -379,7 +379,7 @@ fn messages_carry_level_and_dispatcher() {
     reactor.at(id).unwrap().log_fault(&fault);
     let lines = take_log();
     assert!(lines.contains(&(log::Level::Debug, format!("{label}: added"))));
-    assert!(lines.contains(&(log::Level::Error, format!("{label}: as wanted"))));
+    assert!(lines.contains(&(log::Level::Warn, format!("{label}: as wanted"))));
 }
 
 /// The four defaults of asyncore that only warned left their event pending: the next pass warned again.

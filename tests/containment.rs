@@ -22,7 +22,9 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use scripted::{OnAccept, Script, add_scripted, os};
 use slabloop::testing::{Bits, SimClock, SimKernel, SimKind};
-use slabloop::{AnyId, Context, Counters, Dispatcher, Id, PanicPolicy, Reactor, Socket, TimerId};
+use slabloop::{
+    AnyId, Cause, Context, Counters, Dispatcher, Id, PanicPolicy, Reactor, Socket, TimerId,
+};
 use util::{Diary, Spy, turn};
 
 // ---- What all of this needs ----
@@ -424,7 +426,7 @@ fn panic_in_a_post_or_a_timed_closure_costs_nobody_anything() {
 }
 
 #[test]
-fn panic_in_a_with_closure_closes_who_called_and_spares_who_was_reached() {
+fn panic_in_a_with_closure_closes_the_dispatcher_it_was_given_and_the_one_that_called() {
     prepare();
     let mut reactor = Reactor::new().unwrap();
     let neighbour = Neighbour::new(&mut reactor);
@@ -438,20 +440,28 @@ fn panic_in_a_with_closure_closes_who_called_and_spares_who_was_reached() {
     reactor.inject(caller, Bits::READABLE);
     turn(&mut reactor);
     assert_eq!(diary.of("caller"), ["read", "close"]);
-    neighbour.ask(&mut reactor);
-    turn(&mut reactor);
-    neighbour.assert_answered();
-    assert_eq!(reactor.with(reached, |spy, _| spy.who), Some("neighbour"));
+    // Its state may be torn: it must not go on as if nothing had happened.
+    assert_eq!(reactor.end_of(reached), Some(Cause::Panic));
     assert_failures(&reactor, &[("panics", 1)]);
 
-    // The same from outside the loop: the panic is the caller's, and the dispatcher is in its place.
+    // In a post no callback is running, and from outside the loop the panic is the caller's.
+    let neighbour = Neighbour::new(&mut reactor);
+    let reached = neighbour.id;
+    let post = move |reactor: &mut Reactor| {
+        reactor.with(reached, |_, _| panic!("wanted: in a post"));
+    };
+    reactor.handle().post(post).unwrap();
+    turn(&mut reactor);
+    assert_eq!(reactor.end_of(reached), Some(Cause::Panic));
+
+    let neighbour = Neighbour::new(&mut reactor);
+    let reached = neighbour.id;
     let outside = catch_unwind(AssertUnwindSafe(|| {
         reactor.with(reached, |_, _| panic!("wanted: from outside"));
     }));
     assert!(outside.is_err());
-    neighbour.ask(&mut reactor);
     turn(&mut reactor);
-    neighbour.assert_answered();
+    assert_eq!(reactor.end_of(reached), Some(Cause::Panic));
 }
 
 /// A panic's payload is a value of the user's, and its drop may panic as well.

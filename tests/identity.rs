@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
@@ -700,12 +701,19 @@ fn with_on_oneself_on_ones_caller_and_on_the_gone_is_none() {
 }
 
 #[test]
-fn with_under_a_wrong_type_is_none_and_does_no_harm() {
+fn an_id_under_a_wrong_type_is_refused_in_debug_builds_and_reaches_none_in_others() {
     let mut reactor = Reactor::new().unwrap();
     let diary = Diary::default();
     let (id, _script) = add_scripted(&mut reactor, Spy::new("a", &diary));
-    let wrong: Id<Echo> = reactor.at(id).unwrap().id::<Echo>();
-    assert!(reactor.with(wrong, |_, _| ()).is_none());
+    let wrong = catch_unwind(AssertUnwindSafe(|| reactor.at(id).unwrap().id::<Echo>()));
+    if cfg!(debug_assertions) {
+        let payload = wrong.expect_err("a wrong type is a mistake, and named");
+        let text = payload.downcast_ref::<String>().expect("a sentence");
+        assert!(text.contains("Echo") && text.contains("Spy"), "{text}");
+    } else {
+        let wrong = wrong.expect("only debug builds look");
+        assert!(reactor.with(wrong, |_, _| ()).is_none());
+    }
     reactor.check_invariants();
     assert_eq!(reactor.with(id, |spy, _| spy.who), Some("a"));
 }

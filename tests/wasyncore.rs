@@ -811,7 +811,7 @@ fn default_handle_error_logs_and_closes() {
     lines.retain(|(level, _)| *level <= log::Level::Info);
     assert_eq!(lines.len(), 1, "{lines:?}");
     let (level, text) = &lines[0];
-    assert_eq!(*level, log::Level::Error);
+    assert_eq!(*level, log::Level::Warn);
     assert!(
         text.contains("Unlucky") && text.ends_with("bad luck"),
         "{text}"

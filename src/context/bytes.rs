@@ -192,7 +192,7 @@ impl Context<'_> {
         if slot.can_flush() && slot.readiness.raise(Flag::Dirty) {
             state.agenda.dirty.push(self.id);
         }
-        if slot.outbox.is_over_high() {
+        if slot.outbox.is_over_high() || state.over_total {
             flow::review(state, self.id);
         }
         Ok(())

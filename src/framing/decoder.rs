@@ -151,6 +151,15 @@ impl Decoder {
         }
     }
 
+    /// The input is over: what was held back as the beginning of the terminator, which it is not.
+    pub(super) fn take_held(&mut self) -> Vec<u8> {
+        let Progress::Matched(matched) = self.progress else {
+            return Vec::new();
+        };
+        self.progress = Progress::Open;
+        self.given_back(matched).to_vec()
+    }
+
     /// The bytes that a [`Step::GiveBack`] speaks of: the beginning of the terminator.
     pub(super) fn given_back(&self, count: usize) -> &[u8] {
         match &self.terminator {

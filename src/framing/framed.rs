@@ -92,8 +92,9 @@ impl Framing {
     }
 
     /// Sends what `producer` gives, a piece at a time, each drawn only when the outbox is below its low
-    /// mark, until a read gives nothing. The read must not block: it runs in the loop. Its errors are
-    /// the connection's, and its end.
+    /// mark, until a read gives nothing. The read must not block: it runs in the loop. One that has nothing yet
+    /// says `WouldBlock`, and is asked again after [`resume_producers`](Framing::resume_producers). Its
+    /// errors are the connection's, and its end.
     ///
     /// Does nothing on a connection that is closing or shut for writing. While many producers wait,
     /// those who feed this connection are held, as by a full outbox.
@@ -103,6 +104,14 @@ impl Framing {
         }
         self.producers.push(cx, producer);
         cx.start_writing();
+    }
+
+    /// Asks the producers again, after one has said `WouldBlock` and then got something to give. Until
+    /// then it is not asked, and the loop sleeps.
+    pub fn resume_producers(&mut self, cx: &mut Context<'_>) {
+        if !self.producers.is_empty() {
+            cx.start_writing();
+        }
     }
 
     /// Closes once everything pushed has been sent, the last producer included; at once if nothing is
@@ -410,6 +419,14 @@ impl<H: Handler> Dispatcher for Framed<H> {
     }
 
     fn handle_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Framed {
+            handler, framing, ..
+        } = self;
+        // What looked like the beginning of a terminator was data.
+        let held = framing.decoder.take_held();
+        if !held.is_empty() {
+            framing.take(handler, cx, &held)?;
+        }
         self.handler.handle_eof(cx, &mut self.framing)
     }
 

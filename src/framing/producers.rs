@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Cursor, Read};
 
 use crate::context::Context;
+use crate::world::errors::{is_interrupted, is_would_block};
 
 /// How much is asked of a producer at a time.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -77,12 +78,16 @@ impl Producers {
                     self.queue.pop_front();
                 }
                 Ok(count) => cx.send(&piece[..count])?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_interrupted(&error) => {}
+                Err(error) if is_would_block(&error) => {
+                    // It has nothing now; asked again every turn, it would keep the loop from sleeping.
+                    cx.stop_writing();
+                    break;
+                }
                 Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        // It has failed for good; asked again, it would fail again, for ever.
-                        self.queue.pop_front();
-                    }
+                    // It has failed for good; asked again, it would fail again.
+                    self.queue.pop_front();
+                    self.review(cx);
                     return Err(error);
                 }
             }

@@ -84,7 +84,8 @@ impl Reactor {
     /// A name is looked up, which blocks, and the first address is taken that the system does not refuse
     /// at once.
     ///
-    /// The reactor never tries again by itself; `handle_close` is a good place to, after a while.
+    /// The reactor never tries again by itself. To reconnect after a while, tell a dispatcher that stays: a
+    /// timer of this one dies with it.
     ///
     /// # Errors
     ///

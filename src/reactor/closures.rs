@@ -14,6 +14,7 @@ use crate::state::deadlines;
 use crate::state::running::{Callback, Running};
 use crate::time::heap::Due;
 use crate::time::timers::{Action, TimerId};
+use crate::turn::call;
 use crate::world::ids::AnyId;
 
 /// A closure that waits for its timer.
@@ -96,6 +97,7 @@ impl Reactor {
         };
         self.core.state.running = Running::closure(Callback::Closure);
         self.core.running_timer = Some(timer);
+        let started = call::start_measure(&self.core);
         let place = &mut self.closures.0[number as usize];
         match place.take() {
             Some(Closure::Once(closure)) => {
@@ -107,6 +109,9 @@ impl Reactor {
                 self.closures.0[number as usize] = Some(Closure::Repeating(closure));
             }
             None => unreachable!("closures do not run inside one another"),
+        }
+        if let Some(started) = started {
+            call::measure(&mut self.core, AnyId::NONE, Callback::Closure, started);
         }
         self.core.state.running = Running::NOTHING;
         self.core.running_timer = None;

@@ -168,6 +168,18 @@ impl Readiness {
         self.0 = self.0 & !OUTPUT | (output as u32) << OUTPUT_SHIFT;
     }
 
+    /// As [`Life::is_live`], in one comparison.
+    #[inline]
+    pub(crate) fn is_live(self) -> bool {
+        (self.0 as i32) >> LIFE_SHIFT <= Life::Open as i32
+    }
+
+    /// Whether the life is [`Life::Open`].
+    #[inline]
+    pub(crate) fn is_open(self) -> bool {
+        self.0 & LIFE == 0
+    }
+
     #[inline]
     pub(crate) fn has(self, flag: Flag) -> bool {
         self.0 & flag.bit() != 0

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::slot::links::Link;
 use crate::slot::readiness::Flag;
 use crate::state::{State, deadlines, flow};
 use crate::time::timers::Action;
@@ -18,13 +19,17 @@ use crate::world::ids::AnyId;
 pub(crate) fn hold_sender<D>(state: &mut State<D>, receiver: AnyId) {
     let sender = state.running.id;
     let reads = state.slots.get(sender).is_some_and(|slot| {
-        slot.io.kind() == Kind::Stream && slot.life().is_live() && slot.feeds != receiver
+        slot.io.kind() == Kind::Stream && slot.readiness.is_live() && slot.feeds != receiver
     });
     let slot = state.slots.slot_mut(receiver);
-    if !reads || slot.readiness.has(Flag::Stuck) || slot.broadcasters.contains(&sender) {
+    if !reads || slot.readiness.has(Flag::Stuck) || !slot.links.add(Link::Broadcaster, sender) {
         return;
     }
-    slot.broadcasters.push(sender);
+    state
+        .slots
+        .slot_mut(sender)
+        .links
+        .add(Link::Receiver, receiver);
     flow::hold(state, sender);
     let patience = state.config.broadcast_patience;
     deadlines::arm(state, receiver, patience, Action::Patience(patience));
@@ -34,7 +39,7 @@ pub(crate) fn hold_sender<D>(state: &mut State<D>, receiver: AnyId) {
 pub(crate) fn patience_over<D>(state: &mut State<D>, receiver: AnyId, limit: Duration) {
     let slot = state.slots.slot_mut(receiver);
     let left = slot.output_moved.after(limit).since(state.now);
-    if slot.broadcasters.is_empty() {
+    if !slot.readiness.has(Flag::Congested) {
         // It has drained since.
     } else if left > Duration::ZERO {
         deadlines::arm(state, receiver, left, Action::Patience(limit));

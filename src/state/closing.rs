@@ -143,6 +143,7 @@ pub(crate) fn end<D>(state: &mut State<D>, id: AnyId, cause: Cause) {
     flow::discard_output(state, id);
     flow::forget_sink(state, id);
     flow::unlink_source(state, id);
+    flow::forget_broadcaster(state, id);
     state.agenda.ending.push_back(id);
 }
 

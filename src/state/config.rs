@@ -31,4 +31,5 @@ pub(crate) struct Config {
     pub(crate) slow_callback: Option<Duration>,
     pub(crate) panic_policy: PanicPolicy,
     pub(crate) posts_per_turn: usize,
+    pub(crate) posts_time: Duration,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::slot::life::Life;
 use crate::state::State;
 use crate::time::timers::{Action, TimerId};
 use crate::world::ids::AnyId;
@@ -21,11 +22,23 @@ pub(crate) fn set_timer<D>(
     let armed = state
         .timers
         .arm(due, period, id, Some(&mut slot.timers), action);
-    if !slot.life().is_live() {
-        // A closing dispatcher gets no timers; the id it is given has simply fired already.
-        state.timers.cancel(armed, Some(&mut slot.timers));
+    if !slot.readiness.is_live() {
+        refuse_timer(state, id, armed);
     }
     armed
+}
+
+/// A closing dispatcher gets no timers; the id it is given has simply fired already.
+#[cold]
+fn refuse_timer<D>(state: &mut State<D>, id: AnyId, armed: TimerId) {
+    let slot = state.slots.slot_mut(id);
+    state.timers.cancel(armed, Some(&mut slot.timers));
+    if slot.life() == Life::Ended {
+        log::warn!(
+            "{}: a timer set after the end never fires; set it on a dispatcher that stays",
+            state.label(id)
+        );
+    }
 }
 
 /// Cancels any timer, a dispatcher's or a closure's; false if it was gone.

@@ -24,6 +24,7 @@ use std::io;
 
 use crate::slot::Slot;
 use crate::slot::life::Life;
+use crate::slot::links::Link;
 use crate::slot::outbox::Marks;
 use crate::slot::readiness::Flag;
 use crate::state::State;
@@ -46,7 +47,7 @@ pub(crate) fn feeds<D>(state: &mut State<D>, source: AnyId, sink: AnyId) {
     };
     let congested = slot.readiness.has(Flag::Congested);
     if sink != source {
-        slot.feeders.push(source);
+        slot.links.add(Link::Feeder, source);
     }
     state.slots.slot_mut(source).feeds = sink;
     if congested {
@@ -113,7 +114,7 @@ pub(crate) fn discard_output<D>(state: &mut State<D>, id: AnyId) -> usize {
 
 /// The sink has ended, its output is discarded: from now on its feeders feed nothing.
 pub(crate) fn forget_sink<D>(state: &mut State<D>, sink: AnyId) {
-    for source in state.slots.slot_mut(sink).feeders.take() {
+    for source in state.slots.slot_mut(sink).links.take(Link::Feeder) {
         state.slots.slot_mut(source).feeds = AnyId::NONE;
     }
 }
@@ -124,7 +125,7 @@ pub(crate) fn unlink_source<D>(state: &mut State<D>, source: AnyId) {
     let Some(slot) = state.slots.get_mut(sink) else {
         return;
     };
-    slot.feeders.remove(source);
+    slot.links.remove(Link::Feeder, source);
     if slot.readiness.has(Flag::Congested) {
         release(state, source);
     }
@@ -132,10 +133,18 @@ pub(crate) fn unlink_source<D>(state: &mut State<D>, source: AnyId) {
 
 /// The senders that were held for a broadcast to `sink` go on.
 pub(crate) fn release_broadcasters<D>(state: &mut State<D>, sink: AnyId) {
-    for source in state.slots.slot_mut(sink).broadcasters.take() {
-        if state.slots.get(source).is_some() {
-            release(state, source);
-        }
+    for source in state.slots.slot_mut(sink).links.take(Link::Broadcaster) {
+        let slot = state.slots.slot_mut(source);
+        slot.links.remove(Link::Receiver, sink);
+        release(state, source);
+    }
+}
+
+/// A sender has ended: no receiver has to release it any more.
+pub(crate) fn forget_broadcaster<D>(state: &mut State<D>, sender: AnyId) {
+    for receiver in state.slots.slot_mut(sender).links.take(Link::Receiver) {
+        let slot = state.slots.slot_mut(receiver);
+        slot.links.remove(Link::Broadcaster, sender);
     }
 }
 
@@ -160,9 +169,13 @@ fn for_each_feeder<D>(state: &mut State<D>, sink: AnyId, each: fn(&mut State<D>,
     if state.slots.slot(sink).feeds == sink {
         each(state, sink);
     }
-    let feeders = std::mem::take(&mut state.slots.slot_mut(sink).feeders);
-    for &source in feeders.iter() {
+    let feeders = state.slots.slot_mut(sink).links.take(Link::Feeder);
+    for &source in &feeders {
         each(state, source);
     }
-    state.slots.slot_mut(sink).feeders = feeders;
+    state
+        .slots
+        .slot_mut(sink)
+        .links
+        .restore(Link::Feeder, feeders);
 }

@@ -28,6 +28,7 @@ fn state() -> State<Tenant> {
         slow_callback: None,
         panic_policy: PanicPolicy::Contain,
         posts_per_turn: 1,
+        posts_time: Duration::from_secs(1),
     };
     let poller = Poller::new().expect("a poller");
     State::new(config, Clock::monotonic(), poller)
@@ -199,7 +200,8 @@ fn a_full_kernel_arms_one_stall_deadline_and_asks_for_room_once() {
 #[test]
 fn the_bound_on_all_outboxes_holds_every_connection_with_anything_queued() {
     let mut state = state();
-    state.config.max_queued = 150;
+    // The memory of both chunks, at the least, is more than of one.
+    state.config.max_queued = 300;
     let (first, _peer) = add(&mut state);
     let (second, _other) = add(&mut state);
     let (idle, _third) = add(&mut state);

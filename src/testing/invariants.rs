@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::reactor::Reactor;
 use crate::slot::life::Life;
+use crate::slot::links::Link;
 use crate::slot::readiness::Flag;
 use crate::state::{State, flow};
 use crate::time::timers::Action;
@@ -143,8 +144,8 @@ fn check_slots(state: &State<Tenant>) {
 fn check_flow(state: &State<Tenant>) {
     let mut held_for: HashMap<AnyId, u32> = HashMap::new();
     for (_, slot) in state.slots.iter() {
-        for source in slot.broadcasters.iter() {
-            *held_for.entry(*source).or_default() += 1;
+        for source in slot.links.all(Link::Broadcaster) {
+            *held_for.entry(source).or_default() += 1;
         }
     }
     for (id, slot) in state.slots.iter() {
@@ -165,11 +166,11 @@ fn check_flow(state: &State<Tenant>) {
             );
         }
         if feeds != id && feeds != AnyId::NONE && slot.life() != Life::Ended {
-            let known = sink.is_some_and(|sink| sink.feeders.contains(&id));
+            let known = sink.is_some_and(|sink| sink.links.all(Link::Feeder).contains(&id));
             assert!(known, "{feeds} knows that {id} feeds it");
         }
-        for feeder in slot.feeders.iter() {
-            let source = state.slots.get(*feeder);
+        for feeder in slot.links.all(Link::Feeder) {
+            let source = state.slots.get(feeder);
             assert!(
                 source.is_some_and(|source| source.feeds == id),
                 "{feeder} feeds {id}"

@@ -58,12 +58,11 @@ pub(crate) fn call(
     callback: Callback,
     body: impl FnOnce(&mut dyn Dispatcher, &mut Context<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let measured = core.state.config.slow_callback;
-    let measured = measured.map(|threshold| (threshold, core.state.clock.now()));
+    let measured = start_measure(core);
     let dispatcher = core.state.slots.slot_mut(id).take_dispatcher();
     let (result, _) = call_taken(core, id, dispatcher, callback, body);
-    if let Some((threshold, started)) = measured {
-        measure(core, id, callback, threshold, started);
+    if let Some(started) = measured {
+        measure(core, id, callback, started);
     }
     result
 }
@@ -103,6 +102,23 @@ pub(crate) fn call_taken(
     (result, slot)
 }
 
+/// Holds a dispatcher while a `with` closure runs. If the closure panics it is this dispatcher whose state
+/// is torn: it ends, beside the one whose callback called `with`.
+struct Visit<'a> {
+    seat: Seat<'a>,
+    finished: bool,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            let state = &mut self.seat.core.state;
+            state.panicked_in.get_or_insert(self.seat.id);
+            closing::end(state, self.seat.id, Cause::Panic);
+        }
+    }
+}
+
 /// Runs a closure on a dispatcher itself. `None` if it is gone, of another type, or running.
 pub(crate) fn with<D: Dispatcher, R>(
     core: &mut Core,
@@ -115,22 +131,47 @@ pub(crate) fn with<D: Dispatcher, R>(
         .slots
         .get_mut(id)
         .filter(|slot| slot.life() < Life::Ended)?;
-    let dispatcher = Some(ManuallyDrop::new(slot.dispatcher.take()?));
-    let mut seat = Seat {
+    let Some(dispatcher) = slot.dispatcher.take() else {
+        log::debug!(
+            "{}: with: not run, for this dispatcher is itself running",
+            core.state.label(id)
+        );
+        return None;
+    };
+    let seat = Seat {
         core,
         id,
-        dispatcher,
+        dispatcher: Some(ManuallyDrop::new(dispatcher)),
+    };
+    let mut visit = Visit {
+        seat,
+        finished: true,
     };
     let Seat {
         core, dispatcher, ..
-    } = &mut seat;
+    } = &mut visit.seat;
     let any: &mut dyn Any = &mut ***dispatcher.as_mut()?;
-    let result = body(any.downcast_mut::<D>()?, &mut Context::new(core, id));
+    let dispatcher = any.downcast_mut::<D>()?;
+    visit.finished = false;
+    let result = body(dispatcher, &mut Context::new(core, id));
+    visit.finished = true;
     Some(result)
 }
 
+/// The time before a call of users' code, if calls are measured.
+pub(crate) fn start_measure(core: &Core) -> Option<(Duration, Tick)> {
+    let threshold = core.state.config.slow_callback?;
+    Some((threshold, core.state.clock.now()))
+}
+
+/// Counts a call that took long, and logs it once a second at most.
 #[cold]
-fn measure(core: &mut Core, id: AnyId, callback: Callback, threshold: Duration, started: Tick) {
+pub(crate) fn measure(
+    core: &mut Core,
+    id: AnyId,
+    callback: Callback,
+    (threshold, started): (Duration, Tick),
+) {
     let state = &mut core.state;
     let now = state.clock.now();
     let took = now.since(started);
@@ -155,10 +196,18 @@ pub(crate) fn absorb(core: &mut Core, payload: Box<dyn Any + Send>) -> Option<Bo
     let state = &mut core.state;
     state.counters.panics += 1;
     let running = std::mem::replace(&mut state.running, Running::NOTHING);
+    let culprit = state.panicked_in.take();
     if let Some(held_back) = state.log_limits.panic.pass(state.clock.now()) {
         let text = panic_text(&*payload);
         let label = state.label(running.id);
-        log::error!("{label}: panic in {}: {text}{held_back}", running.callback);
+        let callback = running.callback;
+        match culprit {
+            Some(id) => log::error!(
+                "{}: panic in a closure of `with`, in {callback} of {label}: {text}{held_back}",
+                state.label(id)
+            ),
+            None => log::error!("{label}: panic in {callback}: {text}{held_back}"),
+        }
     }
     if let Some(timer) = core.running_timer.take() {
         deadlines::cancel_timer(state, timer);

@@ -10,6 +10,7 @@ use std::io;
 use crate::slot::life::{Life, Output};
 use crate::state::closing;
 use crate::state::running::Callback;
+use crate::time::timers::Action;
 use crate::turn::core::Core;
 use crate::turn::settle;
 use crate::watch::ends::Cause;
@@ -44,9 +45,9 @@ fn established(core: &mut Core, id: AnyId) -> bool {
     let state = &mut core.state;
     let slot = state.slots.slot_mut(id);
     slot.touched = state.now;
-    state
-        .timers
-        .cancel_where(&mut slot.timers, |action| !action.is_users());
+    state.timers.cancel_where(&mut slot.timers, |action| {
+        matches!(action, Action::ConnectDeadline)
+    });
     let next = match slot.life() {
         Life::ConnectingToClose => Life::Flushing,
         Life::ConnectingToReset => Life::FlushingToReset,

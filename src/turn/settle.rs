@@ -113,7 +113,7 @@ fn report_fault(core: &mut Core, id: AnyId, error: io::Error) {
     core.state.slots.slot_mut(id).fate.note(cause);
     report(core, id, error);
     let slot = core.state.slots.slot_mut(id);
-    if slot.life().is_live() || slot.life() == Life::Producing {
+    if slot.readiness.is_live() || slot.life() == Life::Producing {
         slot.fate.forgive();
     }
 }
@@ -151,7 +151,7 @@ pub(crate) fn end_broken(core: &mut Core, id: AnyId, reported: bool) {
 pub(crate) fn announce_shutdown(core: &mut Core) {
     while let Some(id) = core.state.agenda.leaving.pop_front() {
         let slot = core.state.slots.get(id);
-        if slot.is_some_and(|slot| slot.life().is_live()) {
+        if slot.is_some_and(|slot| slot.readiness.is_live()) {
             call_and_settle(core, id, Callback::Shutdown, |dispatcher, cx| {
                 dispatcher.handle_shutdown(cx)
             });

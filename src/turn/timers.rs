@@ -77,7 +77,7 @@ fn time_out(core: &mut Core, id: AnyId, cause: Cause, what: &str) {
     let text = format!("{}: {what}", core.state.label(id));
     let slot = core.state.slots.slot_mut(id);
     slot.fate.note(cause);
-    if slot.life().is_live() {
+    if slot.readiness.is_live() {
         // Nothing that handle_error does may keep it.
         slot.enter(Life::Broken);
     }

@@ -4,9 +4,11 @@
 //! is dropped.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use crate::time::clock::Tick;
+use crate::world::ids::short_type_name;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -52,7 +54,7 @@ pub(crate) struct LogLimits {
     pub(crate) shortage: LogLimit,
     pub(crate) at_limit: LogLimit,
     pub(crate) over_total: LogLimit,
-    pub(crate) fault: LogLimit,
+    pub(crate) faults: FaultLimits,
     pub(crate) slow: LogLimit,
     pub(crate) panic: LogLimit,
 }
@@ -67,7 +69,6 @@ impl LogLimits {
             ),
             ("at the connection limit", &mut self.at_limit),
             ("too much queued in all", &mut self.over_total),
-            ("fault of a dispatcher", &mut self.fault),
             ("slow callback", &mut self.slow),
             ("panic in a callback", &mut self.panic),
         ] {
@@ -76,12 +77,78 @@ impl LogLimits {
                 log::warn!("{what}: {count} more were not logged");
             }
         }
+        self.faults.finish();
+    }
+}
+
+/// Limits for the faults of dispatchers: one for each type of dispatcher and kind of error, so that a flood
+/// of one fault does not hide another.
+#[derive(Debug, Default)]
+pub(crate) struct FaultLimits {
+    entries: Vec<(&'static str, io::ErrorKind, LogLimit)>,
+    /// For what comes when there are [`FaultLimits::MOST`].
+    others: LogLimit,
+}
+
+impl FaultLimits {
+    /// More than a program has types of dispatchers that fail in several ways, and a bound on the lines of a
+    /// second.
+    const MOST: usize = 32;
+
+    pub(crate) fn pass(
+        &mut self,
+        type_name: &'static str,
+        kind: io::ErrorKind,
+        now: Tick,
+    ) -> Option<HeldBack> {
+        let known = self
+            .entries
+            .iter()
+            .position(|entry| (entry.0, entry.1) == (type_name, kind));
+        let limit = match known {
+            Some(place) => &mut self.entries[place].2,
+            None if self.entries.len() < Self::MOST => {
+                self.entries.push((type_name, kind, LogLimit::default()));
+                let place = self.entries.len() - 1;
+                &mut self.entries[place].2
+            }
+            None => &mut self.others,
+        };
+        limit.pass(now)
+    }
+
+    fn finish(&mut self) {
+        for (type_name, kind, limit) in &mut self.entries {
+            let HeldBack(count) = limit.take();
+            if count > 0 {
+                let name = short_type_name(type_name);
+                log::warn!("{name}: {kind}: {count} more were not logged");
+            }
+        }
+        let HeldBack(count) = self.others.take();
+        if count > 0 {
+            log::warn!("other faults: {count} more were not logged");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_one_fault_does_not_hide_another_and_all_are_bounded() {
+        let mut limits = FaultLimits::default();
+        let now = Tick::default();
+        let mut pass = |name, kind| limits.pass(name, kind, now).is_some();
+        assert!(pass("Echo", io::ErrorKind::TimedOut));
+        assert!(!pass("Echo", io::ErrorKind::TimedOut));
+        assert!(pass("Echo", io::ErrorKind::InvalidData));
+        assert!(pass("Chat", io::ErrorKind::TimedOut));
+        let names: Vec<&'static str> = (0..1000).map(|i| &*format!("T{i}").leak()).collect();
+        let lines = names.iter().filter(|name| pass(name, io::ErrorKind::Other));
+        assert!(lines.count() <= FaultLimits::MOST);
+    }
 
     #[test]
     fn a_flood_is_one_line_a_second_and_the_counts_add_up() {

@@ -58,7 +58,10 @@ impl fmt::Display for Address {
         match self {
             Address::None => f.write_str("unnamed"),
             Address::Inet(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            // A client chooses it, and it goes into log lines.
+            Address::Unix(path) => {
+                write!(f, "unix:{}", path.to_string_lossy().escape_debug())
+            }
         }
     }
 }

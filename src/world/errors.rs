@@ -47,15 +47,38 @@ pub(crate) fn in_progress(error: &io::Error) -> bool {
     // std has no stable name for it, and libc is not among the dependencies.
     #[cfg(all(
         any(target_os = "linux", target_os = "android"),
-        not(any(target_arch = "mips", target_arch = "mips64", target_arch = "sparc64"))
+        not(any(
+            target_arch = "mips",
+            target_arch = "mips64",
+            target_arch = "sparc",
+            target_arch = "sparc64"
+        ))
     ))]
     const EINPROGRESS: i32 = 115;
-    #[cfg(all(target_os = "linux", any(target_arch = "mips", target_arch = "mips64")))]
-    const EINPROGRESS: i32 = 150;
     #[cfg(any(
-        not(any(target_os = "linux", target_os = "android")),
-        all(target_os = "linux", target_arch = "sparc64")
+        all(target_os = "linux", any(target_arch = "mips", target_arch = "mips64")),
+        target_os = "illumos",
+        target_os = "solaris"
     ))]
+    const EINPROGRESS: i32 = 150;
+    #[cfg(target_os = "aix")]
+    const EINPROGRESS: i32 = 55;
+    #[cfg(target_os = "hurd")]
+    const EINPROGRESS: i32 = 0x4000_0024;
+    #[cfg(target_os = "haiku")]
+    const EINPROGRESS: i32 = -0x7fff_9000 + 28;
+    // macOS, the BSDs and their relatives, and Linux on SPARC.
+    #[cfg(not(any(
+        all(
+            any(target_os = "linux", target_os = "android"),
+            not(any(target_arch = "sparc", target_arch = "sparc64"))
+        ),
+        target_os = "illumos",
+        target_os = "solaris",
+        target_os = "aix",
+        target_os = "hurd",
+        target_os = "haiku"
+    )))]
     const EINPROGRESS: i32 = 36;
     error.raw_os_error() == Some(EINPROGRESS) || is_interrupted(error)
 }

@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use mio::Waker;
 
@@ -33,6 +34,10 @@ pub(crate) struct Mailbox<J> {
     /// Handles that may still post.
     handles: AtomicUsize,
     waker: Waker,
+    /// The loop's own thread.
+    owner: ThreadId,
+    /// The loop runs: it looks at the flag before it sleeps. Matters to its own thread only.
+    awake: AtomicBool,
 }
 
 struct Queue<J> {
@@ -65,6 +70,8 @@ impl<J> Mailbox<J> {
             stop: AtomicBool::new(false),
             handles: AtomicUsize::new(0),
             waker,
+            owner: thread::current().id(),
+            awake: AtomicBool::new(false),
         }
     }
 
@@ -98,13 +105,32 @@ impl<J> Mailbox<J> {
     }
 
     fn wake(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            if let Err(error) = self.waker.wake() {
-                // The flag must not claim a wake-up that did not happen.
-                self.woken.store(false, Ordering::Release);
-                log::error!("cannot wake the reactor: {error}");
-            }
+        if !self.woken.swap(true, Ordering::AcqRel) && !self.is_posting_to_itself() {
+            self.ring();
         }
+    }
+
+    fn ring(&self) {
+        if let Err(error) = self.waker.wake() {
+            // The flag must not claim a wake-up that did not happen.
+            self.woken.store(false, Ordering::Release);
+            log::error!("cannot wake the reactor: {error}");
+        }
+    }
+
+    /// Whether this is the loop's thread, while it runs: it would only wake itself.
+    fn is_posting_to_itself(&self) -> bool {
+        self.awake.load(Ordering::Relaxed) && thread::current().id() == self.owner
+    }
+
+    /// The loop begins or ends to run turn after turn.
+    pub(crate) fn set_awake(&self, awake: bool) {
+        self.awake.store(awake, Ordering::Relaxed);
+    }
+
+    /// Whether the loop has been woken since it last took the queue, and so must not sleep.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
     }
 
     /// A handle more may post.
