@@ -2,18 +2,18 @@
 //!
 //! Shows the framing layer (lines), a room that is a dispatcher and members that hold its typed id (no
 //! `Rc`, no `RefCell`), broadcasting, and what becomes of a member that does not read: it is closed
-//! when its outbox reaches its hard cap of 1 MiB, and nobody else notices.
+//! when its outbox reaches its hard cap of 1 MiB, and the others are not affected.
 //!
 //! ```text
 //! cargo run --release --example chat
 //! nc 127.0.0.1 7001        # in two terminals; the first line is your nickname
 //! ```
 //!
-//! To see more: `RUST_LOG=slabloop=debug`.
+//! To see more: `RUST_LOG=info,slabloop=debug`.
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,16 +27,21 @@ const LONGEST_LINE: usize = 64 * 1024;
 /// A longer nickname is refused.
 const LONGEST_NICK: usize = 32;
 
+/// `/who` lists no more names than this: a reply must not outgrow the outbox of the member that asks.
+const NAMES_LISTED: usize = 100;
+
 const COMMANDS: &str =
     "* /who lists who is here, /nick NAME renames you, /quit leaves, /help is this";
 
 type MemberId = Id<Framed<Member>>;
 
-/// The room is the listener: everybody can reach it by its id.
+/// The room is the listener: every member can reach it by its id.
 #[derive(Default)]
 struct Room {
-    /// Those who have given a nickname.
+    /// Members that have given a nickname.
     members: BTreeMap<MemberId, String>,
+    /// The nicknames in use, so that a look costs the same however many there are.
+    nicks: BTreeSet<String>,
     idle_timeout: Option<Duration>,
 }
 
@@ -59,14 +64,18 @@ impl Room {
         };
         match line.split_once(' ').unwrap_or((line, "")) {
             ("/who", _) => {
-                let nicks: Vec<_> = self.members.values().map(String::as_str).collect();
-                reply(cx, who, &format!("* here: {}", nicks.join(", ")))
+                let nicks: Vec<_> = self.nicks.iter().take(NAMES_LISTED).cloned().collect();
+                let more = match self.nicks.len().saturating_sub(NAMES_LISTED) {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                reply(cx, who, &format!("* here: {}{more}", nicks.join(", ")))
             }
             ("/nick", new) => match self.refusal(new.trim()) {
                 Some(refusal) => reply(cx, who, &refusal),
                 None => {
                     let new = new.trim().to_owned();
-                    self.members.insert(who, new.clone());
+                    self.rename(who, &new);
                     self.tell_all(cx, &format!("* {nick} is now {new}"));
                     Ok(())
                 }
@@ -100,14 +109,21 @@ impl Room {
         if let Some(refusal) = self.refusal(nick) {
             return reply(cx, who, &refusal);
         }
-        self.members.insert(who, nick.to_owned());
+        self.rename(who, nick);
         self.tell_all(cx, &format!("* {nick} joined"));
         Ok(())
     }
 
-    /// Why nobody can be called that, if so.
+    fn rename(&mut self, who: MemberId, nick: &str) {
+        self.nicks.insert(nick.to_owned());
+        if let Some(old) = self.members.insert(who, nick.to_owned()) {
+            self.nicks.remove(&old);
+        }
+    }
+
+    /// Why this cannot be a nickname, if so.
     fn refusal(&self, nick: &str) -> Option<String> {
-        if self.members.values().any(|taken| taken == nick) {
+        if self.nicks.contains(nick) {
             return Some(format!("* {nick} is taken; another nickname?"));
         }
         let usable = nick.chars().all(|c| !c.is_whitespace() && c != ':')
@@ -119,6 +135,7 @@ impl Room {
 
     fn forget(&mut self, cx: &mut Context<'_>, who: MemberId) {
         if let Some(nick) = self.members.remove(&who) {
+            self.nicks.remove(&nick);
             self.tell_all(cx, &format!("* {nick} left"));
         }
     }
@@ -134,13 +151,23 @@ fn reply(cx: &mut Context<'_>, to: MemberId, text: &str) -> io::Result<()> {
     })
 }
 
+/// Whether a character is what it looks like: no control character, none that changes the direction of the
+/// text around it, none without width. Names that differ only in such characters would look alike.
+fn is_visible(c: char) -> bool {
+    let is_format = matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    !c.is_control() && !is_format
+}
+
 /// One connection.
 struct Member {
     room: Id<Room>,
 }
 
 impl Member {
-    /// Tells the room, and so everybody, as soon as we decide to close: `handle_close` comes only when
+    /// Tells the room, and so all members, as soon as we decide to close: `handle_close` comes only when
     /// the peer has closed too, which may take a while.
     fn tell_room_i_left(&self, cx: &mut Context<'_>) {
         let me = cx.id();
@@ -155,9 +182,9 @@ impl Handler for Member {
         _: &mut Framing,
         line: &[u8],
     ) -> io::Result<()> {
-        // What a peer sent goes to other people's terminals: no control characters.
+        // What a peer sent goes to other people's terminals.
         let line = String::from_utf8_lossy(line);
-        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        let line: String = line.chars().filter(|&c| is_visible(c)).collect();
         let me = cx.id();
         // In the closure the context is the room's. No room: we are shutting down.
         cx.with(self.room, |room, room_cx| room.hear(room_cx, me, &line))
@@ -169,7 +196,7 @@ impl Handler for Member {
         let reason: &[u8] = match error.kind() {
             io::ErrorKind::InvalidData => b"* lines have 64 KiB at most; goodbye\n",
             io::ErrorKind::TimedOut => b"* not a word for too long; goodbye\n",
-            // For one whose outbox is at its hard cap there is no room, nor any need.
+            // A member whose outbox is at its hard cap has no room, nor any need.
             _ => b"",
         };
         let _ = cx.send(reason);
@@ -184,16 +211,19 @@ impl Handler for Member {
 
 const HELP: &str = "\
 A chat room. The first line that a client sends is its nickname; every line after that reaches
-everybody else. /who, /nick NAME, /quit and /help are commands.
+all other members. /who, /nick NAME, /quit and /help are commands.
 
 Usage: chat [OPTIONS]
 
   --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7001]
   --max-connections N      members at once; more wait until others leave [no limit]
-  --idle-timeout SECONDS   closes a member with which no byte moved for so long [never]
+  --idle-timeout SECONDS   closes a member after SECONDS without traffic [never]
   --drain SECONDS          how long queued output may take to leave at the end [5]
   --duration SECONDS       ends by itself after so long [never]
   -h, --help               this text
+      --version            the version of slabloop
+
+RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 
 Examples:
   chat --listen 127.0.0.1:0

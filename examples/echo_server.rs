@@ -9,7 +9,7 @@
 //! printf hi | nc -N 127.0.0.1 7000
 //! ```
 //!
-//! To see more: `RUST_LOG=slabloop=debug`.
+//! To see more: `RUST_LOG=info,slabloop=debug`.
 
 mod common;
 
@@ -50,10 +50,13 @@ Usage: echo_server [OPTIONS]
 
   --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7000]
   --max-connections N      clients served at once; more wait until others leave [no limit]
-  --idle-timeout SECONDS   closes a client with which no byte moved for so long [never]
+  --idle-timeout SECONDS   closes a client after SECONDS without traffic [never]
   --drain SECONDS          how long queued output may take to leave at the end [5]
   --duration SECONDS       ends by itself after so long [never]
   -h, --help               this text
+      --version            the version of slabloop
+
+RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 
 Examples:
   echo_server --listen 127.0.0.1:0

@@ -1,7 +1,8 @@
 //! A TCP proxy: two connections a session, each half feeding the other.
 //!
 //! Shows `feeds` (a slow reader on one side stops the reading on the other), connecting from inside a
-//! callback, half-close in both directions, and how a reset travels as a reset. Bytes that a client
+//! callback, half-close in both directions, how a reset or an unreachable upstream reaches the client as a
+//! reset, and how sessions finish when the proxy is shut down. Bytes that a client
 //! sends before its upstream is there wait, bounded, in the outbox of the connection being made; while
 //! there are other addresses to try they are not read.
 //!
@@ -11,7 +12,7 @@
 //! printf hi | nc -N 127.0.0.1 7002
 //! ```
 //!
-//! To see more: `RUST_LOG=slabloop=debug`.
+//! To see more: `RUST_LOG=info,slabloop=debug`.
 
 mod common;
 
@@ -37,44 +38,47 @@ impl Dispatcher for Front {
         self.next = (self.next + 1) % self.upstreams.len();
         let leg = Leg {
             other: None,
-            stands: true,
-            elsewhere: Vec::new(),
+            established: true,
+            fallbacks: Vec::new(),
             idle_timeout: self.idle_timeout,
         };
         let client = cx.add(accepted, leg)?;
-        let reached = reach(cx, client, addresses, self.idle_timeout);
-        if let (Err(_), Some(mut client)) = (&reached, cx.at(client)) {
-            client.close();
+        let connected = connect_upstream(cx, client, addresses, self.idle_timeout);
+        if let (Err(error), Some(mut client)) = (connected, cx.at(client)) {
+            client.log_fault_in(format_args!("cannot reach upstream {addresses:?}"), &error);
+            client.abort();
         }
-        reached
+        Ok(())
     }
 }
 
-/// Begins a connection to the first of `addresses` with which that works, and ties it to the client's.
-fn reach(
+/// Starts a connection to the first of `addresses` with which that works, and ties it to the client's.
+fn connect_upstream(
     cx: &mut Context<'_>,
     client: Id<Leg>,
     addresses: &[SocketAddr],
     idle_timeout: Option<Duration>,
 ) -> io::Result<()> {
-    let [address, elsewhere @ ..] = addresses else {
+    let [address, fallbacks @ ..] = addresses else {
         return Err(io::ErrorKind::AddrNotAvailable.into());
     };
     let leg = Leg {
         other: Some(client),
-        stands: false,
-        elsewhere: elsewhere.to_vec(),
+        established: false,
+        fallbacks: fallbacks.to_vec(),
         idle_timeout,
     };
     let server = match cx.connect(*address, leg) {
         Ok(server) => server,
-        Err(_) if !elsewhere.is_empty() => return reach(cx, client, elsewhere, idle_timeout),
+        Err(_) if !fallbacks.is_empty() => {
+            return connect_upstream(cx, client, fallbacks, idle_timeout);
+        }
         Err(error) => return Err(error),
     };
     cx.with(client, |leg, cx| {
         leg.other = Some(server);
         // What was sent to an address that fails could not be sent to the next.
-        if elsewhere.is_empty() {
+        if fallbacks.is_empty() {
             cx.resume_reading();
         } else {
             cx.pause_reading();
@@ -92,10 +96,10 @@ fn reach(
 /// One of the two connections of a session.
 struct Leg {
     other: Option<Id<Leg>>,
-    /// Whether the connection was ever there: not yet, for one that is being made.
-    stands: bool,
-    /// Where to connect to if this connection can't be made.
-    elsewhere: Vec<SocketAddr>,
+    /// Not yet, for a connection that is being made.
+    established: bool,
+    /// The addresses to try if this connection cannot be made.
+    fallbacks: Vec<SocketAddr>,
     idle_timeout: Option<Duration>,
 }
 
@@ -104,13 +108,13 @@ impl Leg {
         cx.at(self.other?)
     }
 
-    /// Leaves the client to a new connection, if it is still there and has another address to try.
-    fn go_elsewhere(&mut self, cx: &mut Context<'_>) {
+    /// Leaves the client to a new connection, if it is still there and there is another address to try.
+    fn try_next_address(&mut self, cx: &mut Context<'_>) {
         let client = self.other.filter(|&client| cx.at(client).is_some());
-        if let (Some(client), false) = (client, self.elsewhere.is_empty()) {
-            match reach(cx, client, &self.elsewhere, self.idle_timeout) {
+        if let (Some(client), false) = (client, self.fallbacks.is_empty()) {
+            match connect_upstream(cx, client, &self.fallbacks, self.idle_timeout) {
                 Ok(()) => self.other = None,
-                Err(error) => log::warn!("nor anywhere else: {error}"),
+                Err(error) => cx.log_fault_in("cannot reach another address either", &error),
             }
         }
     }
@@ -118,7 +122,7 @@ impl Leg {
 
 impl Dispatcher for Leg {
     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.stands = true;
+        self.established = true;
         if let Some(mut other) = self.other(cx) {
             other.resume_reading();
         }
@@ -141,22 +145,27 @@ impl Dispatcher for Leg {
     }
 
     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
-        if self.stands {
+        if self.established {
             cx.log_fault(&error);
         } else {
-            log::warn!("cannot reach upstream: {}: {error}", cx.label());
-            // Reset before anybody looked: it did stand, and the client is to see a reset, too.
-            self.stands = error.kind() == io::ErrorKind::ConnectionReset;
-            if !self.stands {
-                self.go_elsewhere(cx);
+            // The label names the upstream's address.
+            cx.log_fault_in("cannot reach upstream", &error);
+            // One that was reset at once was established, and has no claim to another address.
+            if error.kind() != io::ErrorKind::ConnectionReset {
+                self.try_next_address(cx);
             }
         }
         cx.abort();
     }
 
-    /// A session ends with either of its legs. A break must not look like a clean end over there.
+    /// A session in progress goes on to its natural end, as long as the drain lasts.
+    fn handle_shutdown(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A session ends with either of its legs. A failure must not look like a clean end to the other peer.
     fn handle_close(&mut self, cx: &mut Context<'_>) {
-        let broke = self.stands && cx.how_it_ended() != Some(End::Closed);
+        let broke = cx.how_it_ended() != Some(End::Closed);
         let Some(mut other) = self.other(cx) else {
             return;
         };
@@ -178,10 +187,13 @@ Usage: proxy [OPTIONS]
                               name's addresses are tried one after another [127.0.0.1:7000]
   --connect-timeout SECONDS   how long each address has to answer [10]
   --max-connections N         clients at once; more wait until others leave [no limit]
-  --idle-timeout SECONDS      ends a session of which one side moved no byte for so long [never]
-  --drain SECONDS             how long queued output may take to leave at the end [5]
+  --idle-timeout SECONDS      ends a session after SECONDS without traffic on one side [never]
+  --drain SECONDS             how long sessions may take to finish at the end [5]
   --duration SECONDS          ends by itself after so long [never]
   -h, --help                  this text
+      --version               the version of slabloop
+
+RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 
 Examples:
   proxy --upstream 127.0.0.1:7000
@@ -249,10 +261,10 @@ fn refuse_itself(upstreams: &[Vec<SocketAddr>], listen: &str) -> Result<(), Fail
     Ok(())
 }
 
-/// Whether connecting to `upstream` reaches who listens at `own`, on the same port.
+/// Whether connecting to `upstream` reaches the listener at `own`, on the same port.
 fn leads_to(upstream: IpAddr, own: IpAddr) -> bool {
     let upstream = match upstream.to_canonical() {
-        // Nobody is called that; the system takes it for this machine.
+        // Not an address of any host; the system takes it for this machine.
         IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         named => named,

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Cargo builds the examples before it runs the tests, beside the directory of this executable.
+/// `cargo test` in the root builds the examples before it runs the tests, beside the directory of this
+/// executable. With `-p slabloop-tests` alone they are those of the last build.
 fn example(name: &str) -> PathBuf {
     let here = std::env::current_exe().expect("a test has a path");
     let profile = here
@@ -94,6 +95,27 @@ impl Server {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
             .expect("procfs")
             .count()
+    }
+
+    /// Waits until no connection is open: an idle server has its listener, poller, wake-up and signal pipe.
+    fn wait_for_accepted_to_end(&self) {
+        let deadline = Instant::now() + DEADLINE;
+        let mut settled = 0;
+        while settled < 3 {
+            assert!(
+                Instant::now() < deadline,
+                "{} descriptors",
+                self.descriptors()
+            );
+            // A connection of our own shows that all earlier ones were accepted.
+            drop(TcpStream::connect(self.address));
+            settled = if self.descriptors() <= 16 {
+                settled + 1
+            } else {
+                0
+            };
+            std::thread::yield_now();
+        }
     }
 
     fn wait_for_descriptors(&self, count: usize) {
@@ -583,7 +605,8 @@ fn proxy_passes_resets_as_resets_and_a_dead_upstream_ends_the_client() {
     for _ in 0..200 {
         let mut client = server.connect();
         client.say("anybody there?");
-        assert_eq!(client.rest().expect("an end"), b"");
+        let error = client.rest().expect_err("a reset, not an empty answer");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     }
     server.wait_for_descriptors(before);
     server.signal("INT");
@@ -614,4 +637,105 @@ fn proxy_takes_its_upstreams_in_turn_and_refuses_itself() {
         text.contains("--upstream 127.0.0.1:7002") && text.contains("itself"),
         "{text}"
     );
+}
+
+/// A download through the proxy that is under way when the proxy is told to stop arrives whole.
+#[test]
+fn a_proxy_that_is_stopped_lets_its_sessions_finish() {
+    const LENGTH: usize = 30_000_000;
+    let upstream = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = upstream.local_addr().expect("bound").to_string();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = upstream.accept().expect("the proxy");
+        let piece = vec![7; 100_000];
+        for _ in 0..LENGTH / piece.len() {
+            stream.write_all(&piece).expect("it is read");
+        }
+    });
+    let proxy = Server::start("proxy", &["--upstream", &address, "--drain", "20"]);
+    let mut client = proxy.connect();
+    let mut first = [0; 1000];
+    client.reader.read_exact(&mut first).expect("it has begun");
+    proxy.signal("TERM");
+    let rest = client.rest().expect("a clean end");
+    assert_eq!(first.len() + rest.len(), LENGTH);
+    // Its own end of stream is what the session still waits for.
+    client.writer.shutdown(Shutdown::Write).expect("connected");
+    server.join().expect("all was sent");
+    let (code, totals, _) = proxy.wait();
+    assert_eq!(code, 0);
+    assert!(totals.ends_with("aborted=0"), "{totals}");
+}
+
+/// What a peer can cause must not fill the disk: 37,000 refused upstreams once wrote as many lines in three
+/// seconds.
+#[test]
+fn a_flood_of_failing_clients_is_a_few_log_lines() {
+    const CLIENTS: usize = 1500;
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let refused = closed.local_addr().expect("bound").to_string();
+    drop(closed);
+    let too_long = vec![b'x'; 70 * 1024];
+    let floods: [(&str, &[&str], &[u8]); 3] = [
+        ("echo_server", &[], b"x"),
+        ("chat", &[], &too_long),
+        ("proxy", &["--upstream", &refused], b"x"),
+    ];
+    for (name, arguments, sends) in floods {
+        let server = Server::start(name, arguments);
+        let begun = Instant::now();
+        for round in 0..CLIENTS {
+            let mut client = TcpStream::connect(server.address).expect("it listens");
+            let _ = client.write_all(sends);
+            if round % 2 == 0 {
+                // Closed with an answer unread, or at once by a reset.
+                let linger = Some(Duration::ZERO);
+                let _ = socket2::SockRef::from(&client).set_linger(linger);
+            }
+        }
+        server.wait_for_accepted_to_end();
+        let seconds = begun.elapsed().as_secs() as usize + 2;
+        server.signal("TERM");
+        let (code, _, stderr) = server.wait();
+        assert_eq!(code, 0, "{name}: {stderr}");
+        let lines = stderr.lines().count();
+        assert!(
+            lines <= 8 * seconds,
+            "{name}: {lines} lines in {seconds} s for {CLIENTS} clients: {stderr}"
+        );
+        assert!(!stderr.contains("ERROR"), "{name}: {stderr}");
+    }
+}
+
+#[test]
+fn bad_numbers_and_addresses_are_refused_in_the_words_of_the_user() {
+    for (arguments, said) in [
+        (
+            &["--duration", "nan"][..],
+            "--duration nan: expected a number of seconds above 0",
+        ),
+        (
+            &["--duration", "1e30"],
+            "--duration 1e30: expected a number of seconds above 0",
+        ),
+        (
+            &["--listen", "::1:35001"],
+            "--listen ::1:35001: expected HOST:PORT",
+        ),
+        (&["--listen"], "--listen: a value is missing"),
+        (&["-x"], "unknown option -x"),
+        (&["--prot"], "unknown option --prot"),
+    ] {
+        let output = Command::new(example("echo_server"))
+            .args(arguments)
+            .output()
+            .expect("the example has been built");
+        let stderr = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.starts_with("echo_server: "), "{stderr}");
+        assert!(stderr.contains(said), "{arguments:?}: {stderr}");
+    }
+    let version = Command::new(example("chat")).arg("--version").output();
+    let stdout = version.expect("the example has been built").stdout;
+    assert!(stdout.starts_with(b"slabloop "));
 }

@@ -598,8 +598,8 @@ fn what_clients_do_before_their_upstream_is_there_reaches_it_when_it_is() {
     assert!(broken.starts_with(&cut[0].received));
 }
 
-/// The clean end that a client gets whose upstream could not be reached.
-fn clients_are_let_go(rig: &mut Rig, clients: Vec<(Early, Peer)>) {
+/// A client whose upstream could not be reached sees a reset: a clean end would be an empty answer.
+fn clients_are_reset(rig: &mut Rig, clients: Vec<(Early, Peer)>) {
     let mut clients = clients;
     turn_until(&mut rig.reactor, "the ends", |reactor| {
         for (early, client) in &mut clients {
@@ -613,23 +613,27 @@ fn clients_are_let_go(rig: &mut Rig, clients: Vec<(Early, Peer)>) {
     });
     for (early, client) in &mut clients {
         while client.pump() {}
-        assert_eq!(client.end, Some(Ok(())), "{early:?}");
+        assert_eq!(
+            client.end,
+            Some(Err(ErrorKind::ConnectionReset)),
+            "{early:?}"
+        );
         assert!(client.received.is_empty());
     }
     assert_eq!(rig.reactor.memory().0, 0);
 }
 
 #[test]
-fn clients_of_an_upstream_that_refuses_in_the_end_get_a_clean_end() {
+fn clients_of_an_upstream_that_refuses_in_the_end_are_reset() {
     let silent = Silent::new();
     let mut rig = Rig::new(&Reactor::builder(), vec![silent.address]);
     let clients = early_clients(&mut rig);
     drop(silent);
-    clients_are_let_go(&mut rig, clients);
+    clients_are_reset(&mut rig, clients);
 }
 
 #[test]
-fn clients_of_an_upstream_that_never_answers_get_a_clean_end_at_the_deadline() {
+fn clients_of_an_upstream_that_never_answers_are_reset_at_the_deadline() {
     let silent = Silent::new();
     let clock = SimClock::new();
     let mut builder = Reactor::builder();
@@ -643,7 +647,7 @@ fn clients_of_an_upstream_that_never_answers_get_a_clean_end_at_the_deadline() {
     turn(&mut rig.reactor);
     assert_eq!(rig.legs().len(), legs, "not before the deadline");
     clock.advance(Duration::from_nanos(1));
-    clients_are_let_go(&mut rig, clients);
+    clients_are_reset(&mut rig, clients);
 }
 
 /// Everything a client can do comes before the proxy's first look at it; the upstreams are, in turn,
@@ -875,7 +879,7 @@ fn sessions_beside_a_broken_one_do_not_notice() {
     assert!(server.received == client.out);
 }
 
-/// `connect` fails at once, here for a broadcast address: the client is let go, the listener stays.
+/// `connect` fails at once, here for a broadcast address: the client is reset, the listener stays.
 #[test]
 fn upstream_that_cannot_even_be_tried_ends_that_client_and_not_the_proxy() {
     let (listener, address) = upstream();
@@ -885,8 +889,7 @@ fn upstream_that_cannot_even_be_tried_ends_that_client_and_not_the_proxy() {
     rig.turn_until("the end", &mut [&mut client], |_, peers| {
         peers[0].end.is_some()
     });
-    assert_eq!(client.end, Some(Ok(())));
-    client.finish();
+    assert_eq!(client.end, Some(Err(ErrorKind::ConnectionReset)));
     rig.all_legs_gone();
     let (mut client, mut server, _) = rig.session(&listener);
     client.sends(b"still here".to_vec());
@@ -930,15 +933,14 @@ fn upstream_is_reached_at_its_last_address_and_misses_nothing_that_was_sent_earl
 }
 
 #[test]
-fn client_of_an_upstream_with_no_address_left_gets_a_clean_end() {
+fn client_of_an_upstream_with_no_address_left_is_reset() {
     let (_keeps_the_port, addresses) = unreachable_addresses();
     let mut rig = Rig::with_addresses(&Reactor::builder(), vec![addresses]);
     let mut client = rig.client();
     rig.turn_until("the end", &mut [&mut client], |_, peers| {
         peers[0].end.is_some()
     });
-    assert_eq!(client.end, Some(Ok(())));
-    client.finish();
+    assert_eq!(client.end, Some(Err(ErrorKind::ConnectionReset)));
     rig.all_legs_gone();
 }
 

@@ -30,6 +30,10 @@ pub fn run(help: &str, body: impl FnOnce(lexopt::Parser) -> Result<(), Failure>)
             say(help.trim_end());
             ExitCode::SUCCESS
         }
+        Err(Failure::Version) => {
+            say(concat!("slabloop ", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
         Err(Failure::Usage(text)) => {
             complain(&format!("{text}; see --help"));
             ExitCode::from(2)
@@ -52,8 +56,8 @@ pub fn builder(options: &Options, per_client: usize) -> Builder {
     builder
 }
 
-/// Listens where the options say, and tells where that is. From that line on a signal ends the program
-/// in good order.
+/// Listens where the options say, and prints where that is. From that line on a signal shuts the program
+/// down gracefully.
 ///
 /// # Errors
 ///
@@ -90,7 +94,7 @@ fn reachable_ip(address: SocketAddr) -> String {
     }
 }
 
-/// Runs until a signal, or `--duration`, or for ever; then drains, and tells the totals.
+/// Runs until a signal or `--duration`; then drains, and prints the totals.
 ///
 /// # Errors
 ///
@@ -105,8 +109,9 @@ pub fn serve(mut reactor: Reactor, options: &Options) -> Result<(), Failure> {
     let open = counters.added - counters.closed - 2; // the listener and the signal source
     if open > 0 {
         let limit = options.drain;
+        let sockets = if open == 1 { "socket" } else { "sockets" };
         complain(&format!(
-            "draining {open} sockets for up to {limit:?}; Ctrl-C again ends it now"
+            "draining {open} {sockets} for up to {limit:?}; Ctrl-C again ends it now"
         ));
     }
     let aborted = reactor
@@ -134,5 +139,12 @@ pub fn say(line: &str) {
 
 /// A line on stderr.
 pub fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}: {line}", program());
+}
+
+/// The name that this program was started by, as its messages begin.
+fn program() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&path).file_stem().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }

@@ -12,6 +12,8 @@ use lexopt::{Arg, Parser, ValueExt};
 pub enum Failure {
     /// `--help` was asked for.
     Help,
+    /// `--version` was asked for.
+    Version,
     /// The command line is wrong: which flag, which value, what would be right.
     Usage(String),
     /// It cannot do its work: the cause and a way out.
@@ -27,7 +29,13 @@ impl Failure {
 
 impl From<lexopt::Error> for Failure {
     fn from(error: lexopt::Error) -> Failure {
-        Failure::Usage(error.to_string())
+        Failure::Usage(match error {
+            lexopt::Error::UnexpectedOption(option) => format!("unknown option {option}"),
+            lexopt::Error::MissingValue {
+                option: Some(option),
+            } => format!("{option}: a value is missing"),
+            other => other.to_string(),
+        })
     }
 }
 
@@ -73,6 +81,7 @@ impl Options {
             };
             match flag.as_str() {
                 "help" => return Err(Failure::Help),
+                "version" => return Err(Failure::Version),
                 "listen" => options.listen = host_and_port("--listen", &mut parser)?,
                 "max-connections" => {
                     options.max_connections = Some(number("--max-connections", &mut parser, 1)?);
@@ -134,14 +143,16 @@ fn number(flag: &str, parser: &mut Parser, least: usize) -> Result<usize, Failur
 /// [`Failure::Usage`].
 pub fn seconds(flag: &str, parser: &mut Parser, limit: Limit) -> Result<Duration, Failure> {
     let right = match limit {
-        Limit::Any => "a number of seconds",
-        Limit::AboveZero => "a number of seconds above 0",
+        Limit::Any => "a number of seconds, at most a billion",
+        Limit::AboveZero => "a number of seconds above 0, at most a billion",
     };
-    let seconds: f64 = value(flag, parser, right)?;
-    let duration = Duration::try_from_secs_f64(seconds).ok();
-    duration
+    let text = parser.value()?.string()?;
+    let seconds: Option<f64> = text.parse().ok();
+    seconds
+        .filter(|seconds| (0.0..=1e9).contains(seconds))
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|duration| limit == Limit::Any || *duration > Duration::ZERO)
-        .ok_or_else(|| Failure::Usage(format!("{flag} {seconds}: expected {right}")))
+        .ok_or_else(|| Failure::Usage(format!("{flag} {text}: expected {right}")))
 }
 
 /// An address as `HOST:PORT`; the name is looked up later, still before the loop starts.
@@ -152,7 +163,14 @@ pub fn seconds(flag: &str, parser: &mut Parser, limit: Limit) -> Result<Duration
 pub fn host_and_port(flag: &str, parser: &mut Parser) -> Result<String, Failure> {
     let text = parser.value()?.string()?;
     match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text),
+        // An IPv6 address needs its brackets, or its last part would be taken for the port.
+        Some((host, port))
+            if !host.is_empty()
+                && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'))
+                && port.parse::<u16>().is_ok() =>
+        {
+            Ok(text)
+        }
         _ => {
             let right = "HOST:PORT, such as 127.0.0.1:7000 or [::1]:0";
             Err(Failure::Usage(format!("{flag} {text}: expected {right}")))

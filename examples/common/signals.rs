@@ -1,4 +1,4 @@
-//! Ctrl-C in two stages, and SIGTERM likewise: the first stops the loop in good order, the second ends
+//! Ctrl-C in two stages, and SIGTERM likewise: the first stops the loop gracefully, the second ends
 //! the process at once, also when a callback blocks the loop, because the handler itself does it.
 
 use std::io;
