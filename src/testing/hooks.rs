@@ -64,6 +64,13 @@ impl Reactor {
         (self.state().chunks.queued(), self.state().slots.capacity())
     }
 
+    /// Bytes of memory that all outboxes hold, which is what `max_queued` bounds.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn held_memory(&self) -> usize {
+        self.state().chunks.held()
+    }
+
     /// Every dispatcher there is, and how much is queued on it, in the order of their slots.
     #[doc(hidden)]
     #[must_use]
