@@ -18,7 +18,8 @@ use crate::world::accept::Accepted;
 /// each connection, `handle_timer` once for each expired timer):
 ///
 /// `handle_connect` → `handle_accept`… → `handle_read` → `handle_eof` → `handle_write` →
-/// `handle_priority`, then `handle_timer`…, and at the very end `handle_close`.
+/// `handle_priority`, then `handle_timer`…, and at the very end `handle_close`. `handle_shutdown` comes
+/// between two turns.
 ///
 /// Before each of them the reactor checks that the dispatcher is still there and not closing: a close
 /// takes effect at once, whether the dispatcher itself or another one called it.
@@ -29,12 +30,40 @@ use crate::world::accept::Accepted;
 /// |---|---|
 /// | *not now*: `WouldBlock`, `Interrupted` | nothing, so `?` on `recv` is correct |
 /// | *a disconnect*: `ConnectionReset`, `BrokenPipe`, `ConnectionAborted`, `NotConnected` | the connection ends; `handle_close` |
-/// | *a fault*: anything else | `handle_error` with it, whose default closes a connection |
+/// | *a fault*: anything else | `handle_error` with it, whose default ends a connection in a reset |
 /// | about another dispatcher, reached through [`Context::at`] | nothing: that dispatcher got its own `handle_error` |
 ///
 /// If the socket itself broke, the connection ends whatever the callback returns. After `close()` or
 /// `abort()` what the callback returns changes nothing. No error of one dispatcher ends the turn or
 /// touches another.
+///
+/// # How a connection ends
+///
+/// The peer never takes a part of an answer for the whole: where bytes that were accepted for sending are
+/// thrown away, or an answer is cut short by a failure, it sees a reset. (On TCP; Unix sockets and pipes have
+/// none.) [`end_cause`](Context::end_cause) gives the first thing that went wrong.
+///
+/// | what happens | the peer sees | `end_cause` |
+/// |---|---|---|
+/// | `close`, `close_when_done`, both sides have finished | everything queued, then the end of the stream | `Finished` |
+/// | `abort` | a reset | `Aborted` |
+/// | `abort_when_sent` | everything queued, then a reset | `Aborted` |
+/// | a callback returns a fault; default `handle_error` | everything queued, then a reset | `Error` |
+/// | a callback returns a fault; `handle_error` calls `close` | everything queued, then the end of the stream | `Error` |
+/// | a callback returns a disconnect | the end of the stream, or a reset if output was queued | `Reset` |
+/// | a callback panics | a reset | `Panic` |
+/// | a `send` goes over the hard cap | a reset | `OverCap` |
+/// | output stalls for the stall timeout | a reset | `Stalled` |
+/// | no traffic for the idle timeout | the end of the stream, or a reset if output was queued or produced | `Idle` |
+/// | closing takes longer than the close timeout, with output queued | a reset | `CloseTimeout` |
+/// | the peer resets, or a write fails | | `Reset`, or `Error` |
+/// | connecting fails or times out | | `ConnectFailed`, `ConnectTimeout` |
+/// | `close_all`, the reactor is dropped | the end of the stream, or a reset if output was queued or produced | `Shutdown` |
+/// | `shutdown`'s deadline passes | a reset | `Shutdown` |
+///
+/// Where the table says "the end of the stream, or a reset", input that was left unread also makes it a reset:
+/// the kernel does that. Calling `close` or `abort` afterwards, in `handle_error` for example, changes neither
+/// the cause nor what was lost.
 ///
 /// # Panics in callbacks
 ///

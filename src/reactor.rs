@@ -212,17 +212,20 @@ impl Reactor {
         self.posts_began = self.core.state.clock.now();
         self.contain(|reactor| {
             let measured = reactor.core.state.config.slow_callback.is_some();
-            let mut run = 0;
-            while let Some(job) = reactor.jobs.pop_front() {
-                reactor.core.state.counters.posts += 1;
-                reactor.core.state.running = Running::closure(Callback::Post);
-                if measured {
-                    reactor.run_measured(job);
-                } else {
-                    job(reactor);
+            reactor.core.state.running = Running::closure(Callback::Post);
+            while !reactor.jobs.is_empty() {
+                for _ in 0..POSTS_PER_LOOK {
+                    let Some(job) = reactor.jobs.pop_front() else {
+                        break;
+                    };
+                    reactor.core.state.counters.posts += 1;
+                    if measured {
+                        reactor.run_measured(job);
+                    } else {
+                        job(reactor);
+                    }
                 }
-                run += 1;
-                if run % POSTS_PER_LOOK == 0 && reactor.posts_took_long() {
+                if reactor.posts_took_long() {
                     break;
                 }
             }

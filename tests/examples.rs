@@ -694,11 +694,11 @@ fn a_flood_of_failing_clients_is_a_few_log_lines() {
             }
         }
         server.wait_for_accepted_to_end();
-        let seconds = begun.elapsed().as_secs() as usize + 2;
+        let seconds = begun.elapsed().as_secs() + 2;
         server.signal("TERM");
         let (code, _, stderr) = server.wait();
         assert_eq!(code, 0, "{name}: {stderr}");
-        let lines = stderr.lines().count();
+        let lines = stderr.lines().count() as u64;
         assert!(
             lines <= 8 * seconds,
             "{name}: {lines} lines in {seconds} s for {CLIENTS} clients: {stderr}"
@@ -738,4 +738,40 @@ fn bad_numbers_and_addresses_are_refused_in_the_words_of_the_user() {
     let version = Command::new(example("chat")).arg("--version").output();
     let stdout = version.expect("the example has been built").stdout;
     assert!(stdout.starts_with(b"slabloop "));
+}
+
+#[test]
+fn chat_passes_on_no_character_that_hides_or_turns_text() {
+    let server = Server::start("chat", &[]);
+    let mut ann = server.connect();
+    ann.say("ann\n");
+    assert_eq!(ann.hear(), "* welcome; your nickname?");
+    assert_eq!(ann.hear(), "* ann joined");
+    let mut other = server.connect();
+    other.say("\u{200b}an\u{202e}n\n");
+    assert_eq!(other.hear(), "* welcome; your nickname?");
+    assert_eq!(other.hear(), "* ann is taken; another nickname?");
+    other.say("bob\n");
+    assert_eq!(other.hear(), "* bob joined");
+    assert_eq!(ann.hear(), "* bob joined");
+    other.say("a\u{202e}b\u{2066}c\u{feff}d\u{e0041}e \u{5d0}\n");
+    assert_eq!(ann.hear(), "bob: abcde \u{5d0}");
+}
+
+#[test]
+fn chat_lists_a_hundred_names_at_most() {
+    let server = Server::start("chat", &[]);
+    let mut members: Vec<Client> = Vec::new();
+    for number in 0..130 {
+        let mut member = server.connect();
+        member.say(&format!("member{number:03}\n"));
+        assert_eq!(member.hear(), "* welcome; your nickname?");
+        assert_eq!(member.hear(), format!("* member{number:03} joined"));
+        members.push(member);
+    }
+    let last = members.last_mut().expect("there are some");
+    last.say("/who\n");
+    let names = last.hear();
+    assert!(names.starts_with("* here: member000, "), "{names}");
+    assert!(names.ends_with("member099 and 30 more"), "{names}");
 }
