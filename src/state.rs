@@ -137,7 +137,12 @@ impl<D> State<D> {
         self.slots.insert(id, slot);
         self.connections += usize::from(kind == Kind::Stream);
         self.counters.added += 1;
-        log::debug!("{}: added", self.label(id));
+        let what = match life {
+            Life::Connecting => "connecting",
+            Life::Listening => "listening",
+            _ => "added",
+        };
+        log::debug!("{}: {what}", self.label(id));
         Ok(id)
     }
 

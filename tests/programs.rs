@@ -427,7 +427,7 @@ fn proxy_says_which_upstream_it_cannot_reach_and_goes_on() {
     let error = client
         .read(&mut [0])
         .expect_err("a reset, not an empty answer");
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     let line = proxy.stderr_says("cannot reach upstream");
     assert!(
         line.contains(&refusing) && line.contains("refused"),

@@ -7,11 +7,13 @@ use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
-use slabloop::{Accepted, Cause, Context, Dispatcher, Handle, Id, Reactor, TimerId};
+use slabloop::{Accepted, AnyId, Cause, Context, Dispatcher, Handle, Id, Reactor, TimerId};
 use util::*;
 
 const LARGE: usize = 20_000_000;
@@ -147,7 +149,10 @@ struct Late {
     handle: Handle,
     upstream: Option<SocketAddr>,
     asked: Rc<Cell<usize>>,
+    answered: Answered,
 }
+
+type Answered = Arc<AtomicBool>;
 
 #[derive(Clone, Copy, Debug)]
 enum How {
@@ -157,7 +162,8 @@ enum How {
     Never,
 }
 
-fn answer(cx: &mut Context<'_>) -> io::Result<()> {
+fn answer(cx: &mut Context<'_>, answered: &Answered) -> io::Result<()> {
+    answered.store(true, Ordering::Relaxed);
     cx.send(b"answer")?;
     if cx.is_shutting_down() {
         cx.close();
@@ -178,17 +184,18 @@ impl Dispatcher for Late {
             }
             How::Worker => {
                 let handle = self.handle.clone();
+                let answered = Arc::clone(&self.answered);
                 thread::spawn(move || {
                     let job = move |reactor: &mut Reactor| {
                         let mut cx = reactor.at(me).expect("it waits");
-                        answer(&mut cx).expect("room");
+                        answer(&mut cx, &answered).expect("room");
                     };
                     handle.post(job).expect("room in the queue");
                 });
             }
             How::Upstream => {
                 let upstream = self.upstream.expect("there is one");
-                let id = cx.connect(upstream, Upstream { client: me })?;
+                let id = cx.connect(upstream, self.to_upstream(me))?;
                 cx.at(id).expect("it is being made").send(b"question")?;
             }
             How::Never => {}
@@ -197,25 +204,38 @@ impl Dispatcher for Late {
     }
 
     fn handle_timer(&mut self, cx: &mut Context<'_>, _: TimerId) -> io::Result<()> {
-        answer(cx)
+        answer(cx, &self.answered)
     }
 
-    /// The answer is still to come.
-    fn handle_shutdown(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+    /// Stays while the answer is still to come.
+    fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.answered.load(Ordering::Relaxed) {
+            cx.close();
+        }
         Ok(())
+    }
+}
+
+impl Late {
+    fn to_upstream(&self, client: AnyId) -> Upstream {
+        Upstream {
+            client,
+            answered: Arc::clone(&self.answered),
+        }
     }
 }
 
 /// The connection to another server, for one request: it waits for the reply.
 struct Upstream {
-    client: slabloop::AnyId,
+    client: AnyId,
+    answered: Answered,
 }
 
 impl Dispatcher for Upstream {
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if cx.recv(&mut [0; 64])? > 0 {
             if let Some(mut client) = cx.at(self.client) {
-                answer(&mut client)?;
+                answer(&mut client, &self.answered)?;
             }
             cx.close();
         }
@@ -248,6 +268,7 @@ fn a_request_that_a_timer_a_worker_or_an_upstream_answers_gets_its_answer() {
             handle: handle.clone(),
             upstream: Some(upstream_address),
             asked: Rc::clone(&counted),
+            answered: Answered::default(),
         });
         let client = download(address, b"question");
         turn_until(&mut reactor, "the request", |_| asked.get() == 1);
@@ -272,6 +293,7 @@ fn a_dispatcher_that_stays_is_aborted_at_the_deadline_and_named() {
         handle: handle.clone(),
         upstream: None,
         asked: Rc::clone(&counted),
+        answered: Answered::default(),
     });
     let client = download(address, b"question");
     turn_until(&mut reactor, "the request", |_| asked.get() == 1);

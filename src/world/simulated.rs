@@ -51,7 +51,7 @@ impl SimClock {
     }
 
     /// From now on timers bound the wait, as on a real clock: the test's kernel moves this one by the
-    /// time that it is told to wait.
+    /// timeout of each wait.
     pub fn passes_while_waiting(&self) {
         self.0.passes.store(true, Ordering::Relaxed);
     }
