@@ -28,8 +28,8 @@ use crate::slot::readiness::Flag;
 use crate::state::about::About;
 use crate::state::{closing, deadlines, flow};
 use crate::time::timers::{Action, TimerId};
-use crate::turn::call;
 use crate::turn::core::Core;
+use crate::turn::visit;
 use crate::world::endpoint::Kind;
 use crate::world::errors::unsupported;
 use crate::world::ids::{AnyId, Id};
@@ -368,7 +368,7 @@ impl Context<'_> {
         id: Id<D>,
         body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
     ) -> Option<R> {
-        call::with(self.core, id, body)
+        visit::with(self.core, id, body)
     }
 
     /// Calls [`handle_timer`](Dispatcher::handle_timer) once, when `after` has passed, never before.

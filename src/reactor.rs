@@ -2,6 +2,7 @@
 
 mod adding;
 mod closures;
+mod posts;
 mod shutdown;
 
 use std::collections::VecDeque;
@@ -16,7 +17,6 @@ use self::closures::Closures;
 use crate::context::Context;
 use crate::handle::Job;
 use crate::state::config::Config;
-use crate::state::running::{Callback, Running};
 use crate::state::{State, output, total};
 use crate::time::clock::{Clock, Tick};
 use crate::turn::core::Core;
@@ -26,9 +26,6 @@ use crate::world::mailbox::Mailbox;
 use crate::world::poller::{Events, Poller};
 
 pub use self::shutdown::Aborted;
-
-/// Posted closures that run between two looks at the clock.
-const POSTS_PER_LOOK: u32 = 32;
 
 /// A single-threaded event loop and everything in it: sockets, dispatchers, timers, posted closures.
 ///
@@ -200,55 +197,6 @@ impl Reactor {
         });
     }
 
-    fn run_posts(&mut self) {
-        let most = self.core.state.config.posts_per_turn;
-        let most = most.saturating_sub(self.jobs.len());
-        self.jobs_left_over = self
-            .mailbox
-            .take_jobs(most, self.jobs_left_over, &mut self.jobs);
-        if self.jobs.is_empty() {
-            return;
-        }
-        self.posts_began = self.core.state.clock.now();
-        self.contain(|reactor| {
-            let measured = reactor.core.state.config.slow_callback.is_some();
-            reactor.core.state.running = Running::closure(Callback::Post);
-            while !reactor.jobs.is_empty() {
-                for _ in 0..POSTS_PER_LOOK {
-                    let Some(job) = reactor.jobs.pop_front() else {
-                        break;
-                    };
-                    reactor.core.state.counters.posts += 1;
-                    if measured {
-                        reactor.run_measured(job);
-                    } else {
-                        job(reactor);
-                    }
-                }
-                if reactor.posts_took_long() {
-                    break;
-                }
-            }
-            reactor.core.state.running = Running::NOTHING;
-        });
-    }
-
-    #[cold]
-    fn run_measured(&mut self, job: Job) {
-        let started = call::start_measure(&self.core);
-        job(self);
-        if let Some(started) = started {
-            call::measure(&mut self.core, AnyId::NONE, Callback::Post, started);
-        }
-    }
-
-    /// Whether the time for the posts of this turn is up. The rest is run in the next one.
-    fn posts_took_long(&self) -> bool {
-        let state = &self.core.state;
-        let took = state.clock.now().since(self.posts_began);
-        took >= state.config.posts_time
-    }
-
     fn flush(&mut self) {
         let agenda = &mut self.core.state.agenda;
         agenda.flushing.load(&mut agenda.dirty);
@@ -314,10 +262,6 @@ impl Reactor {
     /// A context that is no dispatcher's, for what a reactor and a callback can both do.
     pub(crate) fn outside(&mut self) -> Context<'_> {
         Context::new(&mut self.core, AnyId::NONE)
-    }
-
-    pub(crate) fn mailbox(&self) -> &Arc<Mailbox<Job>> {
-        &self.mailbox
     }
 
     #[cfg(feature = "testing")]

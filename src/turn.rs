@@ -11,3 +11,4 @@ pub(crate) mod core;
 pub(crate) mod dispatch;
 pub(crate) mod settle;
 pub(crate) mod timers;
+pub(crate) mod visit;

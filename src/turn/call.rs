@@ -21,21 +21,20 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
 use crate::slot::Slot;
-use crate::slot::life::Life;
 use crate::state::config::PanicPolicy;
 use crate::state::running::{Callback, Running};
 use crate::state::{closing, deadlines};
 use crate::time::clock::Tick;
 use crate::turn::core::{Core, Tenant};
 use crate::watch::ends::Cause;
-use crate::world::ids::{AnyId, Id};
+use crate::world::ids::AnyId;
 
 /// Holds a dispatcher while it runs, and puts it back into its slot, come what may. (`ManuallyDrop`
 /// because it is never dropped here: without code for that the guard can live in registers.)
-struct Seat<'a> {
-    core: &'a mut Core,
-    id: AnyId,
-    dispatcher: Option<ManuallyDrop<Tenant>>,
+pub(super) struct Seat<'a> {
+    pub(super) core: &'a mut Core,
+    pub(super) id: AnyId,
+    pub(super) dispatcher: Option<ManuallyDrop<Tenant>>,
 }
 
 impl Drop for Seat<'_> {
@@ -100,62 +99,6 @@ pub(crate) fn call_taken(
     // An assignment would look whether there is something to drop.
     std::mem::forget(nothing);
     (result, slot)
-}
-
-/// Holds a dispatcher while a `with` closure runs. If the closure panics it is this dispatcher whose state
-/// is torn: it ends, beside the one whose callback called `with`.
-struct Visit<'a> {
-    seat: Seat<'a>,
-    finished: bool,
-}
-
-impl Drop for Visit<'_> {
-    fn drop(&mut self) {
-        if !self.finished {
-            let state = &mut self.seat.core.state;
-            state.panicked_in.get_or_insert(self.seat.id);
-            closing::end(state, self.seat.id, Cause::Panic);
-        }
-    }
-}
-
-/// Runs a closure on a dispatcher itself. `None` if it is gone, of another type, or running.
-pub(crate) fn with<D: Dispatcher, R>(
-    core: &mut Core,
-    id: Id<D>,
-    body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
-) -> Option<R> {
-    let id = id.any();
-    let slot = core
-        .state
-        .slots
-        .get_mut(id)
-        .filter(|slot| slot.life() < Life::Ended)?;
-    let Some(dispatcher) = slot.dispatcher.take() else {
-        log::debug!(
-            "{}: with: not run, for this dispatcher is itself running",
-            core.state.label(id)
-        );
-        return None;
-    };
-    let seat = Seat {
-        core,
-        id,
-        dispatcher: Some(ManuallyDrop::new(dispatcher)),
-    };
-    let mut visit = Visit {
-        seat,
-        finished: true,
-    };
-    let Seat {
-        core, dispatcher, ..
-    } = &mut visit.seat;
-    let any: &mut dyn Any = &mut ***dispatcher.as_mut()?;
-    let dispatcher = any.downcast_mut::<D>()?;
-    visit.finished = false;
-    let result = body(dispatcher, &mut Context::new(core, id));
-    visit.finished = true;
-    Some(result)
 }
 
 /// The time before a call of users' code, if calls are measured.
