@@ -48,6 +48,8 @@ pub struct Reactor {
     jobs: VecDeque<Job>,
     /// The last look at the queue of posts left some behind.
     jobs_left_over: bool,
+    /// Posted closures that this turn may still take off the queue.
+    posts_left: usize,
     /// When this turn began to run posted closures.
     posts_began: Tick,
     closures: Closures,
@@ -69,6 +71,7 @@ impl Reactor {
             events: Events::with_capacity(events_per_wait),
             jobs: VecDeque::new(),
             jobs_left_over: false,
+            posts_left: 0,
             posts_began: Tick::default(),
             closures: Closures::default(),
             in_turn: false,

@@ -12,38 +12,58 @@ use crate::world::mailbox::Mailbox;
 /// Posted closures that run between two looks at the clock.
 const POSTS_PER_LOOK: u32 = 32;
 
+/// Posted closures that are taken off the queue at a time: moving a million of them would take longer than
+/// a turn may.
+const POSTS_PER_FETCH: usize = 4096;
+
 impl Reactor {
+    /// The step: what had been posted when it began, within the budgets.
     pub(super) fn run_posts(&mut self) {
         let most = self.core.state.config.posts_per_turn;
         let most = most.saturating_sub(self.jobs.len());
-        self.jobs_left_over = self
-            .mailbox
-            .take_jobs(most, self.jobs_left_over, &mut self.jobs);
+        let waiting = self.fetch_posts(most);
         if self.jobs.is_empty() {
             return;
         }
+        self.posts_left = waiting.min(most.saturating_sub(self.jobs.len()));
         self.posts_began = self.core.state.clock.now();
-        self.contain(|reactor| {
-            let measured = reactor.core.state.config.slow_callback.is_some();
-            reactor.core.state.running = Running::closure(Callback::Post);
-            while !reactor.jobs.is_empty() {
-                for _ in 0..POSTS_PER_LOOK {
-                    let Some(job) = reactor.jobs.pop_front() else {
-                        break;
-                    };
-                    reactor.core.state.counters.posts += 1;
-                    if measured {
-                        reactor.run_measured(job);
-                    } else {
-                        job(reactor);
-                    }
-                }
-                if reactor.posts_took_long() {
+        self.contain(Reactor::run_fetched_posts);
+    }
+
+    /// Takes so many off the queue, but not too many at a time; how many still wait.
+    fn fetch_posts(&mut self, most: usize) -> usize {
+        let most = most.min(POSTS_PER_FETCH);
+        let waiting = self
+            .mailbox
+            .take_jobs(most, self.jobs_left_over, &mut self.jobs);
+        self.jobs_left_over = waiting > 0;
+        waiting
+    }
+
+    fn run_fetched_posts(&mut self) {
+        let measured = self.core.state.config.slow_callback.is_some();
+        self.core.state.running = Running::closure(Callback::Post);
+        while !self.jobs.is_empty() {
+            for _ in 0..POSTS_PER_LOOK {
+                let Some(job) = self.jobs.pop_front() else {
                     break;
+                };
+                self.core.state.counters.posts += 1;
+                if measured {
+                    self.run_measured(job);
+                } else {
+                    job(self);
                 }
             }
-            reactor.core.state.running = Running::NOTHING;
-        });
+            if self.posts_took_long() {
+                break;
+            }
+            if self.jobs.is_empty() && self.posts_left > 0 {
+                self.fetch_posts(self.posts_left);
+                self.posts_left -= self.jobs.len().min(self.posts_left);
+            }
+        }
+        self.core.state.running = Running::NOTHING;
     }
 
     #[cold]

@@ -145,10 +145,10 @@ impl<J> Mailbox<J> {
         }
     }
 
-    /// Moves up to `most` waiting jobs to `batch`; whether some are left.
-    pub(crate) fn take_jobs(&self, most: usize, left_over: bool, batch: &mut VecDeque<J>) -> bool {
+    /// Moves up to `most` waiting jobs to `batch`; how many are left.
+    pub(crate) fn take_jobs(&self, most: usize, left_over: bool, batch: &mut VecDeque<J>) -> usize {
         if !left_over && !self.woken.load(Ordering::Acquire) {
-            return false;
+            return 0;
         }
         // A swap, for it reads what it overwrites: a thread that set the flag and therefore did not wake
         // the loop has its `stop`, or the end of its handle, seen by the loop after this. A store would
@@ -157,7 +157,7 @@ impl<J> Mailbox<J> {
         let mut queue = self.lock();
         let count = most.min(queue.jobs.len());
         batch.extend(queue.jobs.drain(..count));
-        !queue.jobs.is_empty()
+        queue.jobs.len()
     }
 
     /// Whether `stop` was called since this was last asked.
