@@ -355,3 +355,17 @@ fn the_cause_of_an_end_can_be_asked_for_until_the_place_is_used_again() {
     assert_eq!(reactor.end_of(second), Some(Cause::Finished));
     assert_eq!(reactor.end_of(first), None, "its place has had another");
 }
+
+#[test]
+fn abort_when_sent_after_a_clean_end_does_not_change_what_happened() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let diary = Diary::default();
+    let (id, mut peer) = spied_pair(&mut reactor, Spy::new("closing", &diary));
+    reactor.at(id).expect("open").close();
+    turn(&mut reactor);
+    assert_eq!(peer.read(&mut [0; 8]).ok(), Some(0), "a clean end");
+    reactor.at(id).expect("draining").abort_when_sent();
+    drop(peer);
+    turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+    assert_eq!(reactor.end_of(id), Some(Cause::Finished));
+}

@@ -475,3 +475,34 @@ fn a_producer_that_fails_ends_in_a_reset() {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 }
+
+#[test]
+fn a_producer_pushed_before_the_connection_is_established_survives_a_close() {
+    type Ending = fn(&mut Context<'_>);
+    let endings: [(&str, Ending); 2] = [
+        ("close", |cx| cx.close()),
+        ("close_when_done", |cx| cx.close_when_done()),
+    ];
+    for (name, end) in endings {
+        let mut reactor = Reactor::new().expect("a poller");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let producer = Producer(Rc::default());
+        let framed = Framed::new(Terminator::Line, producer).expect("a terminator");
+        let id = reactor.connect(address, framed).expect("it listens");
+        reactor.with(id, |framed, cx| {
+            framed
+                .framing()
+                .push_producer(cx, io::repeat(7).take(LARGE as u64));
+            end(cx);
+        });
+        let received = thread::spawn(move || {
+            let (mut peer, _) = listener.accept()?;
+            io::copy(&mut peer, &mut io::sink())
+        });
+        turn_until(&mut reactor, name, |reactor| reactor.count() == 0);
+        let received = received.join().expect("it reads").ok();
+        assert_eq!(received, Some(LARGE as u64), "{name}");
+        assert_eq!(reactor.end_of(id), Some(Cause::Finished), "{name}");
+    }
+}

@@ -56,7 +56,12 @@ impl Context<'_> {
     pub fn has_more_output(&mut self, more: bool) {
         let state = &mut self.core.state;
         let slot = state.slots.slot_mut(self.id);
-        let may_send = matches!(slot.life(), Life::Connecting | Life::Open | Life::Producing);
+        let may_send = match slot.life() {
+            Life::Connecting | Life::Open | Life::Producing => true,
+            // A producer that was there before the close.
+            Life::ConnectingToClose => slot.readiness.has(Flag::MoreOutput),
+            _ => false,
+        };
         if more && may_send && slot.readiness.output() != Output::Broken {
             slot.readiness.set(Flag::MoreOutput);
         } else {

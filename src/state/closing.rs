@@ -26,8 +26,7 @@ use crate::world::ids::AnyId;
 /// `close()` of the API: what is queued leaves first, then the end of the stream. A layer's output counts
 /// as queued, for it was accepted; what `handle_write` would still have sent does not.
 pub(crate) fn close<D>(state: &mut State<D>, id: AnyId) {
-    let slot = state.slots.slot(id);
-    if slot.life() == Life::Open && slot.readiness.has(Flag::MoreOutput) {
+    if state.slots.slot(id).readiness.has(Flag::MoreOutput) {
         return close_when_done(state, id);
     }
     close_to(state, id, Life::ConnectingToClose, Life::Flushing);
@@ -36,15 +35,46 @@ pub(crate) fn close<D>(state: &mut State<D>, id: AnyId) {
 /// `close_when_done()` of the API: as `close()`, but a producer finishes first.
 pub(crate) fn close_when_done<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
-    if slot.life() == Life::Open && slot.is_producing() {
-        slot.enter(Life::Producing);
-        slot.readiness.stop_reading();
-        cancel_user_timers(state, id);
-        deadlines::arm(state, id, state.config.close_timeout, Action::CloseDeadline);
-        state.slots.slot_mut(id).output_moved = state.now;
-        return state.requeue(id);
+    match slot.life() {
+        Life::Open if slot.is_producing() => {
+            slot.readiness.stop_reading();
+            cancel_user_timers(state, id);
+            produce_to_the_end(state, id);
+        }
+        // The producer waits for the connection as queued bytes do.
+        Life::Connecting if slot.is_producing() => {
+            slot.enter(Life::ConnectingToClose);
+            slot.readiness.stop_reading();
+            cancel_user_timers(state, id);
+        }
+        _ => close_to(state, id, Life::ConnectingToClose, Life::Flushing),
     }
-    close_to(state, id, Life::ConnectingToClose, Life::Flushing);
+}
+
+/// A connection attempt has succeeded. What was asked for meanwhile is done: sending, closing.
+pub(crate) fn established<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    let next = match slot.life() {
+        Life::ConnectingToClose if slot.is_producing() => return produce_to_the_end(state, id),
+        Life::ConnectingToClose => Life::Flushing,
+        Life::ConnectingToReset => Life::FlushingToReset,
+        _ => Life::Open,
+    };
+    slot.enter(next);
+    let has_output = !slot.outbox.is_empty() || slot.readiness.output() == Output::Shutting;
+    if next != Life::Open || has_output {
+        state.mark_dirty(id);
+    }
+}
+
+/// Enters [`Life::Producing`]. The close timeout counts from the last time that the peer took something.
+fn produce_to_the_end<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    slot.enter(Life::Producing);
+    slot.output_moved = state.now;
+    deadlines::arm(state, id, state.config.close_timeout, Action::CloseDeadline);
+    state.mark_dirty(id);
+    state.requeue(id);
 }
 
 /// A producer has said that it is done, or that it is not.
@@ -58,9 +88,16 @@ pub(crate) fn review_producer<D>(state: &mut State<D>, id: AnyId) {
 /// `abort_when_sent()` of the API: what is queued leaves first, then a reset.
 pub(crate) fn abort_when_sent<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
+    if slot.life() >= Life::Draining {
+        // Everything has been sent, the end of the stream too.
+        return;
+    }
     slot.fate.note(Cause::Aborted);
     match slot.life() {
-        Life::ConnectingToClose => slot.enter(Life::ConnectingToReset),
+        Life::ConnectingToClose => {
+            slot.readiness.want_nothing();
+            slot.enter(Life::ConnectingToReset);
+        }
         Life::Flushing => slot.enter(Life::FlushingToReset),
         _ => close_to(state, id, Life::ConnectingToReset, Life::FlushingToReset),
     }

@@ -169,7 +169,7 @@ fn a_failed_write_is_put_on_the_list_and_its_error_kept() {
     let mut state = state();
     let (id, peer) = add(&mut state);
     drop(peer);
-    queue(&mut state, id, b"nobody will read this");
+    queue(&mut state, id, b"discarded");
     state.slots.slot_mut(id).readiness.clear(Flag::WantRead);
     flush(&mut state);
     assert_eq!(state.agenda.failing, [id]);

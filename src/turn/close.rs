@@ -49,22 +49,16 @@ pub(crate) fn close_step(core: &mut Core) {
 /// Runs the close step outside a turn, when everything ends. Panics are contained: whatever the policy,
 /// no dispatcher may lose its `handle_close` because another panicked.
 pub(crate) fn close_now(core: &mut Core) -> Option<Box<dyn Any + Send>> {
-    let mut first = None;
     // A handle_close may add a successor and end it as well; that one closes in the next turn.
-    let mut budget = core.state.slots.len() + 1;
-    let agenda = &core.state.agenda;
-    let mut left = !(agenda.ending.is_empty() && agenda.closed.is_empty());
-    while left && budget > 0 {
-        budget -= 1;
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| close_step(core))) {
-            let propagated = call::absorb(core, payload);
-            first = first.or(propagated);
-        } else {
-            left = !core.state.agenda.closed.is_empty();
-            continue;
+    let mut panics_left = core.state.slots.len() + 1;
+    let mut first = None;
+    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| close_step(core))) {
+        let propagated = call::absorb(core, payload);
+        first = first.or(propagated);
+        panics_left -= 1;
+        if panics_left == 0 {
+            break;
         }
-        let agenda = &core.state.agenda;
-        left = !(agenda.ending.is_empty() && agenda.closed.is_empty());
     }
     first
 }

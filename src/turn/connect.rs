@@ -7,7 +7,7 @@
 
 use std::io;
 
-use crate::slot::life::{Life, Output};
+use crate::slot::life::Life;
 use crate::state::closing;
 use crate::state::running::Callback;
 use crate::time::timers::Action;
@@ -48,18 +48,9 @@ fn established(core: &mut Core, id: AnyId) -> bool {
     state.timers.cancel_where(&mut slot.timers, |action| {
         matches!(action, Action::ConnectDeadline)
     });
-    let next = match slot.life() {
-        Life::ConnectingToClose => Life::Flushing,
-        Life::ConnectingToReset => Life::FlushingToReset,
-        _ => Life::Open,
-    };
-    slot.enter(next);
-    if next != Life::Open {
-        state.mark_dirty(id);
+    closing::established(state, id);
+    if state.slots.slot(id).life() != Life::Open {
         return false;
-    }
-    if !slot.outbox.is_empty() || slot.readiness.output() == Output::Shutting {
-        state.mark_dirty(id);
     }
     settle::call_and_settle(core, id, Callback::Connect, |dispatcher, cx| {
         dispatcher.handle_connect(cx)
