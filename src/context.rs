@@ -14,12 +14,13 @@ mod foreign;
 mod scratch;
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::dispatcher::Dispatcher;
 use crate::slot::life::{Life, Output};
@@ -28,6 +29,7 @@ use crate::slot::readiness::Flag;
 use crate::state::about::About;
 use crate::state::{closing, deadlines, flow};
 use crate::time::timers::{Action, TimerId};
+use crate::turn::closures::{Closure, Once};
 use crate::turn::core::Core;
 use crate::turn::visit;
 use crate::world::endpoint::Kind;
@@ -295,7 +297,7 @@ impl Context<'_> {
     /// `send`.
     pub fn start_writing(&mut self) {
         let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.readiness.is_live() && slot.life() != Life::Listening {
+        if slot.readiness.is_live() && slot.io.can_produce() {
             slot.readiness.set(Flag::WantWrite);
         }
         self.core.state.requeue(self.id);
@@ -383,6 +385,77 @@ impl Context<'_> {
     /// a period of zero it comes once a turn, and the loop never sleeps.
     pub fn set_interval(&mut self, period: Duration) -> TimerId {
         self.set_user_timer(period, Some(period))
+    }
+
+    /// As [`set_timer`](Context::set_timer), with a number that says what it is for:
+    /// [`TimerId::tag`] of the timer that `handle_timer` gets. It spares keeping the ids of several timers.
+    ///
+    /// ```
+    /// use slabloop::{Context, Dispatcher, TimerId};
+    /// use std::io;
+    /// use std::time::Duration;
+    ///
+    /// const PING: u32 = 1;
+    /// const GIVE_UP: u32 = 2;
+    ///
+    /// struct Client;
+    /// impl Dispatcher for Client {
+    ///     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         cx.set_tagged_timer(Duration::from_secs(30), PING);
+    ///         cx.set_tagged_timer(Duration::from_secs(90), GIVE_UP);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn handle_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) -> io::Result<()> {
+    ///         match timer.tag() {
+    ///             PING => cx.send(b"ping\n"),
+    ///             _ => Err(io::ErrorKind::TimedOut.into()),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn set_tagged_timer(&mut self, after: Duration, tag: u32) -> TimerId {
+        let timer = self.set_user_timer(after, None);
+        self.core.state.timers.tag(timer, tag)
+    }
+
+    /// Sets a timer that has not fired to a new time, `after` from now; its id stays. A periodic one begins a
+    /// new grid then. False, and nothing is set, if it has fired, was cancelled or died with its dispatcher.
+    /// One that is due in this very turn and has not fired yet does not fire in it.
+    pub fn reset_timer(&mut self, timer: TimerId, after: Duration) -> bool {
+        let state = &mut self.core.state;
+        let due = state.clock.now().after(after);
+        state.timers.reset(timer, due)
+    }
+
+    /// Has [`run`](crate::Reactor::run) return although this timer is still set, if nothing else is left; false
+    /// if it is gone. For the timers of services that only accompany what others do.
+    pub fn unref_timer(&mut self, timer: TimerId) -> bool {
+        self.core.state.timers.unref(timer)
+    }
+
+    /// The time of this turn, read once after the wait; no system call. For measuring how long something took
+    /// this is precise to the length of a turn.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        let state = &self.core.state;
+        state.clock.instant(state.now)
+    }
+
+    pub(crate) fn arm_closure(
+        &mut self,
+        after: Duration,
+        period: Option<Duration>,
+        closure: Closure,
+    ) -> TimerId {
+        let action = self.core.closures.add(closure);
+        let state = &mut self.core.state;
+        let due = state.clock.now().after(after);
+        state.timers.arm(due, period, AnyId::NONE, None, action)
+    }
+
+    pub(crate) fn deferred(&mut self) -> &mut VecDeque<Once> {
+        &mut self.core.deferred
     }
 
     fn set_user_timer(&mut self, after: Duration, period: Option<Duration>) -> TimerId {

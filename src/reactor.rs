@@ -13,12 +13,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::closures::Closures;
 use crate::context::Context;
 use crate::handle::Job;
 use crate::state::config::Config;
 use crate::state::{State, output, total};
 use crate::time::clock::{Clock, Tick};
+use crate::turn::closures::Once;
 use crate::turn::core::Core;
 use crate::turn::{call, close, dispatch, settle, timers};
 use crate::world::ids::AnyId;
@@ -52,7 +52,8 @@ pub struct Reactor {
     posts_left: usize,
     /// When this turn began to run posted closures.
     posts_began: Tick,
-    closures: Closures,
+    /// What callbacks have deferred, being run.
+    deferred: VecDeque<Once>,
     in_turn: bool,
 }
 
@@ -73,13 +74,13 @@ impl Reactor {
             jobs_left_over: false,
             posts_left: 0,
             posts_began: Tick::default(),
-            closures: Closures::default(),
+            deferred: VecDeque::new(),
             in_turn: false,
         })
     }
 
     /// Runs turn after turn, until [`stop`](Reactor::stop) was called, or nothing is left that could
-    /// ever wake it: no dispatcher, no timer, no waiting post and no [`Handle`](crate::Handle).
+    /// ever wake it: no socket, no timer, no waiting post and no [`Handle`](crate::Handle).
     ///
     /// # Errors
     ///
@@ -110,7 +111,7 @@ impl Reactor {
         self.pass(timeout.into())
     }
 
-    /// The turn. Everything else in this crate is a detail of one of these eight lines.
+    /// The turn. Everything else in this crate is a detail of one of these eight steps.
     fn pass(&mut self, limit: Option<Duration>) -> io::Result<()> {
         self.in_turn = true;
         let timeout = self.timeout(limit); // 1: 0 if work was carried over, else until the next timer
@@ -118,7 +119,8 @@ impl Reactor {
         self.merge(); //                      3: events become readiness bits
         self.dispatch(); //                   4: each ready slot once
         self.fire_timers(); //                5: all that have expired
-        self.run_posts(); //                  6: what other threads handed over by now
+        self.run_deferred(); //               6: what callbacks put off,
+        self.run_posts(); //                     and what other threads handed over by now
         self.flush(); //                      7: one write for each dirty outbox
         self.close(); //                      8: only now is a slot free again
         self.in_turn = false;
@@ -127,7 +129,11 @@ impl Reactor {
 
     /// Whether work is left that needs no event.
     fn has_work_left(&self) -> bool {
-        !self.core.state.agenda.is_empty() || self.jobs_left_over || !self.jobs.is_empty()
+        !self.core.state.agenda.is_empty()
+            || self.jobs_left_over
+            || !self.jobs.is_empty()
+            || !self.core.deferred.is_empty()
+            || !self.deferred.is_empty()
     }
 
     fn timeout(&mut self, limit: Option<Duration>) -> Option<Duration> {
@@ -248,11 +254,11 @@ impl Reactor {
         from_a_callback || from_a_handle
     }
 
-    fn could_be_woken(&mut self) -> bool {
-        let next_due = self.core.state.timers.next_due();
-        self.core.state.slots.len() > 0
+    fn could_be_woken(&self) -> bool {
+        let state = &self.core.state;
+        state.slots.len() > state.services
             || self.has_work_left()
-            || next_due.is_some_and(|due| due != Tick::NEVER)
+            || state.timers.keep_running()
             || self.mailbox.has_handles()
             || self.mailbox.has_jobs()
     }

@@ -55,6 +55,8 @@ pub(crate) struct State<D> {
     pub(crate) timers: Timers,
     /// Streams that exist.
     pub(crate) connections: usize,
+    /// Dispatchers without a socket: they do not keep the loop running.
+    pub(crate) services: usize,
     pub(crate) chunks: Chunks,
     /// All outboxes together went over their bound and have not come below half of it since.
     pub(crate) over_total: bool,
@@ -80,6 +82,7 @@ impl<D> State<D> {
             agenda: Agenda::default(),
             timers: Timers::default(),
             connections: 0,
+            services: 0,
             chunks: Chunks::default(),
             over_total: false,
             config,
@@ -136,6 +139,7 @@ impl<D> State<D> {
         }
         self.slots.insert(id, slot);
         self.connections += usize::from(kind == Kind::Stream);
+        self.services += usize::from(kind == Kind::Service);
         self.counters.added += 1;
         let what = match life {
             Life::Connecting => "connecting",

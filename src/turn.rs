@@ -6,6 +6,7 @@
 pub(crate) mod accept;
 pub(crate) mod call;
 pub(crate) mod close;
+pub(crate) mod closures;
 pub(crate) mod connect;
 pub(crate) mod core;
 pub(crate) mod dispatch;

@@ -12,6 +12,7 @@ pub(crate) mod mailbox;
 pub(crate) mod options;
 mod pipe;
 pub(crate) mod poller;
+pub(crate) mod service;
 pub(crate) mod signals;
 #[cfg(feature = "testing")]
 pub(crate) mod simulated;

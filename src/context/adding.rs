@@ -15,6 +15,7 @@ use crate::world::endpoint::Kind;
 use crate::world::errors::in_progress;
 use crate::world::ids::Id;
 use crate::world::options::SocketOptions;
+use crate::world::service::Service;
 use crate::world::socket::Socket;
 
 impl Context<'_> {
@@ -29,6 +30,15 @@ impl Context<'_> {
         dispatcher: D,
     ) -> io::Result<Id<D>> {
         self.admit_socket(socket.into(), dispatcher)
+    }
+
+    /// As [`Reactor::add_service`](crate::Reactor::add_service).
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::add_service`](crate::Reactor::add_service).
+    pub fn add_service<D: Dispatcher>(&mut self, dispatcher: D) -> io::Result<Id<D>> {
+        self.admit_socket(Socket::other(Service), dispatcher)
     }
 
     /// As [`Reactor::listen`](crate::Reactor::listen), but takes an address only.

@@ -75,6 +75,7 @@ impl Context<'_> {
         match slot.life() {
             Life::Connecting => Err(io::ErrorKind::WouldBlock.into()),
             Life::Listening => Err(unsupported("recv", "a listener")),
+            Life::Open if !slot.io.can_recv() => Err(unsupported("recv", slot.io.name())),
             Life::Open if slot.readiness.input() != Input::Open => Ok(0),
             Life::Open => Err(io::ErrorKind::WouldBlock.into()),
             Life::Broken => {

@@ -33,6 +33,35 @@ impl Reactor {
         self.outside().admit_socket(socket.into(), dispatcher)
     }
 
+    /// Adds a dispatcher without a socket: something with state, timers and an id that others reach by
+    /// [`with`](Context::with), such as a chat room, a connection pool or a statistic. It gets `handle_timer`,
+    /// `handle_shutdown`, `handle_error` and `handle_close`.
+    ///
+    /// It does not keep [`run`](Reactor::run) from returning. Its timers do, unless
+    /// [`unref_timer`](Context::unref_timer) says otherwise.
+    ///
+    /// ```
+    /// use slabloop::{Context, Dispatcher, Reactor};
+    ///
+    /// struct Score(u32);
+    /// impl Dispatcher for Score {}
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = Reactor::new()?;
+    /// let score = reactor.add_service(Score(0))?;
+    /// reactor.with(score, |score, _| score.0 += 10);
+    /// assert_eq!(reactor.with(score, |score, _| score.0), Some(10));
+    /// reactor.run()?; // Nothing could ever wake it.
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// During [`shutdown`](Reactor::shutdown) nothing can be added.
+    pub fn add_service<D: Dispatcher>(&mut self, dispatcher: D) -> io::Result<Id<D>> {
+        self.outside().add_service(dispatcher)
+    }
+
     /// Listens on a TCP address; `dispatcher` gets `handle_accept`. Port 0 means any free port, which
     /// [`local_addr`](Reactor::local_addr) tells. A name is looked up, which blocks, and the first
     /// address that can be listened on is taken.

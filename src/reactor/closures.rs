@@ -1,48 +1,17 @@
-//! Closures that get the reactor itself: `call_later` and `call_every`.
-//!
-//! The timer queue knows a closure by its number only, so that it can stand below everything that runs
-//! users' code. A closure is out of its place while it runs; one whose timer is cancelled is dropped at
-//! the end of the turn, for its number must not name another while it may still be running.
+//! Closures that get the reactor itself: `call_later`, `call_every` and `defer`.
 
-use std::fmt;
+use std::any::Any;
 use std::time::Duration;
 
-use slab::Slab;
-
+use crate::context::Context;
 use crate::reactor::Reactor;
 use crate::state::deadlines;
 use crate::state::running::{Callback, Running};
 use crate::time::heap::Due;
 use crate::time::timers::{Action, TimerId};
 use crate::turn::call;
+use crate::turn::closures::{Closure, Once};
 use crate::world::ids::AnyId;
-
-/// A closure that waits for its timer.
-pub(super) enum Closure {
-    Once(Box<dyn FnOnce(&mut Reactor)>),
-    Repeating(Box<dyn FnMut(&mut Reactor)>),
-}
-
-/// All closures of a reactor, by number. `None` is one that is running.
-#[derive(Default)]
-pub(super) struct Closures(Slab<Option<Closure>>);
-
-impl Closures {
-    fn add(&mut self, closure: Closure) -> Action {
-        let number = self.0.insert(Some(closure));
-        Action::Closure(u32::try_from(number).expect("four billion closures do not fit in memory"))
-    }
-
-    pub(super) fn into_all(self) -> impl Iterator<Item = Closure> {
-        self.0.into_iter().filter_map(|(_, closure)| closure)
-    }
-}
-
-impl fmt::Debug for Closures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Closures({})", self.0.len())
-    }
-}
 
 impl Reactor {
     /// Runs a closure once, on the reactor, when `after` has passed, never before.
@@ -51,31 +20,17 @@ impl Reactor {
         after: Duration,
         closure: impl FnOnce(&mut Reactor) + 'static,
     ) -> TimerId {
-        self.arm_closure(after, None, Closure::Once(Box::new(closure)))
+        self.outside().call_later(after, closure)
     }
 
     /// Runs a closure on the reactor every `period`, on a fixed grid that begins now; see
-    /// [`Context::set_interval`](crate::Context::set_interval). If it panics it is cancelled.
+    /// [`Context::set_interval`]. If it panics it is cancelled.
     pub fn call_every(
         &mut self,
         period: Duration,
         closure: impl FnMut(&mut Reactor) + 'static,
     ) -> TimerId {
-        self.arm_closure(period, Some(period), Closure::Repeating(Box::new(closure)))
-    }
-
-    fn arm_closure(
-        &mut self,
-        after: Duration,
-        period: Option<Duration>,
-        closure: Closure,
-    ) -> TimerId {
-        let action = self.closures.add(closure);
-        let due = self.core.state.clock.now().after(after);
-        self.core
-            .state
-            .timers
-            .arm(due, period, AnyId::NONE, None, action)
+        self.outside().call_every(period, closure)
     }
 
     /// Cancels a timer of the reactor's or of a dispatcher's; false if it was gone already. A closure
@@ -88,6 +43,16 @@ impl Reactor {
         cancelled
     }
 
+    /// As [`Context::reset_timer`].
+    pub fn reset_timer(&mut self, timer: TimerId, after: Duration) -> bool {
+        self.outside().reset_timer(timer, after)
+    }
+
+    /// As [`Context::unref_timer`].
+    pub fn unref_timer(&mut self, timer: TimerId) -> bool {
+        self.outside().unref_timer(timer)
+    }
+
     /// Runs the closure of a timer that is due.
     pub(super) fn run_closure(&mut self, due: Due) {
         self.core.state.counters.timers += 1;
@@ -98,15 +63,12 @@ impl Reactor {
         self.core.state.running = Running::closure(Callback::Closure);
         self.core.running_timer = Some(timer);
         let started = call::start_measure(&self.core);
-        let place = &mut self.closures.0[number as usize];
-        match place.take() {
-            Some(Closure::Once(closure)) => {
-                self.closures.0.remove(number as usize);
-                closure(self);
-            }
+        match self.core.closures.take(number) {
+            Some(Closure::Once(closure)) => closure(self),
             Some(Closure::Repeating(mut closure)) => {
                 closure(self);
-                self.closures.0[number as usize] = Some(Closure::Repeating(closure));
+                let closure = Closure::Repeating(closure);
+                self.core.closures.put_back(number, closure);
             }
             None => unreachable!("closures do not run inside one another"),
         }
@@ -117,6 +79,25 @@ impl Reactor {
         self.core.running_timer = None;
     }
 
+    /// A part of step 6: what callbacks have deferred. What these defer in turn waits for the next turn.
+    pub(super) fn run_deferred(&mut self) {
+        if self.core.deferred.is_empty() && self.deferred.is_empty() {
+            return;
+        }
+        self.deferred.append(&mut self.core.deferred);
+        self.contain(|reactor| {
+            while let Some(closure) = reactor.deferred.pop_front() {
+                reactor.core.state.running = Running::closure(Callback::Deferred);
+                let started = call::start_measure(&reactor.core);
+                closure(reactor);
+                if let Some(started) = started {
+                    call::measure(&mut reactor.core, AnyId::NONE, Callback::Deferred, started);
+                }
+            }
+            reactor.core.state.running = Running::NOTHING;
+        });
+    }
+
     /// Drops the closures whose timers were cancelled. Their captures are the user's, and may panic.
     pub(super) fn drop_cancelled_closures(&mut self) {
         if self.core.state.agenda.cancelled_closures.is_empty() {
@@ -124,8 +105,70 @@ impl Reactor {
         }
         while let Some(number) = self.core.state.agenda.cancelled_closures.pop() {
             self.core.state.running = Running::closure(Callback::Drop);
-            drop(self.closures.0.remove(number as usize));
+            drop(self.core.closures.remove(number));
         }
         self.core.state.running = Running::NOTHING;
     }
+}
+
+impl Context<'_> {
+    /// Runs a closure on the reactor itself, once the running callback and this turn's other callbacks have
+    /// returned: for what a callback cannot do because the reactor is borrowed, or because the dispatcher
+    /// that it wants to reach is itself running. In the order of the calls; before posted closures, and before
+    /// this turn's output is written. What `handle_close` defers runs in the next turn.
+    ///
+    /// It cannot be refused, wakes nothing, and the closure need not be `Send`. If the reactor is dropped
+    /// before, so is the closure, without having run.
+    ///
+    /// ```
+    /// use slabloop::{Context, Dispatcher};
+    /// use std::io;
+    ///
+    /// struct Upstream;
+    /// impl Dispatcher for Upstream {
+    ///     fn handle_close(&mut self, cx: &mut Context<'_>) {
+    ///         // Connects anew by name, which only the reactor can do: it may block.
+    ///         cx.defer(|reactor| {
+    ///             if let Err(error) = reactor.connect("db.example:5432", Upstream) {
+    ///                 eprintln!("cannot reconnect: {error}");
+    ///             }
+    ///         });
+    ///     }
+    /// }
+    /// ```
+    pub fn defer(&mut self, closure: impl FnOnce(&mut Reactor) + 'static) {
+        let deferred = on_reactor(closure);
+        self.deferred().push_back(deferred);
+    }
+
+    /// Runs a closure once, on the reactor, when `after` has passed, never before. Unlike a dispatcher's
+    /// [timer](Context::set_timer) it does not die with the dispatcher that sets it, so that `handle_close`
+    /// can use it to connect anew after a while.
+    pub fn call_later(
+        &mut self,
+        after: Duration,
+        closure: impl FnOnce(&mut Reactor) + 'static,
+    ) -> TimerId {
+        self.arm_closure(after, None, Closure::Once(on_reactor(closure)))
+    }
+
+    /// As [`Reactor::call_every`](crate::Reactor::call_every).
+    pub fn call_every(
+        &mut self,
+        period: Duration,
+        mut closure: impl FnMut(&mut Reactor) + 'static,
+    ) -> TimerId {
+        let closure = Box::new(move |reactor: &mut dyn Any| closure(as_reactor(reactor)));
+        self.arm_closure(period, Some(period), Closure::Repeating(closure))
+    }
+}
+
+fn on_reactor(closure: impl FnOnce(&mut Reactor) + 'static) -> Once {
+    Box::new(move |reactor| closure(as_reactor(reactor)))
+}
+
+fn as_reactor(reactor: &mut dyn Any) -> &mut Reactor {
+    reactor
+        .downcast_mut()
+        .expect("closures are run by the reactor")
 }

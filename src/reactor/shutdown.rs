@@ -115,7 +115,11 @@ impl Drop for Reactor {
         let _propagated = close::close_now(&mut self.core);
         // One by one, for the drop of each may panic.
         let mut panics = 0;
-        for closure in std::mem::take(&mut self.closures).into_all() {
+        for closure in std::mem::take(&mut self.core.closures).into_all() {
+            panics += drop_contained(closure);
+        }
+        let core = std::mem::take(&mut self.core.deferred);
+        for closure in std::mem::take(&mut self.deferred).into_iter().chain(core) {
             panics += drop_contained(closure);
         }
         for job in std::mem::take(&mut self.jobs).into_iter().chain(waiting) {

@@ -289,6 +289,7 @@ pub(crate) fn release_socket<D>(state: &mut State<D>, id: AnyId) {
     let cause = slot.fate.cause().unwrap_or(Cause::Finished);
     let mut io = std::mem::replace(&mut slot.io, Io::closed());
     state.connections -= usize::from(io.kind() == Kind::Stream);
+    state.services -= usize::from(io.kind() == Kind::Service);
     listening::resume_all(state);
     log::debug!("{}: closed: {cause}", state.label(id));
     state.running = Running::dropping(id);

@@ -21,6 +21,7 @@ pub(crate) enum Callback {
     Close,
     Drop,
     Closure,
+    Deferred,
     Post,
 }
 
@@ -40,6 +41,7 @@ impl fmt::Display for Callback {
             Callback::Close => "handle_close",
             Callback::Drop => "drop",
             Callback::Closure => "a timer's closure",
+            Callback::Deferred => "a deferred closure",
             Callback::Post => "a posted closure",
         })
     }

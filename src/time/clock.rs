@@ -65,6 +65,16 @@ impl Clock {
         }
     }
 
+    /// The same point in time on the standard library's clock.
+    pub(crate) fn instant(&self, tick: Tick) -> Instant {
+        let start = match self {
+            Clock::Monotonic(start) => *start,
+            #[cfg(feature = "testing")]
+            Clock::Simulated(clock) => clock.start(),
+        };
+        start + Duration::from_nanos(tick.0)
+    }
+
     /// Whether waiting makes time pass. On a simulated clock it does not, unless the test says so:
     /// there timers do not bound the wait, the test moves the clock.
     pub(crate) fn runs(&self) -> bool {

@@ -136,6 +136,11 @@ impl Heap {
         self.dues.first()
     }
 
+    /// All, in no order but that the first comes first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Due> {
+        self.dues.iter()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.dues.len()
     }

@@ -10,6 +10,7 @@
 //!
 //! Timers of one dispatcher are chained through the slab, so that they can die with it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -23,8 +24,26 @@ use crate::world::ids::AnyId;
 /// its dispatcher, does nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TimerId {
-    index: u32,
+    /// The index, and above it the tag: two words fit into two registers.
+    place: u64,
     serial: u64,
+}
+
+impl TimerId {
+    fn new(index: u32, tag: u32, serial: u64) -> TimerId {
+        let place = u64::from(index) | u64::from(tag) << 32;
+        TimerId { place, serial }
+    }
+
+    fn index(self) -> u32 {
+        (self.place & 0xffff_ffff) as u32
+    }
+
+    /// What [`set_tagged_timer`](crate::Context::set_tagged_timer) was given; 0 for all others.
+    #[must_use]
+    pub fn tag(self) -> u32 {
+        (self.place >> 32) as u32
+    }
 }
 
 impl fmt::Debug for TimerId {
@@ -86,13 +105,23 @@ impl TimerList {
 
 #[derive(Debug)]
 struct Entry {
+    /// Its name's.
     serial: u64,
+    /// That of its one living due time; another one than its name's once it was set anew.
+    due_serial: u64,
     period: Option<Duration>,
     owner: AnyId,
     action: Action,
     /// The owner's chain.
     next: u32,
     previous: u32,
+}
+
+/// What belongs to a timer that has a tag, or that the loop need not go on for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Extra {
+    tag: u32,
+    unref: bool,
 }
 
 /// All timers of a reactor.
@@ -105,6 +134,8 @@ pub(crate) struct Timers {
     armed: u64,
     /// What it was when the turn began.
     armed_before_turn: u64,
+    /// What a few have beside, by index: the others need not carry it.
+    extras: HashMap<u32, Extra>,
 }
 
 impl Timers {
@@ -117,6 +148,16 @@ impl Timers {
     /// How many timers are set, the reactor's own deadlines included.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Whether the loop is to go on for the sake of a timer. Looks no further than the first of them.
+    pub(crate) fn keep_running(&self) -> bool {
+        let counts = |due: &Due| {
+            due.at != Tick::NEVER
+                && is_alive(&self.entries, due)
+                && !self.extras.get(&due.index).is_some_and(|extra| extra.unref)
+        };
+        self.heap.iter().any(counts)
     }
 
     /// Sets a timer. `list` is the owner's chain, `None` for the reactor's own closures.
@@ -133,6 +174,7 @@ impl Timers {
         let next = list.as_ref().map_or(NONE, |list| list.0);
         let entry = Entry {
             serial,
+            due_serial: serial,
             period,
             owner,
             action,
@@ -152,12 +194,62 @@ impl Timers {
             serial,
             index,
         });
-        TimerId { index, serial }
+        TimerId::new(index, 0, serial)
+    }
+
+    /// Gives a timer that is still set another due time; false if it is not. One that waits to be fired in
+    /// this turn is no longer due.
+    pub(crate) fn reset(&mut self, id: TimerId, due: Tick) -> bool {
+        let serial = self.armed + 1;
+        if self.owner(id).is_none() {
+            return false;
+        }
+        self.entries[id.index() as usize].due_serial = serial;
+        self.armed = serial;
+        self.heap.push(Due {
+            at: due,
+            serial,
+            index: id.index(),
+        });
+        self.drop_the_dead();
+        true
+    }
+
+    /// The loop need not go on for the sake of this timer; false if it is gone.
+    pub(crate) fn unref(&mut self, id: TimerId) -> bool {
+        let extra = self.extra(id);
+        extra.map(|extra| extra.unref = true).is_some()
+    }
+
+    /// Gives a timer that has just been set a tag, which is part of its name.
+    pub(crate) fn tag(&mut self, id: TimerId, tag: u32) -> TimerId {
+        if let Some(extra) = self.extra(id) {
+            extra.tag = tag;
+        }
+        TimerId::new(id.index(), tag, id.serial)
+    }
+
+    /// What a timer that is still set has beside.
+    fn extra(&mut self, id: TimerId) -> Option<&mut Extra> {
+        self.owner(id)?;
+        Some(self.extras.entry(id.index()).or_default())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tag_of(&self, index: u32) -> u32 {
+        self.extras.get(&index).map_or(0, |extra| extra.tag)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget_extra(&mut self, index: u32) {
+        self.extras.remove(&index);
     }
 
     /// The owner of a timer that is still set.
     pub(crate) fn owner(&self, id: TimerId) -> Option<AnyId> {
-        let entry = self.entries.get(id.index as usize)?;
+        let entry = self.entries.get(id.index() as usize)?;
         (entry.serial == id.serial).then_some(entry.owner)
     }
 
@@ -165,7 +257,7 @@ impl Timers {
     /// [`Timers::owner`].
     pub(crate) fn cancel(&mut self, id: TimerId, list: Option<&mut TimerList>) -> Option<Action> {
         self.owner(id)?;
-        Some(self.remove(id.index, list))
+        Some(self.remove(id.index(), list))
     }
 
     /// Cancels those of a chain that `which` picks.
@@ -195,6 +287,9 @@ impl Timers {
 
     fn remove(&mut self, index: u32, list: Option<&mut TimerList>) -> Action {
         let entry = self.entries.remove(index as usize);
+        if !self.extras.is_empty() {
+            self.forget_extra(index);
+        }
         if entry.next != NONE {
             self.entries[entry.next as usize].previous = entry.previous;
         }
@@ -247,7 +342,7 @@ impl Timers {
     /// The owner of a collected timer that has not been cancelled since.
     pub(crate) fn owner_of_due(&self, due: Due) -> Option<AnyId> {
         let entry = self.entries.get(due.index as usize)?;
-        (entry.serial == due.serial).then_some(entry.owner)
+        (entry.due_serial == due.serial).then_some(entry.owner)
     }
 
     /// Takes a due timer out to be run. A periodic one is set for its next time first, so that what it
@@ -258,11 +353,13 @@ impl Timers {
         now: Tick,
         list: Option<&mut TimerList>,
     ) -> (TimerId, Action) {
-        let entry = &mut self.entries[due.index as usize];
-        let id = TimerId {
-            index: due.index,
-            serial: due.serial,
+        let entry = &self.entries[due.index as usize];
+        let tag = if self.extras.is_empty() {
+            0
+        } else {
+            self.tag_of(due.index)
         };
+        let id = TimerId::new(due.index, tag, entry.serial);
         let Some(period) = entry.period else {
             return (id, self.remove(due.index, list));
         };
@@ -311,7 +408,7 @@ impl Timers {
 fn is_alive(entries: &Slab<Entry>, due: &Due) -> bool {
     entries
         .get(due.index as usize)
-        .is_some_and(|entry| entry.serial == due.serial)
+        .is_some_and(|entry| entry.due_serial == due.serial)
 }
 
 #[cfg(test)]
@@ -360,7 +457,7 @@ mod tests {
         timers.collect(at(10), &mut batch);
         assert!(timers.cancel(id, None).is_some());
         let newcomer = arm(&mut timers, 50);
-        assert_eq!(id.index, newcomer.index, "the place is reused");
+        assert_eq!(id.index(), newcomer.index(), "the place is reused");
         assert!(
             timers.owner_of_due(batch[0]).is_none(),
             "the newcomer must not fire in its place"

@@ -65,7 +65,7 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
         Action::Patience(limit) => broadcast::patience_over(state, id, limit),
         Action::CloseDeadline => close_deadline(core, id),
         Action::AcceptRetry => listening::retry(state, id),
-        Action::Closure(_) => {
+        Action::Closure(..) => {
             unreachable!("closures belong to the reactor, not to a dispatcher")
         }
     }

@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Listener,
     Datagram,
     Foreign,
+    /// There is no socket.
+    Service,
     /// The socket has been closed; the slot is about to go.
     Closed,
 }
@@ -197,7 +199,9 @@ impl Io {
         };
         let address = match self.kind() {
             Kind::Stream => socket.peer_addr(),
-            Kind::Listener | Kind::Datagram | Kind::Foreign | Kind::Closed => socket.local_addr(),
+            Kind::Listener | Kind::Datagram | Kind::Foreign | Kind::Service | Kind::Closed => {
+                socket.local_addr()
+            }
         };
         address.map_or(Address::None, Address::from)
     }
@@ -324,6 +328,11 @@ impl Io {
             Io::Stream(_) => true,
             Io::Other(endpoint) => endpoint.can_recv(),
         }
+    }
+
+    /// Whether "room to write" means anything, so that `handle_write` can follow.
+    pub(crate) fn can_produce(&self) -> bool {
+        !matches!(self.kind(), Kind::Listener | Kind::Service | Kind::Closed)
     }
 
     /// Whether a `send` may be queued on it.

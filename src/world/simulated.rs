@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
@@ -23,11 +23,23 @@ use crate::world::socket::Socket;
 #[derive(Clone, Debug, Default)]
 pub struct SimClock(Arc<SimTime>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct SimTime {
+    start: Instant,
     nanos: AtomicU64,
     reads: AtomicU64,
     passes: AtomicBool,
+}
+
+impl Default for SimTime {
+    fn default() -> SimTime {
+        SimTime {
+            start: Instant::now(),
+            nanos: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            passes: AtomicBool::new(false),
+        }
+    }
 }
 
 impl SimClock {
@@ -54,6 +66,11 @@ impl SimClock {
     /// timeout of each wait.
     pub fn passes_while_waiting(&self) {
         self.0.passes.store(true, Ordering::Relaxed);
+    }
+
+    /// The instant that counts as the clock's zero.
+    pub(crate) fn start(&self) -> Instant {
+        self.0.start
     }
 
     pub(crate) fn passes(&self) -> bool {

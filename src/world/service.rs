@@ -1,0 +1,33 @@
+//! What stands in the socket's place where there is none.
+
+use std::io;
+
+use mio::{Registry, Token};
+
+use crate::world::endpoint::{Endpoint, Kind};
+
+/// The endpoint of a dispatcher without a socket: nothing arrives, nothing can be sent, and the poller does
+/// not know of it.
+pub(crate) struct Service;
+
+impl Endpoint for Service {
+    fn kind(&self) -> Kind {
+        Kind::Service
+    }
+
+    fn name(&self) -> &'static str {
+        "a service, which has no socket"
+    }
+
+    fn register(&mut self, _: &Registry, _: Token) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn can_recv(&self) -> bool {
+        false
+    }
+}
