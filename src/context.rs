@@ -7,11 +7,17 @@ mod bytes;
 
 mod ending;
 
+mod reaching;
+
 mod adding;
+
+mod replacing;
 
 mod datagrams;
 mod foreign;
 mod scratch;
+
+pub use self::bytes::Stream;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -31,7 +37,6 @@ use crate::state::{closing, deadlines, flow};
 use crate::time::timers::{Action, TimerId};
 use crate::turn::closures::{Closure, Once};
 use crate::turn::core::Core;
-use crate::turn::visit;
 use crate::world::endpoint::Kind;
 use crate::world::errors::unsupported;
 use crate::world::ids::{AnyId, Id};
@@ -83,13 +88,13 @@ impl<'a> Context<'a> {
 }
 
 impl Context<'_> {
-    /// This dispatcher's id. `D` is its type; under a wrong one the id answers `None` to
-    /// [`with`](Context::with).
+    /// This dispatcher's id. `D` is the type that was added, or one that it wraps
+    /// ([`inner`](Dispatcher::inner)); under a wrong one the id answers `None` to [`with`](Context::with).
     ///
     /// # Panics
     ///
-    /// In debug builds, if `D` is not the type that was added: for `Framed<Member>` that is what to ask
-    /// for, from inside `Member`, too.
+    /// In debug builds, if the name of the type that was added is not `D`'s and does not contain it: inside
+    /// `Member`, which was added as `Framed<Member>`, `cx.id::<Framed<Member>>()` is what reaches it.
     #[must_use]
     pub fn id<D: Dispatcher>(&self) -> Id<D> {
         if cfg!(debug_assertions) {
@@ -97,12 +102,20 @@ impl Context<'_> {
             let actual = state.slots.get(self.id).map(|slot| (slot.type_name)());
             let asked = std::any::type_name::<D>();
             assert!(
-                actual.is_none_or(|actual| actual == asked),
+                actual.is_none_or(|actual| actual.contains(asked)),
                 "cx.id::<{asked}>() in a dispatcher that was added as {}",
                 actual.unwrap_or_default()
             );
         }
         Id::new(self.id)
+    }
+
+    /// The id of this context's dispatcher, if that is a `D` or wraps one. `None`, too, for the one whose
+    /// callback is running, which [`id`](Context::id) is for.
+    #[must_use]
+    pub fn typed<D: Dispatcher>(&mut self) -> Option<Id<D>> {
+        let id = Id::new(self.id);
+        self.try_with(id, |_: &mut D, _| id).ok()
     }
 
     /// This dispatcher's id without the type.
@@ -271,13 +284,14 @@ impl Context<'_> {
         self.core.state.requeue(self.id);
     }
 
-    /// Whether input is being read: not paused, and not held by the flow control. For layers that hold
-    /// input back and hand it out piece by piece.
+    /// Whether input is being read: not paused, not held by the flow control, and no other dispatcher about
+    /// to take this one's place. For layers that hold input back and hand it out piece by piece.
     #[must_use]
     #[inline]
     pub fn is_reading(&self) -> bool {
         let readiness = self.core.state.slots.slot(self.id).readiness;
-        readiness.has(Flag::WantRead) && !readiness.has(Flag::Held)
+        let is_leaving = readiness.has(Flag::Replaced);
+        readiness.has(Flag::WantRead) && !readiness.has(Flag::Held) && !is_leaving
     }
 
     /// Says whether a layer above the socket holds input that it has not handed out. While it does,
@@ -344,33 +358,6 @@ impl Context<'_> {
     pub fn set_marks(&mut self, low: usize, high: usize, cap: usize) -> io::Result<()> {
         let marks = Marks::new(low, high, cap)?;
         flow::set_marks(&mut self.core.state, self.id, marks)
-    }
-
-    /// Reaches another dispatcher's socket: the same verbs, on that one. `None` if it is gone.
-    ///
-    /// Failures there are reported to that dispatcher's `handle_error`. Returning such an error with `?`
-    /// does not close yours.
-    #[must_use]
-    #[inline]
-    pub fn at(&mut self, id: impl Into<AnyId>) -> Option<Context<'_>> {
-        Context::reach(self.core, id.into())
-    }
-
-    /// Runs a closure on another dispatcher, whose type the id knows, with a context that is that
-    /// dispatcher's. `None`, and the closure does not run, if it is gone, or is itself running: it
-    /// called this callback's `with`, or is this callback's own (which is logged at level debug).
-    ///
-    /// If the closure panics, the dispatcher that it was given ends, for its state may be torn, and so does
-    /// the one whose callback called `with`.
-    ///
-    /// This is how state is shared without `Rc<RefCell<_>>`: a chat room is the listener, its members
-    /// hold the room's id.
-    pub fn with<D: Dispatcher, R>(
-        &mut self,
-        id: Id<D>,
-        body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
-    ) -> Option<R> {
-        visit::with(self.core, id, body)
     }
 
     /// Calls [`handle_timer`](Dispatcher::handle_timer) once, when `after` has passed, never before.

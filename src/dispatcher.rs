@@ -5,7 +5,9 @@ use std::io;
 
 use crate::context::Context;
 use crate::time::timers::TimerId;
+use crate::watch::ends::Cause;
 use crate::world::accept::Accepted;
+use crate::world::ids::AnyId;
 
 /// The object behind a socket: its callbacks.
 ///
@@ -18,8 +20,8 @@ use crate::world::accept::Accepted;
 /// each connection, `handle_timer` once for each expired timer):
 ///
 /// `handle_connect` → `handle_accept`… → `handle_read` → `handle_eof` → `handle_write` →
-/// `handle_priority`, then `handle_timer`…, and at the very end `handle_close`. `handle_shutdown` comes
-/// between two turns.
+/// `handle_priority`, then `handle_timer`…, then `handle_sent` and `handle_gone`…, and at the very end
+/// `handle_close`. `handle_shutdown` comes between two turns.
 ///
 /// Before each of them the reactor checks that the dispatcher is still there and not closing: a close
 /// takes effect at once, whether the dispatcher itself or another one called it.
@@ -174,6 +176,31 @@ pub trait Dispatcher: Any {
         Ok(())
     }
 
+    /// Everything that was sent is with the kernel.
+    ///
+    /// *When:* once for each [`Context::notify_when_sent`], in the flush of a turn, when the outbox is empty and
+    /// no layer has more; never after `close` or a failure. *Inside:* anything; what is sent leaves in the next
+    /// turn. *Default:* nothing. That the peer has received it only an answer of the peer's can tell.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
+    fn handle_sent(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A dispatcher that this one watches has ended ([`Context::watch`]).
+    ///
+    /// *When:* once, in the turn after the one in which it ended, so after its `handle_close`. Not if this one is
+    /// closing itself. *Inside:* anything; `id` is no longer valid. *Default:* nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
+    fn handle_gone(&mut self, cx: &mut Context<'_>, id: AnyId, cause: Cause) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Urgent (out-of-band) data has come.
     ///
     /// *When:* once an event, after `handle_write`, if [`Context::watch_priority`] asked for it. Linux
@@ -232,6 +259,43 @@ pub trait Dispatcher: Any {
     /// *After:* the dispatcher is dropped, and its id is never valid again. *Panic:* contained.
     /// *Default:* nothing.
     fn handle_close(&mut self, cx: &mut Context<'_>) {}
+
+    /// The dispatcher that this one wraps, if it is a wrapper: an adapter that measures, logs or frames and
+    /// passes callbacks on.
+    ///
+    /// No callback; it must only return a reference. [`with`](Context::with) and its kind look here for the type
+    /// that an id names, so that an `Id<Inner>` reaches the wrapped one. *Default:* none.
+    ///
+    /// ```
+    /// use slabloop::{Context, Dispatcher};
+    /// use std::io;
+    ///
+    /// /// Counts the turns in which there was something to read.
+    /// struct Counted<D> { inner: D, reads: u64 }
+    ///
+    /// impl<D: Dispatcher> Dispatcher for Counted<D> {
+    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         self.reads += 1;
+    ///         self.inner.handle_read(cx)
+    ///     }
+    ///
+    ///     fn inner(&mut self) -> Option<&mut dyn Dispatcher> {
+    ///         Some(&mut self.inner)
+    ///     }
+    ///     // And the other callbacks in the same way.
+    /// }
+    /// ```
+    fn inner(&mut self) -> Option<&mut dyn Dispatcher> {
+        None
+    }
+
+    /// Input that this dispatcher has read and not used, for a layer that reads ahead.
+    ///
+    /// No callback. Asked for when another dispatcher takes its place ([`Context::replace`]), which then reads
+    /// these bytes first, and when the connection leaves the reactor ([`Context::detach`]). *Default:* none.
+    fn take_unread(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 impl std::fmt::Debug for dyn Dispatcher {

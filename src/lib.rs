@@ -117,15 +117,17 @@ mod watch;
 mod world;
 
 pub use builder::Builder;
-pub use context::Context;
+pub use context::{Context, Stream};
 pub use dispatcher::Dispatcher;
 pub use handle::{Handle, PostError};
 pub use reactor::{Aborted, Reactor};
 pub use state::config::PanicPolicy;
 pub use time::timers::TimerId;
+pub use turn::visit::Unreached;
 pub use watch::counters::Counters;
 pub use watch::ends::{Cause, End, Ends};
 pub use world::accept::Accepted;
+pub use world::detached::Detached;
 pub use world::ids::{AnyId, Id};
 pub use world::options::SocketOptions;
 pub use world::socket::Socket;

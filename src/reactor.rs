@@ -18,7 +18,6 @@ use crate::handle::Job;
 use crate::state::config::Config;
 use crate::state::{State, output, total};
 use crate::time::clock::{Clock, Tick};
-use crate::turn::closures::Once;
 use crate::turn::core::Core;
 use crate::turn::{call, close, dispatch, settle, timers};
 use crate::world::ids::AnyId;
@@ -52,8 +51,10 @@ pub struct Reactor {
     posts_left: usize,
     /// When this turn began to run posted closures.
     posts_began: Tick,
-    /// What callbacks have deferred, being run.
-    deferred: VecDeque<Once>,
+    /// Deferred closures that this turn still runs.
+    deferred_left: usize,
+    /// Errands that this turn still runs.
+    errands_left: usize,
     in_turn: bool,
 }
 
@@ -74,7 +75,8 @@ impl Reactor {
             jobs_left_over: false,
             posts_left: 0,
             posts_began: Tick::default(),
-            deferred: VecDeque::new(),
+            deferred_left: 0,
+            errands_left: 0,
             in_turn: false,
         })
     }
@@ -133,7 +135,6 @@ impl Reactor {
             || self.jobs_left_over
             || !self.jobs.is_empty()
             || !self.core.deferred.is_empty()
-            || !self.deferred.is_empty()
     }
 
     fn timeout(&mut self, limit: Option<Duration>) -> Option<Duration> {
@@ -210,9 +211,24 @@ impl Reactor {
         let agenda = &mut self.core.state.agenda;
         agenda.flushing.load(&mut agenda.dirty);
         output::flush(&mut self.core.state);
-        if !self.core.state.agenda.failing.is_empty() {
-            self.contain(|reactor| settle::end_failed_writes(&mut reactor.core));
+        if !self.core.state.agenda.errands.is_empty() {
+            self.run_errands();
         }
+    }
+
+    /// The end of step 7: by now every outbox has been written, so no callback runs between two writes.
+    #[inline(never)]
+    fn run_errands(&mut self) {
+        self.errands_left = self.core.state.agenda.errands.len();
+        self.contain(|reactor| {
+            // Not those that a callback adds: they could go on for ever.
+            while reactor.errands_left > 0 {
+                reactor.errands_left -= 1;
+                if let Some(errand) = reactor.core.state.agenda.errands.pop_front() {
+                    settle::run_errand(&mut reactor.core, errand);
+                }
+            }
+        });
     }
 
     fn close(&mut self) {

@@ -8,11 +8,13 @@ pub(crate) mod io;
 pub(crate) mod life;
 pub(crate) mod links;
 pub(crate) mod outbox;
+pub(crate) mod put_back;
 pub(crate) mod readiness;
 
 use crate::slot::life::{Fate, Input, Life, Output};
 use crate::slot::links::Links;
 use crate::slot::outbox::{Marks, Outbox};
+use crate::slot::put_back::PutBack;
 use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
 use crate::time::timers::TimerList;
@@ -47,6 +49,8 @@ pub(crate) struct Slot<D> {
     pub(crate) holds: u32,
     /// The error that broke the connection, and then how it ended.
     pub(crate) fate: Fate,
+    /// Input that was put back, to be read before what the kernel has. Most slots have none.
+    pub(crate) put_back: Option<Box<PutBack>>,
     /// The timers that die with this slot.
     pub(crate) timers: TimerList,
     /// The dispatcher's type, for log lines.
@@ -74,6 +78,7 @@ impl<D> Slot<D> {
             links: Links::default(),
             holds: 0,
             fate: Fate::default(),
+            put_back: None,
             timers: TimerList::default(),
             type_name,
         }
@@ -173,7 +178,7 @@ impl<D> Slot<D> {
         let readiness = self.readiness;
         let not_read = !readiness.has(Flag::WantRead);
         match (readiness.input(), readiness.output()) {
-            (input, Output::Broken) => return not_read || input != Input::Open,
+            (input, Output::Broken) => return not_read || input.is_over(),
             (Input::Told, Output::Shut) => return true,
             _ => {}
         }
@@ -193,9 +198,11 @@ impl<D> Slot<D> {
     /// outbox is empty: a producer was at work, or a callback failed half-way.
     pub(crate) fn is_cut_short_by(&self, cause: Cause) -> bool {
         match cause {
-            Cause::Finished | Cause::Reset | Cause::ConnectFailed(_) | Cause::ConnectTimeout => {
-                false
-            }
+            Cause::Finished
+            | Cause::Reset
+            | Cause::ConnectFailed(_)
+            | Cause::ConnectTimeout
+            | Cause::Detached => false,
             Cause::Idle | Cause::CloseTimeout { .. } | Cause::Aborted | Cause::Shutdown => {
                 self.is_producing()
             }

@@ -22,6 +22,7 @@ pub(crate) mod output;
 pub(crate) mod running;
 pub(crate) mod slots;
 pub(crate) mod total;
+pub(crate) mod watching;
 
 use std::io;
 
@@ -110,6 +111,8 @@ impl<D> State<D> {
             mut io,
             blocking,
             mut address,
+            unread,
+            unsent,
         } = socket;
         if blocking {
             io.set_nonblocking()?;
@@ -137,7 +140,23 @@ impl<D> State<D> {
             // Taken for granted until a write says otherwise: it spares waiting for the first event.
             slot.readiness.set(Flag::Writable);
         }
+        slot.put_back(&unread);
+        let has_unsent = !unsent.is_empty();
+        if has_unsent {
+            // It was accepted elsewhere, and takes nothing off what may be queued here.
+            let cap = &mut slot.outbox.marks.cap;
+            *cap = cap.saturating_add(saturated(unsent.len()));
+            slot.output_moved = self.now;
+            self.chunks.append(&mut slot.outbox, &unsent);
+        }
         self.slots.insert(id, slot);
+        if has_unsent {
+            self.mark_dirty(id);
+            flow::review(self, id);
+        }
+        if !unread.is_empty() {
+            self.requeue(id);
+        }
         self.connections += usize::from(kind == Kind::Stream);
         self.services += usize::from(kind == Kind::Service);
         self.counters.added += 1;
@@ -188,6 +207,10 @@ impl<D> State<D> {
                 io::Error::new(io::ErrorKind::Unsupported, text)
             })
     }
+}
+
+fn saturated(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use super::producers::Producers;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
 use crate::time::timers::TimerId;
+use crate::watch::ends::Cause;
 use crate::world::errors::invalid;
+use crate::world::ids::AnyId;
 
 /// The state of the layer, as its handler sees it.
 #[derive(Debug)]
@@ -438,6 +440,14 @@ impl<H: Handler> Dispatcher for Framed<H> {
         self.handler.handle_timer(cx, &mut self.framing, timer)
     }
 
+    fn handle_sent(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.handler.handle_sent(cx, &mut self.framing)
+    }
+
+    fn handle_gone(&mut self, cx: &mut Context<'_>, id: AnyId, cause: Cause) -> io::Result<()> {
+        self.handler.handle_gone(cx, &mut self.framing, id, cause)
+    }
+
     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
         self.handler.handle_error(cx, error);
         if self.framing.malformed {
@@ -447,5 +457,15 @@ impl<H: Handler> Dispatcher for Framed<H> {
 
     fn handle_close(&mut self, cx: &mut Context<'_>) {
         self.handler.handle_close(cx);
+    }
+
+    /// What was gathered of an unfinished record, and all behind it.
+    fn take_unread(&mut self) -> Vec<u8> {
+        let framing = &mut self.framing;
+        let mut unread = std::mem::take(&mut framing.record);
+        unread.extend(framing.decoder.take_held());
+        unread.append(&mut framing.again);
+        unread.append(&mut self.input);
+        unread
     }
 }

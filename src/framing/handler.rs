@@ -5,6 +5,8 @@ use std::io;
 use super::Framing;
 use crate::context::Context;
 use crate::time::timers::TimerId;
+use crate::watch::ends::Cause;
+use crate::world::ids::AnyId;
 
 /// What is called with the records of a framed stream.
 ///
@@ -78,6 +80,30 @@ pub trait Handler: Sized + 'static {
         cx: &mut Context<'_>,
         framing: &mut Framing,
         timer: TimerId,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// As [`Dispatcher::handle_sent`](crate::Dispatcher::handle_sent): everything pushed is with the kernel.
+    ///
+    /// # Errors
+    ///
+    /// As for any callback.
+    fn handle_sent(&mut self, cx: &mut Context<'_>, framing: &mut Framing) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// As [`Dispatcher::handle_gone`](crate::Dispatcher::handle_gone).
+    ///
+    /// # Errors
+    ///
+    /// As for any callback.
+    fn handle_gone(
+        &mut self,
+        cx: &mut Context<'_>,
+        framing: &mut Framing,
+        id: AnyId,
+        cause: Cause,
     ) -> io::Result<()> {
         Ok(())
     }

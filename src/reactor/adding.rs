@@ -8,8 +8,10 @@ use std::path::Path;
 use super::Reactor;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
+use crate::turn::visit::Unreached;
 use crate::watch::counters::Counters;
 use crate::watch::ends::Cause;
+use crate::world::detached::Detached;
 use crate::world::errors::in_progress;
 use crate::world::ids::{AnyId, Id};
 use crate::world::options::SocketOptions;
@@ -229,6 +231,41 @@ impl Reactor {
         body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
     ) -> Option<R> {
         self.outside().with(id, body)
+    }
+
+    /// Runs a closure on a dispatcher, as [`Context::try_with`] does from inside a callback.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreached::Gone`]; the closure did not run.
+    pub fn try_with<D: Dispatcher, R>(
+        &mut self,
+        id: Id<D>,
+        body: impl FnOnce(&mut D, &mut Context<'_>) -> R,
+    ) -> Result<R, Unreached> {
+        self.outside().try_with(id, body)
+    }
+
+    /// Runs a closure on a dispatcher as if it were a callback, as [`Context::call`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::call`].
+    pub fn call<D: Dispatcher>(
+        &mut self,
+        id: Id<D>,
+        body: impl FnOnce(&mut D, &mut Context<'_>) -> io::Result<()>,
+    ) -> Result<(), Unreached> {
+        self.outside().call(id, body)
+    }
+
+    /// Takes a connection out of the reactor, as [`Context::detach`] does from inside a callback.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::detach`].
+    pub fn detach(&mut self, id: impl Into<AnyId>) -> io::Result<Detached> {
+        self.outside().detach(id)
     }
 
     /// Why a dispatcher ended, as [`Context::end_of`] does from inside a callback.

@@ -80,13 +80,22 @@ impl Reactor {
     }
 
     /// A part of step 6: what callbacks have deferred. What these defer in turn waits for the next turn.
+    #[inline]
     pub(super) fn run_deferred(&mut self) {
-        if self.core.deferred.is_empty() && self.deferred.is_empty() {
-            return;
+        if !self.core.deferred.is_empty() {
+            self.run_deferred_now();
         }
-        self.deferred.append(&mut self.core.deferred);
+    }
+
+    #[inline(never)]
+    fn run_deferred_now(&mut self) {
+        self.deferred_left = self.core.deferred.len();
         self.contain(|reactor| {
-            while let Some(closure) = reactor.deferred.pop_front() {
+            while reactor.deferred_left > 0 {
+                reactor.deferred_left -= 1;
+                let Some(closure) = reactor.core.deferred.pop_front() else {
+                    break;
+                };
                 reactor.core.state.running = Running::closure(Callback::Deferred);
                 let started = call::start_measure(&reactor.core);
                 closure(reactor);

@@ -118,8 +118,7 @@ impl Drop for Reactor {
         for closure in std::mem::take(&mut self.core.closures).into_all() {
             panics += drop_contained(closure);
         }
-        let core = std::mem::take(&mut self.core.deferred);
-        for closure in std::mem::take(&mut self.deferred).into_iter().chain(core) {
+        for closure in std::mem::take(&mut self.core.deferred) {
             panics += drop_contained(closure);
         }
         for job in std::mem::take(&mut self.jobs).into_iter().chain(waiting) {

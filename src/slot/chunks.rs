@@ -244,6 +244,18 @@ impl Chunks {
         len
     }
 
+    /// A copy of all that is queued.
+    pub(crate) fn copy(&self, outbox: &Outbox) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(outbox.len());
+        let (mut next, mut skip) = (outbox.head, outbox.sent as usize);
+        while next != NO_CHUNK {
+            let chunk = &self.chunks[next as usize];
+            bytes.extend_from_slice(&chunk.bytes[skip..]);
+            (next, skip) = (chunk.next, 0);
+        }
+        bytes
+    }
+
     /// Bytes of memory that the outboxes hold: what is queued, and the rest of the chunks that it is in.
     pub(crate) fn held(&self) -> usize {
         self.allocated - self.spare

@@ -1,7 +1,7 @@
 //! The states of a slot: three small state machines, and how it ended.
 //!
 //! A connection as a whole has a [`Life`]. Within an open one its two directions end independently:
-//! [`Input`] and [`Output`]. All three only ever move forward, and each state says which questions are
+//! [`Input`] and [`Output`]. All three only ever move forward (but for input that is put back), and each state says which questions are
 //! settled for good.
 //!
 //! ```text
@@ -18,6 +18,7 @@
 //!               └──► ConnectingToReset┘        (abort, failure: from any state) ────┘
 //!
 //!  Input    Open ──► Ended ──► Told          a read gave zero; handle_eof was called
+//!             └──► PutBack ──► (as before)   bytes were put back; they have been read again
 //!
 //!  Output   Open ──► Shutting ──► Shut       shutdown_write was called; the kernel was told
 //!             └─────────┴──► Broken          a write has failed
@@ -100,6 +101,8 @@ pub(crate) enum Input {
     Ended = 1,
     /// `handle_eof` has been called.
     Told = 2,
+    /// Bytes that were put back wait to be read again. This one state leads back, to where the input was.
+    PutBack = 3,
 }
 
 impl Input {
@@ -111,8 +114,14 @@ impl Input {
         match code {
             0 => Input::Open,
             1 => Input::Ended,
-            _ => Input::Told,
+            2 => Input::Told,
+            _ => Input::PutBack,
         }
+    }
+
+    /// Whether nothing more can be read.
+    pub(crate) fn is_over(self) -> bool {
+        matches!(self, Input::Ended | Input::Told)
     }
 }
 
@@ -227,7 +236,7 @@ mod tests {
         for code in -2..=8 {
             assert_eq!(Life::from_code(code) as i32, code);
         }
-        for code in 0..=2 {
+        for code in 0..=3 {
             assert_eq!(Input::from_code(code) as u32, code);
         }
         for code in 0..=3 {

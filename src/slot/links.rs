@@ -13,6 +13,10 @@ pub(crate) enum Link {
     Broadcaster,
     /// This one's broadcasts wait for it to drain.
     Receiver,
+    /// It is told when this one ends.
+    Watcher,
+    /// This one is told when it ends.
+    Watched,
 }
 
 /// Sets of neighbours. Adding, removing and asking take logarithmic time, for their number is in the hands
@@ -25,6 +29,8 @@ struct Sets {
     feeders: BTreeSet<AnyId>,
     broadcasters: BTreeSet<AnyId>,
     receivers: BTreeSet<AnyId>,
+    watchers: BTreeSet<AnyId>,
+    watched: BTreeSet<AnyId>,
 }
 
 impl Sets {
@@ -33,11 +39,20 @@ impl Sets {
             Link::Feeder => &mut self.feeders,
             Link::Broadcaster => &mut self.broadcasters,
             Link::Receiver => &mut self.receivers,
+            Link::Watcher => &mut self.watchers,
+            Link::Watched => &mut self.watched,
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.feeders.is_empty() && self.broadcasters.is_empty() && self.receivers.is_empty()
+        let all = [
+            &self.feeders,
+            &self.broadcasters,
+            &self.receivers,
+            &self.watchers,
+            &self.watched,
+        ];
+        all.iter().all(|set| set.is_empty())
     }
 }
 
@@ -87,6 +102,8 @@ impl Links {
             Link::Feeder => &sets.feeders,
             Link::Broadcaster => &sets.broadcasters,
             Link::Receiver => &sets.receivers,
+            Link::Watcher => &sets.watchers,
+            Link::Watched => &sets.watched,
         };
         set.iter().copied().collect()
     }

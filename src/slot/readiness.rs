@@ -105,6 +105,10 @@ flags! {
     NoOutbox = 1 << 19;
     /// A layer above the outbox has output of its own that is still to be sent.
     MoreOutput = 1 << 20;
+    /// Another dispatcher is to take this place when the running callback has returned.
+    Replaced = 1 << 21;
+    /// Wanted: `handle_sent`, once, when the outbox is empty.
+    WantSent = 1 << 22;
 }
 
 /// Where the state machines are kept. Zero is the usual state of each.
@@ -121,14 +125,16 @@ const BEYOND_READING: u32 = Signals::HUNG_UP
     | Flag::UrgentUntold.bit()
     | Flag::WantWrite.bit()
     | Flag::More.bit()
+    | Flag::Replaced.bit()
     | INPUT
     | OUTPUT;
 
 /// What a callback can have left behind that asks for a look.
-const AFTER_A_CALLBACK: u32 = INPUT | OUTPUT;
+const AFTER_A_CALLBACK: u32 = Flag::Replaced.bit() | INPUT | OUTPUT;
 
 /// What an emptied outbox may let happen: a release, a shut, a producer's turn, an end.
-const AFTER_A_WRITE: u32 = Flag::Congested.bit() | Flag::WantWrite.bit() | INPUT | OUTPUT;
+const AFTER_A_WRITE: u32 =
+    Flag::Congested.bit() | Flag::WantWrite.bit() | Flag::WantSent.bit() | INPUT | OUTPUT;
 
 const READ_MASK: u32 = Flag::WantRead.bit() | Flag::Held.bit() | INPUT | Flag::Readable.bit();
 const READ_WHEN: u32 = Flag::WantRead.bit() | Flag::Readable.bit();
@@ -247,7 +253,7 @@ impl Readiness {
     /// Whether `handle_read` is due: input or its end may be there, it is wanted, and nothing holds it.
     #[inline]
     pub(crate) fn can_read(self) -> bool {
-        self.0 & READ_MASK == READ_WHEN || self.layer_can_deliver()
+        self.0 & READ_MASK == READ_WHEN || self.can_deliver_without_the_kernel()
     }
 
     /// Whether this is an open slot, not on the ready list, whose `handle_read` is due, and nothing else
@@ -269,10 +275,13 @@ impl Readiness {
         self.0 & (BEYOND_READING | LIFE) == 0
     }
 
-    /// A layer that holds input back delivers it even after the socket has said its last.
+    /// A layer that holds input back delivers it even after the socket has said its last; and what was put
+    /// back is there.
     #[inline]
-    fn layer_can_deliver(self) -> bool {
-        self.has(Flag::More) && self.has(Flag::WantRead) && !self.has(Flag::Held)
+    fn can_deliver_without_the_kernel(self) -> bool {
+        (self.has(Flag::More) || self.input() == Input::PutBack)
+            && self.has(Flag::WantRead)
+            && !self.has(Flag::Held)
     }
 
     /// Whether a `recv` should ask the kernel at all.
@@ -346,6 +355,7 @@ impl Readiness {
     pub(crate) fn want_nothing(&mut self) {
         self.stop_reading();
         self.clear(Flag::WantWrite);
+        self.clear(Flag::WantSent);
         self.clear(Flag::MoreOutput);
     }
 

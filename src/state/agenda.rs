@@ -5,10 +5,25 @@
 //! in the middle loses none of the rest.
 
 use std::collections::VecDeque;
+use std::io;
 
 use crate::state::batch::Batch;
 use crate::time::heap::Due;
+use crate::watch::ends::Cause;
 use crate::world::ids::AnyId;
+
+/// Something that came up where no callback may run, and that a dispatcher is to be told.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    /// Its connection was found broken.
+    Broken(AnyId),
+    /// An error that counts as if a callback of its own had returned it.
+    Fault(AnyId, io::Error),
+    /// Its outbox is empty, and it asked to be told.
+    Sent(AnyId),
+    /// One that it watches has ended, for this cause.
+    Gone(AnyId, AnyId, Cause),
+}
 
 /// The lists of a reactor.
 #[derive(Debug, Default)]
@@ -21,8 +36,8 @@ pub(crate) struct Agenda {
     pub(crate) dirty: Vec<AnyId>,
     /// What this turn's flush is working through.
     pub(crate) flushing: Batch<AnyId>,
-    /// Connections that the flush found broken; reported when everything is written.
-    pub(crate) failing: VecDeque<AnyId>,
+    /// What dispatchers are to be told when everything is written. All that is there when the step begins.
+    pub(crate) errands: VecDeque<Errand>,
     /// Timers that are due in this turn.
     pub(crate) firing: Batch<Due>,
     /// Closures whose timer was cancelled, by number; dropped at the end of the turn.
@@ -47,7 +62,7 @@ impl Agenda {
             && self.dispatching.is_empty()
             && self.dirty.is_empty()
             && self.flushing.is_empty()
-            && self.failing.is_empty()
+            && self.errands.is_empty()
             && self.firing.is_empty()
             && self.cancelled_closures.is_empty()
             && self.ending.is_empty()

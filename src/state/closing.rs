@@ -14,11 +14,13 @@ use std::time::Duration;
 use crate::slot::Slot;
 use crate::slot::life::{Input, Life, Output};
 use crate::slot::readiness::Flag;
+use crate::state::about::About;
 use crate::state::running::Running;
-use crate::state::{State, deadlines, flow, listening};
+use crate::state::{State, deadlines, flow, listening, watching};
 use crate::time::timers::Action;
 use crate::watch::ends::Cause;
 use crate::world::address::Address;
+use crate::world::detached::Detached;
 use crate::world::endpoint::{Io, Kind};
 use crate::world::errors::{Class, classify, copy_of, is_interrupted, is_would_block};
 use crate::world::ids::AnyId;
@@ -103,6 +105,16 @@ pub(crate) fn abort_when_sent<D>(state: &mut State<D>, id: AnyId) {
     }
 }
 
+/// `close_when_sent()` of the API: what is queued leaves first, then the socket is closed at once.
+pub(crate) fn close_when_sent<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    if slot.life() == Life::Open && slot.readiness.input() == Input::Open {
+        // As if its end had come: then there is nothing to drain.
+        slot.readiness.set_input(Input::Told);
+    }
+    close(state, id);
+}
+
 fn close_to<D>(state: &mut State<D>, id: AnyId, connecting: Life, flushing: Life) {
     let slot = state.slots.slot_mut(id);
     match slot.life() {
@@ -181,6 +193,7 @@ pub(crate) fn end<D>(state: &mut State<D>, id: AnyId, cause: Cause) {
     flow::forget_sink(state, id);
     flow::unlink_source(state, id);
     flow::forget_broadcaster(state, id);
+    watching::forget(state, id, cause);
     state.agenda.ending.push_back(id);
 }
 
@@ -220,7 +233,7 @@ pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
     // A hang-up alone is no reason to skip it: once both halves are shut the kernel reports one, and
     // there may still be unread input here and an unread reply over there.
-    let peer_is_done = slot.readiness.input() != Input::Open || slot.readiness.has(Flag::Error);
+    let peer_is_done = slot.readiness.input().is_over() || slot.readiness.has(Flag::Error);
     if peer_is_done || !slot.io.can_half_close() {
         return end(state, id, Cause::Finished);
     }
@@ -282,9 +295,27 @@ pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
     }
 }
 
-/// Takes a slot out of the poller and closes its socket. Deregistering comes before closing: epoll goes on
-/// reporting a closed descriptor for as long as a duplicate of it exists.
-pub(crate) fn release_socket<D>(state: &mut State<D>, id: AnyId) {
+/// Takes the socket out of an open connection, which ends. What the outbox held goes with it.
+pub(crate) fn detach<D>(state: &mut State<D>, id: AnyId, unread: Vec<u8>) -> io::Result<Detached> {
+    let slot = state.slots.slot_mut(id);
+    if !matches!(slot.io, Io::Stream(_)) {
+        let text = format!("{} cannot be detached", slot.io.name());
+        slot.put_back(&unread);
+        return Err(About::error(io::ErrorKind::Unsupported, id, text));
+    }
+    let unsent = state.chunks.copy(&slot.outbox);
+    state.chunks.discard(&mut slot.outbox);
+    let address = slot.address.clone();
+    end(state, id, Cause::Detached);
+    match release_socket(state, id) {
+        Io::Stream(socket) => Ok(Detached::new(socket.into(), address, unread, unsent)),
+        Io::Other(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Takes a slot's socket out of the poller, and out of the slot. Deregistering comes before closing: epoll
+/// goes on reporting a closed descriptor for as long as a duplicate of it exists.
+fn release_socket<D>(state: &mut State<D>, id: AnyId) -> Io {
     let slot = state.slots.slot_mut(id);
     let cause = slot.fate.cause().unwrap_or(Cause::Finished);
     let mut io = std::mem::replace(&mut slot.io, Io::closed());
@@ -292,11 +323,16 @@ pub(crate) fn release_socket<D>(state: &mut State<D>, id: AnyId) {
     state.services -= usize::from(io.kind() == Kind::Service);
     listening::resume_all(state);
     log::debug!("{}: closed: {cause}", state.label(id));
-    state.running = Running::dropping(id);
     if let Err(error) = state.poller.deregister(&mut io) {
         log::debug!("{id}: deregistering: {error}");
     }
-    drop(io);
+    io
+}
+
+/// Closes a slot's socket.
+pub(crate) fn close_socket<D>(state: &mut State<D>, id: AnyId) {
+    state.running = Running::dropping(id);
+    drop(release_socket(state, id));
 }
 
 /// Frees the place. The dispatcher is dropped last, when nothing can be left half done if its own drop

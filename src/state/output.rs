@@ -4,14 +4,15 @@
 //! messages it carried. An outbox that could not be written whole is either dirty again (the kernel took
 //! a part; the next turn asks for more) or waits for the event that says that there is room again.
 //!
-//! Nothing is reported from here: a connection that turns out to be broken goes on the `failing` list, and
-//! is dealt with when all outboxes have been written.
+//! Nothing is reported from here: a connection that turns out to be broken is an errand for the time when
+//! all outboxes have been written.
 
 use std::io::{self, IoSlice};
 
 use crate::slot::chunks::CHUNKS_PER_WRITE;
 use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
+use crate::state::agenda::Errand;
 use crate::state::{State, closing, deadlines, flow};
 use crate::time::timers::Action;
 use crate::watch::ends::Cause;
@@ -55,7 +56,7 @@ fn write_queued<D>(state: &mut State<D>, id: AnyId) {
     match slot.life() {
         Life::Open | Life::Producing | Life::Flushing | Life::FlushingToReset => {}
         // Its outbox went over the cap, or another dispatcher's read found it broken.
-        Life::Broken => return state.agenda.failing.push_back(id),
+        Life::Broken => return state.agenda.errands.push_back(Errand::Broken(id)),
         Life::Connecting
         | Life::ConnectingToClose
         | Life::ConnectingToReset
@@ -190,7 +191,7 @@ fn write_failed<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
     );
     let slot = state.slots.slot_mut(id);
     if !life.is_live() || slot.is_over() {
-        state.agenda.failing.push_back(id);
+        state.agenda.errands.push_back(Errand::Broken(id));
     } else {
         // There may be no event to come: the read has to find out for itself.
         slot.readiness.set(Flag::Readable);
@@ -204,6 +205,14 @@ fn output_done<D>(state: &mut State<D>, id: AnyId) {
     match slot.life() {
         Life::Flushing => closing::start_draining(state, id),
         Life::FlushingToReset => closing::abort(state, id, Cause::Aborted),
+        Life::Open
+            if slot.readiness.has(Flag::WantSent) && !slot.readiness.has(Flag::MoreOutput) =>
+        {
+            slot.readiness.clear(Flag::WantSent);
+            state.agenda.errands.push_back(Errand::Sent(id));
+            // The write side may be waiting as well.
+            state.mark_dirty(id);
+        }
         Life::Open
             if slot.readiness.output() == Output::Shutting
                 && !slot.readiness.has(Flag::MoreOutput) =>

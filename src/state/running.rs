@@ -16,6 +16,9 @@ pub(crate) enum Callback {
     Write,
     Priority,
     Timer,
+    Sent,
+    Gone,
+    Call,
     Error,
     Shutdown,
     Close,
@@ -36,6 +39,9 @@ impl fmt::Display for Callback {
             Callback::Write => "handle_write",
             Callback::Priority => "handle_priority",
             Callback::Timer => "handle_timer",
+            Callback::Sent => "handle_sent",
+            Callback::Gone => "handle_gone",
+            Callback::Call => "a closure of `call`",
             Callback::Error => "handle_error",
             Callback::Shutdown => "handle_shutdown",
             Callback::Close => "handle_close",
@@ -59,6 +65,14 @@ impl Running {
         id: AnyId::NONE,
         callback: Callback::None,
     };
+
+    /// A closure that another dispatcher runs on this one.
+    pub(crate) fn call(id: AnyId) -> Running {
+        Running {
+            id,
+            callback: Callback::Call,
+        }
+    }
 
     /// A destructor, of a dispatcher or of its socket.
     pub(crate) fn dropping(id: AnyId) -> Running {

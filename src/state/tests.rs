@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::slot::life::{Input, Output};
 use crate::slot::outbox::Marks;
+use crate::state::agenda::Errand;
 use crate::state::config::PanicPolicy;
 use crate::time::timers::Action;
 use crate::watch::ends::Cause;
@@ -172,7 +173,8 @@ fn a_failed_write_is_put_on_the_list_and_its_error_kept() {
     queue(&mut state, id, b"discarded");
     state.slots.slot_mut(id).readiness.clear(Flag::WantRead);
     flush(&mut state);
-    assert_eq!(state.agenda.failing, [id]);
+    let errand = state.agenda.errands.pop_front();
+    assert!(matches!(errand, Some(Errand::Broken(broken)) if broken == id));
     let slot = state.slots.slot(id);
     assert_eq!(slot.readiness.output(), Output::Broken);
     let kind = slot.fate.error().map(io::Error::kind);
@@ -236,7 +238,7 @@ fn a_freed_slot_leaves_no_id_on_any_list() {
     arrive(&mut state, id);
     closing::end(&mut state, id, Cause::Aborted);
     state.agenda.ending.clear();
-    closing::release_socket(&mut state, id);
+    closing::close_socket(&mut state, id);
     closing::free(&mut state, id);
     let slots = &state.slots;
     state.agenda.purge(|id| slots.get(id).is_some());

@@ -31,7 +31,7 @@ pub(crate) fn close_step(core: &mut Core) {
         // panics the slot is still owed its handle_close.
         let slot = core.state.slots.get(id);
         if slot.is_some_and(|slot| !slot.io.is_closed()) {
-            closing::release_socket(&mut core.state, id);
+            closing::close_socket(&mut core.state, id);
         }
         core.state.agenda.ending.pop_front();
         core.state.agenda.closed.push(id);

@@ -7,10 +7,11 @@ use crate::dispatcher::Dispatcher;
 use crate::slot::life::{Input, Life};
 use crate::slot::readiness::Flag;
 use crate::state::about::About;
+use crate::state::agenda::Errand;
 use crate::state::closing;
 use crate::state::running::Callback;
-use crate::turn::call;
 use crate::turn::core::Core;
+use crate::turn::{call, replace};
 use crate::watch::ends::Cause;
 use crate::world::endpoint::Kind;
 use crate::world::errors::{Class, classify};
@@ -39,6 +40,9 @@ pub(crate) fn settle(
     callback: Callback,
     result: io::Result<()>,
 ) -> bool {
+    if core.state.slots.slot(id).readiness.has(Flag::Replaced) {
+        replace::finish(core, id);
+    }
     let life = core.state.slots.slot(id).life();
     if life > Life::Broken && !(life == Life::Producing && callback == Callback::Write) {
         // It closed itself: what it returns changes nothing.
@@ -104,6 +108,9 @@ pub(crate) fn report(core: &mut Core, id: AnyId, error: io::Error) {
         Ok(())
     });
     debug_assert!(result.is_ok(), "handle_error returns nothing");
+    if core.state.slots.slot(id).readiness.has(Flag::Replaced) {
+        replace::finish(core, id);
+    }
 }
 
 /// Reports an error that a callback returned. If the dispatcher closes, that is why; if it keeps its
@@ -160,12 +167,29 @@ pub(crate) fn announce_shutdown(core: &mut Core) {
     }
 }
 
-/// The end of step 7: ends the connections that it found broken. By now every other outbox has been
-/// written, so no callback runs between two writes.
-pub(crate) fn end_failed_writes(core: &mut Core) {
-    while let Some(id) = core.state.agenda.failing.pop_front() {
-        if core.state.slots.get(id).is_some() {
-            end_broken(core, id, false);
+/// Tells a dispatcher what came up where no callback could run.
+pub(crate) fn run_errand(core: &mut Core, errand: Errand) {
+    let (Errand::Broken(id) | Errand::Fault(id, _) | Errand::Sent(id) | Errand::Gone(id, ..)) =
+        errand;
+    let Some(slot) = core.state.slots.get(id) else {
+        return;
+    };
+    match errand {
+        Errand::Broken(_) => return end_broken(core, id, false),
+        Errand::Fault(_, error) => {
+            settle(core, id, Callback::Call, Err(error));
         }
+        Errand::Sent(_) if slot.readiness.is_open() => {
+            call_and_settle(core, id, Callback::Sent, |dispatcher, cx| {
+                dispatcher.handle_sent(cx)
+            });
+        }
+        Errand::Gone(_, gone, cause) if slot.readiness.is_live() => {
+            call_and_settle(core, id, Callback::Gone, |dispatcher, cx| {
+                dispatcher.handle_gone(cx, gone, cause)
+            });
+        }
+        Errand::Sent(_) | Errand::Gone(..) => {}
     }
+    core.state.requeue(id);
 }

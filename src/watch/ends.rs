@@ -76,6 +76,8 @@ pub enum Cause {
     Aborted,
     /// `close_all`, `shutdown`'s deadline, or the reactor was dropped.
     Shutdown,
+    /// [`detach`](crate::Context::detach) has taken the connection out of the reactor. It lives on.
+    Detached,
 }
 
 impl Cause {
@@ -83,7 +85,7 @@ impl Cause {
     #[must_use]
     pub fn end(self) -> End {
         match self {
-            Cause::Finished => End::Closed,
+            Cause::Finished | Cause::Detached => End::Closed,
             Cause::Reset => End::Lost,
             Cause::Aborted | Cause::Shutdown => End::Aborted,
             Cause::ConnectFailed(_)
@@ -117,6 +119,7 @@ impl fmt::Display for Cause {
             Cause::Error(kind) => write!(f, "failed: {kind}"),
             Cause::Aborted => f.write_str("aborted"),
             Cause::Shutdown => f.write_str("shut down"),
+            Cause::Detached => f.write_str("detached"),
         }
     }
 }
@@ -160,6 +163,8 @@ pub struct Ends {
     pub aborted: u64,
     /// [`Cause::Shutdown`].
     pub shutdown: u64,
+    /// [`Cause::Detached`].
+    pub detached: u64,
 }
 
 impl Ends {
@@ -177,6 +182,7 @@ impl Ends {
             Cause::Error(_) => &mut self.error,
             Cause::Aborted => &mut self.aborted,
             Cause::Shutdown => &mut self.shutdown,
+            Cause::Detached => &mut self.detached,
         } += 1;
     }
 
@@ -195,5 +201,6 @@ impl Ends {
             + self.error
             + self.aborted
             + self.shutdown
+            + self.detached
     }
 }

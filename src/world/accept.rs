@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::world::address::Address;
+use crate::world::detached::{blocking, tcp, unix};
 use crate::world::endpoint::Io;
 use crate::world::errors::{is_interrupted, is_would_block};
 use crate::world::socket::Socket;
@@ -49,6 +52,33 @@ impl Accepted {
 impl fmt::Display for Accepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.socket.address.fmt(f)
+    }
+}
+
+impl Accepted {
+    fn into_blocking(self) -> io::Result<OwnedFd> {
+        match self.socket.io {
+            Io::Stream(socket) => blocking(socket.into()),
+            Io::Other(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+/// In blocking mode, to be used without the reactor. `InvalidInput` if it is no TCP connection.
+impl TryFrom<Accepted> for TcpStream {
+    type Error = io::Error;
+
+    fn try_from(accepted: Accepted) -> io::Result<TcpStream> {
+        tcp(accepted.into_blocking()?)
+    }
+}
+
+/// In blocking mode, to be used without the reactor. `InvalidInput` if it is no Unix stream.
+impl TryFrom<Accepted> for UnixStream {
+    type Error = io::Error;
+
+    fn try_from(accepted: Accepted) -> io::Result<UnixStream> {
+        unix(accepted.into_blocking()?)
     }
 }
 

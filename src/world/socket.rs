@@ -24,6 +24,10 @@ pub struct Socket {
     pub(crate) blocking: bool,
     /// The peer; for a listener and a datagram socket its own address. As far as it is known.
     pub(crate) address: Address,
+    /// Bytes that are to be read before what the kernel has.
+    pub(crate) unread: Vec<u8>,
+    /// Bytes that are to be sent before all others.
+    pub(crate) unsent: Vec<u8>,
 }
 
 impl Socket {
@@ -42,6 +46,8 @@ impl Socket {
             io,
             blocking: false,
             address: Address::None,
+            unread: Vec::new(),
+            unsent: Vec::new(),
         }
     }
 

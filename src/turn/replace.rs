@@ -1,0 +1,97 @@
+//! Another dispatcher takes the place of one, or the place loses its socket: `replace` and `detach`.
+
+use std::io;
+
+use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
+use crate::state::running::Running;
+use crate::state::{closing, flow};
+use crate::time::timers::Action;
+use crate::turn::core::{Core, Tenant};
+use crate::world::detached::Detached;
+use crate::world::ids::{AnyId, TypeName};
+
+/// A dispatcher that is to take the place of one whose callback is still running.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    id: AnyId,
+    dispatcher: Tenant,
+    type_name: TypeName,
+}
+
+/// Puts `dispatcher` in the place of the one in slot `id`: at once, or when its callback has returned.
+pub(crate) fn replace(core: &mut Core, id: AnyId, dispatcher: Tenant, type_name: TypeName) {
+    let successor = Successor {
+        id,
+        dispatcher,
+        type_name,
+    };
+    core.successors.push(successor);
+    let slot = core.state.slots.slot_mut(id);
+    slot.readiness.set(Flag::Replaced);
+    if slot.dispatcher.is_some() {
+        finish(core, id);
+    }
+}
+
+/// The callback has returned: the change is made. Whatever was asked for last counts.
+pub(crate) fn finish(core: &mut Core, id: AnyId) {
+    let mut last = None;
+    core.state
+        .slots
+        .slot_mut(id)
+        .readiness
+        .clear(Flag::Replaced);
+    while let Some(place) = core.successors.iter().position(|next| next.id == id) {
+        last = Some(core.successors.remove(place));
+    }
+    let state = &mut core.state;
+    let slot = state.slots.slot_mut(id);
+    let Some(next) = last.filter(|_| slot.life() != Life::Ended) else {
+        return;
+    };
+    let old = slot.dispatcher.replace(next.dispatcher);
+    slot.type_name = next.type_name;
+    // What belonged to the old one goes with it.
+    state.timers.cancel_where(&mut slot.timers, |action| {
+        matches!(action, Action::Callback)
+    });
+    for layer in [Flag::More, Flag::MoreOutput] {
+        slot.readiness.clear(layer);
+    }
+    flow::set_layer_full(state, id, false);
+    let Some(mut old) = old else {
+        return;
+    };
+    let unread = old.take_unread();
+    state.slots.slot_mut(id).put_back(&unread);
+    state.requeue(id);
+    log::debug!("{}: has taken the place of another", state.label(id));
+    let running = std::mem::replace(&mut state.running, Running::dropping(id));
+    drop(old);
+    core.state.running = running;
+}
+
+/// Takes the socket out of slot `id`, with all that was read and not used or queued and not sent. The
+/// dispatcher ends.
+pub(crate) fn detach(core: &mut Core, id: AnyId) -> io::Result<Detached> {
+    let slot = core.state.slots.slot_mut(id);
+    if slot.life() != Life::Open {
+        return Err(refused(core, id, "it is not an open connection"));
+    }
+    if slot.readiness.has(Flag::MoreOutput) {
+        return Err(refused(core, id, "a layer has output that is not sent"));
+    }
+    let Some(dispatcher) = &mut slot.dispatcher else {
+        return Err(refused(core, id, "its own callback is running"));
+    };
+    let mut unread = dispatcher.take_unread();
+    unread.extend(slot.take_put_back());
+    closing::detach(&mut core.state, id, unread)
+}
+
+#[cold]
+fn refused(core: &Core, id: AnyId, why: &str) -> io::Error {
+    let text = format!("{}: cannot be detached: {why}", core.state.label(id));
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}

@@ -1,0 +1,241 @@
+//! Ways to read and to send that spare a buffer, say when all is sent, or fit a library's `Read` and `Write`.
+
+mod util;
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+
+use slabloop::{Cause, Context, Dispatcher, Reactor};
+use util::*;
+
+#[test]
+fn recv_with_lends_what_there_is_and_is_not_called_for_the_end() {
+    struct Lent(Rc<RefCell<Vec<u8>>>, Rc<Cell<u32>>);
+    impl Dispatcher for Lent {
+        fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            cx.recv_with(|bytes, cx| {
+                assert!(!bytes.is_empty());
+                self.0.borrow_mut().extend(bytes);
+                // The buffer is away; a second read inside gets another.
+                match cx.recv_with(|_, _| unreachable!("all is read")) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    outcome => outcome?,
+                }
+                cx.send(bytes)
+            })
+        }
+
+        fn handle_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            self.1.set(self.1.get() + 1);
+            cx.close();
+            Ok(())
+        }
+    }
+    let mut reactor = Reactor::new().expect("a poller");
+    let (bytes, ends) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
+    let (ours, mut peer) = tcp_pair();
+    let lent = Lent(Rc::clone(&bytes), Rc::clone(&ends));
+    reactor.add(ours, lent).expect("a stream");
+    peer.write_all(b"hello").expect("room");
+    turn_until(&mut reactor, "the bytes", |_| *bytes.borrow() == b"hello");
+    peer.shutdown(std::net::Shutdown::Write).expect("connected");
+    turn_until(&mut reactor, "the end", |_| ends.get() == 1);
+    turn(&mut reactor);
+    let mut answer = Vec::new();
+    peer.read_to_end(&mut answer).expect("a clean end");
+    assert_eq!(answer, b"hello");
+}
+
+#[test]
+fn what_the_closure_of_recv_with_returns_is_returned() {
+    struct Fails;
+    impl Dispatcher for Fails {
+        fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            cx.recv_with(|_, _| Err(io::ErrorKind::InvalidData.into()))
+        }
+    }
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, mut peer) = tcp_pair();
+    let id = reactor.add(ours, Fails).expect("a stream");
+    peer.write_all(b"x").expect("room");
+    turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+    let cause = Cause::Error(io::ErrorKind::InvalidData);
+    assert_eq!(reactor.end_of(id), Some(cause));
+}
+
+/// Notes each `handle_sent`, with what was queued.
+struct Sender(Rc<RefCell<Vec<usize>>>);
+
+impl Dispatcher for Sender {
+    fn handle_sent(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.0.borrow_mut().push(cx.queued());
+        Ok(())
+    }
+}
+
+#[test]
+fn handle_sent_comes_once_when_all_is_with_the_kernel() {
+    const LARGE: usize = 20_000_000;
+    let mut reactor = Reactor::new().expect("a poller");
+    let sent = Rc::new(RefCell::new(Vec::new()));
+    let (ours, mut peer) = tcp_pair();
+    let id = reactor
+        .add(ours, Sender(Rc::clone(&sent)))
+        .expect("a stream");
+    let mut cx = reactor.at(id).expect("open");
+    cx.set_marks(1, LARGE, LARGE).expect("in range");
+    cx.send(&vec![7; LARGE]).expect("room");
+    cx.notify_when_sent().expect("open");
+    settle(&mut reactor);
+    assert!(sent.borrow().is_empty(), "the peer has not read");
+    let reader = std::thread::spawn(move || peer.read_exact(&mut vec![0; LARGE]).map(|()| peer));
+    turn_until(&mut reactor, "the call", |_| !sent.borrow().is_empty());
+    let _peer = reader.join().expect("no panic").expect("all of it");
+    settle(&mut reactor);
+    assert_eq!(*sent.borrow(), [0], "once, with nothing queued");
+    // With nothing queued it comes in the next flush; asked for twice, once.
+    let mut cx = reactor.at(id).expect("open");
+    cx.notify_when_sent().expect("open");
+    cx.notify_when_sent().expect("open");
+    turn(&mut reactor);
+    assert_eq!(*sent.borrow(), [0, 0]);
+    // And before a shutdown of the write side is done, not in place of it.
+    let mut cx = reactor.at(id).expect("open");
+    cx.send(b"last").expect("room");
+    cx.shutdown_write();
+    cx.notify_when_sent().expect("open");
+    settle(&mut reactor);
+    assert_eq!(*sent.borrow(), [0, 0, 0]);
+}
+
+#[test]
+fn handle_sent_does_not_come_after_a_close_or_a_failure() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let sent = Rc::new(RefCell::new(Vec::new()));
+    for abort in [false, true] {
+        let (ours, peer) = tcp_pair();
+        let id = reactor
+            .add(ours, Sender(Rc::clone(&sent)))
+            .expect("a stream");
+        let mut cx = reactor.at(id).expect("open");
+        cx.send(b"x").expect("room");
+        cx.notify_when_sent().expect("open");
+        if abort {
+            reset(peer);
+        } else {
+            cx.close();
+            let refused = cx.notify_when_sent().expect_err("closing");
+            assert_eq!(refused.kind(), io::ErrorKind::NotConnected);
+            drop(peer);
+        }
+        if !abort {
+            turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+            assert!(sent.borrow().is_empty());
+        }
+    }
+    let (mut reactor, id) = {
+        let mut reactor = Reactor::new().expect("a poller");
+        let id = reactor.add_service(Sender(Rc::default())).expect("room");
+        (reactor, id)
+    };
+    let refused = reactor.at(id).expect("there").notify_when_sent();
+    assert_eq!(
+        refused.expect_err("no socket").kind(),
+        io::ErrorKind::Unsupported
+    );
+}
+
+#[test]
+fn try_send_takes_what_there_is_room_for_below_the_high_mark_and_holds_nobody() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, mut peer) = tcp_pair();
+    let id = reactor.add(ours, Sender(Rc::default())).expect("a stream");
+    let mut cx = reactor.at(id).expect("open");
+    cx.set_marks(10, 100, 1000).expect("in range");
+    cx.send(&[1; 40]).expect("room");
+    assert_eq!(cx.try_send(&[2; 100]).ok(), Some(60));
+    assert!(cx.is_reading(), "not held");
+    let full = cx.try_send(&[3; 1]).expect_err("no room");
+    assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(cx.try_send(&[]).ok(), Some(0));
+    turn(&mut reactor);
+    let mut received = [0; 100];
+    peer.read_exact(&mut received).expect("all of it");
+    assert_eq!(received[39..41], [1, 2]);
+    let mut cx = reactor.at(id).expect("open");
+    assert_eq!(cx.try_send(&[4; 5]).ok(), Some(5), "there is room again");
+    cx.close();
+    let closed = cx.try_send(&[5; 5]).expect_err("closed");
+    assert_eq!(closed.kind(), io::ErrorKind::NotConnected);
+}
+
+/// Writes the numbers up to a million through a library's `Write`, as there is room.
+struct Numbers(u32);
+
+impl Dispatcher for Numbers {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut request = [0; 8];
+        let count = cx.stream().read(&mut request)?;
+        if count > 0 {
+            cx.start_writing();
+        }
+        Ok(())
+    }
+
+    fn handle_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.0 < 100_000 {
+            let line = format!("{:07}\n", self.0);
+            match cx.stream().write(line.as_bytes()) {
+                Ok(count) if count == line.len() => self.0 += 1,
+                Ok(_) => unreachable!("eight divides the high mark"),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        cx.close();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_stream_reads_and_writes_for_a_library_and_handle_write_goes_on_when_there_is_room() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, mut peer) = tcp_pair();
+    reactor.add(ours, Numbers(0)).expect("a stream");
+    peer.write_all(b"go").expect("room");
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        peer.read_to_string(&mut text).map(|_| text)
+    });
+    turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+    let text = reader.join().expect("no panic").expect("a clean end");
+    assert_eq!(text.lines().count(), 100_000);
+    assert!(
+        text.lines()
+            .enumerate()
+            .all(|(i, line)| line.parse() == Ok(i))
+    );
+}
+
+#[test]
+fn close_when_sent_does_not_wait_for_the_peers_end_and_delivers_everything() {
+    const LARGE: usize = 5_000_000;
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, mut peer) = tcp_pair();
+    let id = reactor.add(ours, Sender(Rc::default())).expect("a stream");
+    let mut cx = reactor.at(id).expect("open");
+    cx.set_marks(1, LARGE, LARGE).expect("in range");
+    cx.send(&vec![7; LARGE]).expect("room");
+    cx.close_when_sent();
+    assert!(cx.is_closing());
+    let reader = std::thread::spawn(move || {
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).map(|count| (count, peer))
+    });
+    // The peer keeps its side open, and it ends all the same.
+    turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+    assert_eq!(reactor.end_of(id), Some(Cause::Finished));
+    let (count, _peer) = reader.join().expect("no panic").expect("a clean end");
+    assert_eq!(count, LARGE);
+}
