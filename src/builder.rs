@@ -33,6 +33,7 @@ pub struct Builder {
     accept_retry: Duration,
     max_connections: Option<usize>,
     connect_timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
     close_timeout: Duration,
     stall_timeout: Option<Duration>,
     broadcast_patience: Duration,
@@ -78,6 +79,7 @@ impl Default for Builder {
             accept_retry: Duration::from_millis(100),
             max_connections: None,
             connect_timeout: Some(Duration::from_secs(30)),
+            idle_timeout: None,
             close_timeout: Duration::from_secs(10),
             stall_timeout: Some(Duration::from_secs(300)),
             broadcast_patience: Duration::from_millis(250),
@@ -154,6 +156,14 @@ impl Builder {
     /// it to the system, which takes minutes.
     pub fn connect_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.connect_timeout = limit.into();
+        self
+    }
+
+    /// How long a connection may go without a byte in either direction, before it ends in `TimedOut`; default
+    /// `None`, for ever. Holds for every stream that is accepted, connected or added from then on;
+    /// [`Context::set_idle_timeout`](crate::Context::set_idle_timeout) changes it for one.
+    pub fn idle_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
+        self.idle_timeout = limit.into();
         self
     }
 
@@ -280,6 +290,7 @@ impl Builder {
             accept_retry: self.accept_retry,
             max_connections: self.max_connections.unwrap_or(usize::MAX),
             connect_timeout: self.connect_timeout,
+            idle_timeout: self.idle_timeout,
             close_timeout: self.close_timeout,
             stall_timeout: self.stall_timeout,
             broadcast_patience: self.broadcast_patience,

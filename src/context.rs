@@ -15,6 +15,7 @@ mod replacing;
 
 mod datagrams;
 mod foreign;
+mod observing;
 mod scratch;
 
 pub use self::bytes::Stream;
@@ -31,12 +32,14 @@ use std::time::{Duration, Instant};
 use crate::dispatcher::Dispatcher;
 use crate::slot::life::{Life, Output};
 use crate::slot::outbox::Marks;
+use crate::slot::pauses::Pause;
 use crate::slot::readiness::Flag;
-use crate::state::about::About;
 use crate::state::{closing, deadlines, flow};
 use crate::time::timers::{Action, TimerId};
 use crate::turn::closures::{Closure, Once};
 use crate::turn::core::Core;
+use crate::watch::about::About;
+use crate::watch::timeouts::Timeout;
 use crate::world::endpoint::Kind;
 use crate::world::errors::unsupported;
 use crate::world::ids::{AnyId, Id};
@@ -265,23 +268,41 @@ impl Context<'_> {
     /// lost meanwhile; what arrives waits in the kernel, whose window fills up. A reset still ends
     /// the connection, the end of the stream waits.
     pub fn pause_reading(&mut self) {
-        self.core
-            .state
-            .slots
-            .slot_mut(self.id)
-            .readiness
-            .clear(Flag::WantRead);
-        self.core.state.requeue(self.id);
+        self.pause_reading_for(Pause::Application);
     }
 
     /// Undoes [`pause_reading`](Context::pause_reading). What arrived meanwhile is delivered in the next
     /// turn at the latest; never from inside this call.
     pub fn resume_reading(&mut self) {
-        let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.readiness.is_live() && slot.io.can_recv() {
-            slot.readiness.set(Flag::WantRead);
-        }
+        self.resume_reading_for(Pause::Application);
+    }
+
+    /// As [`pause_reading`](Context::pause_reading), for a reason of its own: reading goes on when no reason
+    /// holds any more. So a layer that waits for its handshake, and the program above it, pause and resume
+    /// without knowing of each other.
+    pub fn pause_reading_for(&mut self, reason: Pause) {
+        self.core
+            .state
+            .slots
+            .slot_mut(self.id)
+            .pause_reading(reason);
         self.core.state.requeue(self.id);
+    }
+
+    /// Takes one reason back; see [`pause_reading_for`](Context::pause_reading_for).
+    pub fn resume_reading_for(&mut self, reason: Pause) {
+        self.core
+            .state
+            .slots
+            .slot_mut(self.id)
+            .resume_reading(reason);
+        self.core.state.requeue(self.id);
+    }
+
+    /// Whether reading is paused for this reason.
+    #[must_use]
+    pub fn is_paused_for(&self, reason: Pause) -> bool {
+        self.core.state.slots.slot(self.id).pauses.has(reason)
     }
 
     /// Whether input is being read: not paused, not held by the flow control, and no other dispatcher about
@@ -459,7 +480,37 @@ impl Context<'_> {
     /// Ends the connection, by `handle_error` with `TimedOut` and `handle_close`, when no byte has moved
     /// in either direction for this long; `None` turns it off. Traffic costs it one store.
     pub fn set_idle_timeout(&mut self, limit: impl Into<Option<Duration>>) {
-        deadlines::set_idle_timeout(&mut self.core.state, self.id, limit.into());
+        self.set_timeout(Timeout::Idle, limit);
+    }
+
+    /// Gives this connection a [timeout](Timeout) of its own, in place of the reactor's; it counts from now.
+    /// `None` means no limit, but for [`Timeout::Close`]: every closing connection has an end, and `None` is the
+    /// reactor's. When it expires, `handle_error` gets an error of kind `TimedOut`, by which
+    /// [`Timeout::of`] tells which it was, and then the connection ends.
+    ///
+    /// ```
+    /// use slabloop::{Context, Dispatcher, Timeout};
+    /// use std::io;
+    /// use std::time::Duration;
+    ///
+    /// struct Http;
+    /// impl Dispatcher for Http {
+    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         // A request has begun. Whoever sends it a byte at a time is not idle, but too slow.
+    ///         cx.set_timeout(Timeout::Request, Duration::from_secs(30));
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
+    ///         if Timeout::of(&error) == Some(Timeout::Request) {
+    ///             let _ = cx.send(b"HTTP/1.1 408 Request Timeout\r\n\r\n");
+    ///         }
+    ///         cx.close();
+    ///     }
+    /// }
+    /// ```
+    pub fn set_timeout(&mut self, timeout: Timeout, limit: impl Into<Option<Duration>>) {
+        deadlines::set_timeout(&mut self.core.state, self.id, timeout, limit.into());
     }
 
     /// Has [`run`](crate::Reactor::run) return after this turn, which is finished as usual.
@@ -475,12 +526,6 @@ impl Context<'_> {
     /// What handles are made of; see `handle.rs`.
     pub(crate) fn mailbox(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::clone(&self.core.mailbox)
-    }
-
-    /// How many dispatchers there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.core.state.slots.len()
     }
 }
 

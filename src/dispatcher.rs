@@ -57,6 +57,7 @@ use crate::world::ids::AnyId;
 /// | a `send` goes over the hard cap | a reset | `OverCap` |
 /// | output stalls for the stall timeout | a reset | `Stalled` |
 /// | no traffic for the idle timeout | the end of the stream, or a reset if output was queued or produced | `Idle` |
+/// | a request takes longer than its timeout | a reset | `RequestTimeout` |
 /// | closing takes longer than the close timeout, with output queued | a reset | `CloseTimeout` |
 /// | the peer resets, or a write fails | | `Reset`, or `Error` |
 /// | connecting fails or times out | | `ConnectFailed`, `ConnectTimeout` |

@@ -79,10 +79,24 @@ impl Context<'_> {
     /// A handle by which other threads reach this reactor.
     #[must_use]
     pub fn handle(&self) -> Handle {
+        Handle::new(&self.queue())
+    }
+
+    /// How many posts found the queue full.
+    pub(crate) fn posts_refused(&self) -> u64 {
+        self.queue().refused()
+    }
+
+    /// How many posts wait in the queue.
+    pub(crate) fn posts_waiting(&self) -> usize {
+        self.queue().waiting()
+    }
+
+    fn queue(&self) -> Arc<Mailbox<Job>> {
         let Ok(mailbox) = self.mailbox().downcast() else {
             unreachable!("every reactor has a mailbox of this type");
         };
-        Handle::new(&mailbox)
+        mailbox
     }
 }
 

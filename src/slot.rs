@@ -8,17 +8,20 @@ pub(crate) mod io;
 pub(crate) mod life;
 pub(crate) mod links;
 pub(crate) mod outbox;
+pub(crate) mod pauses;
 pub(crate) mod put_back;
 pub(crate) mod readiness;
 
 use crate::slot::life::{Fate, Input, Life, Output};
 use crate::slot::links::Links;
 use crate::slot::outbox::{Marks, Outbox};
+use crate::slot::pauses::Pauses;
 use crate::slot::put_back::PutBack;
 use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
 use crate::time::timers::TimerList;
 use crate::watch::ends::Cause;
+use crate::watch::timeouts::Timeouts;
 use crate::world::address::Address;
 use crate::world::endpoint::{Io, Kind};
 use crate::world::ids::{AnyId, TypeName};
@@ -49,6 +52,10 @@ pub(crate) struct Slot<D> {
     pub(crate) holds: u32,
     /// The error that broke the connection, and then how it ended.
     pub(crate) fate: Fate,
+    /// Why it is not read; the `WantRead` flag says whether for any reason.
+    pub(crate) pauses: Pauses,
+    /// Timeouts of its own, in place of the reactor's. Most slots have none.
+    pub(crate) timeouts: Option<Box<Timeouts>>,
     /// Input that was put back, to be read before what the kernel has. Most slots have none.
     pub(crate) put_back: Option<Box<PutBack>>,
     /// The timers that die with this slot.
@@ -78,6 +85,8 @@ impl<D> Slot<D> {
             links: Links::default(),
             holds: 0,
             fate: Fate::default(),
+            pauses: Pauses::default(),
+            timeouts: None,
             put_back: None,
             timers: TimerList::default(),
             type_name,
@@ -206,7 +215,10 @@ impl<D> Slot<D> {
             Cause::Idle | Cause::CloseTimeout { .. } | Cause::Aborted | Cause::Shutdown => {
                 self.is_producing()
             }
-            Cause::Stalled { .. } | Cause::OverCap { .. } | Cause::Panic => true,
+            Cause::Stalled { .. }
+            | Cause::OverCap { .. }
+            | Cause::Panic
+            | Cause::RequestTimeout => true,
             // In `handle_error` it may have said goodbye, and closed gracefully.
             Cause::Error(_) => !self.life().is_flushing() && self.life() != Life::Draining,
         }

@@ -8,7 +8,6 @@
 //!
 //! Each topic is a file of free functions, called by the file's name: `closing::end(state, id, how)`.
 
-pub(crate) mod about;
 pub(crate) mod agenda;
 pub(crate) mod batch;
 pub(crate) mod broadcast;
@@ -16,6 +15,7 @@ pub(crate) mod closing;
 pub(crate) mod config;
 pub(crate) mod deadlines;
 pub(crate) mod flow;
+pub(crate) mod gauges;
 pub(crate) mod label;
 pub(crate) mod listening;
 pub(crate) mod output;
@@ -160,6 +160,7 @@ impl<D> State<D> {
         self.connections += usize::from(kind == Kind::Stream);
         self.services += usize::from(kind == Kind::Service);
         self.counters.added += 1;
+        deadlines::arm_idle(self, id);
         let what = match life {
             Life::Connecting => "connecting",
             Life::Listening => "listening",

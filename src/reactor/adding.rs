@@ -8,9 +8,11 @@ use std::path::Path;
 use super::Reactor;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
+use crate::state::gauges;
 use crate::turn::visit::Unreached;
 use crate::watch::counters::Counters;
 use crate::watch::ends::Cause;
+use crate::watch::gauges::Gauges;
 use crate::world::detached::Detached;
 use crate::world::errors::in_progress;
 use crate::world::ids::{AnyId, Id};
@@ -274,13 +276,28 @@ impl Reactor {
         self.core.state.slots.end_of(id.into())
     }
 
-    /// What has been counted.
+    /// What has been counted since the reactor was built.
     #[must_use]
     pub fn counters(&self) -> Counters {
         Counters {
             posts_refused: self.mailbox.refused(),
             ..self.core.state.counters
         }
+    }
+
+    /// What there is at this moment, as [`Context::gauges`].
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            posts_waiting: self.mailbox.waiting() + self.jobs.len(),
+            ..gauges::gauges(&self.core.state)
+        }
+    }
+
+    /// The ids of all dispatchers, in no particular order.
+    #[must_use]
+    pub fn ids(&self) -> Vec<AnyId> {
+        self.core.state.slots.ids()
     }
 
     /// How many dispatchers there are.

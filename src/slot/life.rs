@@ -86,6 +86,14 @@ impl Life {
         self <= Life::Open
     }
 
+    /// Whether the connection is not established yet.
+    pub(crate) fn is_connecting(self) -> bool {
+        matches!(
+            self,
+            Life::Connecting | Life::ConnectingToClose | Life::ConnectingToReset
+        )
+    }
+
     /// Whether queued output is leaving before the end.
     pub(crate) fn is_flushing(self) -> bool {
         matches!(self, Life::Flushing | Life::FlushingToReset)

@@ -14,10 +14,10 @@ use std::time::Duration;
 use crate::slot::Slot;
 use crate::slot::life::{Input, Life, Output};
 use crate::slot::readiness::Flag;
-use crate::state::about::About;
 use crate::state::running::Running;
 use crate::state::{State, deadlines, flow, listening, watching};
 use crate::time::timers::Action;
+use crate::watch::about::About;
 use crate::watch::ends::Cause;
 use crate::world::address::Address;
 use crate::world::detached::Detached;
@@ -63,6 +63,8 @@ pub(crate) fn established<D>(state: &mut State<D>, id: AnyId) {
         _ => Life::Open,
     };
     slot.enter(next);
+    deadlines::arm_idle(state, id);
+    let slot = state.slots.slot(id);
     let has_output = !slot.outbox.is_empty() || slot.readiness.output() == Output::Shutting;
     if next != Life::Open || has_output {
         state.mark_dirty(id);
@@ -74,7 +76,7 @@ fn produce_to_the_end<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
     slot.enter(Life::Producing);
     slot.output_moved = state.now;
-    deadlines::arm(state, id, state.config.close_timeout, Action::CloseDeadline);
+    deadlines::arm_close(state, id);
     state.mark_dirty(id);
     state.requeue(id);
 }
@@ -134,7 +136,7 @@ fn close_to<D>(state: &mut State<D>, id: AnyId, connecting: Life, flushing: Life
             let slot = state.slots.slot(id);
             if !slot.outbox.is_empty() && !slot.readiness.has(Flag::Writable) {
                 // The flush that would arm it has been and gone.
-                deadlines::arm(state, id, state.config.close_timeout, Action::CloseDeadline);
+                deadlines::arm_close(state, id);
             }
             state.mark_dirty(id);
         }
@@ -245,7 +247,7 @@ pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
     state
         .timers
         .cancel_where(&mut slot.timers, |action| !action.is_users());
-    deadlines::arm(state, id, state.config.close_timeout, Action::CloseDeadline);
+    deadlines::arm_close(state, id);
     state.requeue(id);
 }
 

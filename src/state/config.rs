@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) accept_retry: Duration,
     pub(crate) max_connections: usize,
     pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
     pub(crate) close_timeout: Duration,
     pub(crate) stall_timeout: Option<Duration>,
     pub(crate) broadcast_patience: Duration,

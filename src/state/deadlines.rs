@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crate::slot::life::Life;
 use crate::state::State;
+use crate::time::clock::Tick;
 use crate::time::timers::{Action, TimerId};
+use crate::watch::timeouts::Timeout;
+use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
 
 /// Sets a timer of the user's.
@@ -56,7 +59,10 @@ pub(crate) fn cancel_timer<D>(state: &mut State<D>, timer: TimerId) -> bool {
 
 /// Sets one of the reactor's own deadlines, unless that one is set already.
 pub(crate) fn arm<D>(state: &mut State<D>, id: AnyId, after: Duration, action: Action) {
-    let due = state.now.after(after);
+    arm_at(state, id, state.now.after(after), action);
+}
+
+fn arm_at<D>(state: &mut State<D>, id: AnyId, due: Tick, action: Action) {
     let slot = state.slots.slot_mut(id);
     if !state.timers.has(slot.timers, &action) {
         state
@@ -65,14 +71,84 @@ pub(crate) fn arm<D>(state: &mut State<D>, id: AnyId, after: Duration, action: A
     }
 }
 
-/// Sets, moves or clears the idle timeout.
-pub(crate) fn set_idle_timeout<D>(state: &mut State<D>, id: AnyId, limit: Option<Duration>) {
+/// Gives a connection a timeout of its own, which counts from now.
+pub(crate) fn set_timeout<D>(
+    state: &mut State<D>,
+    id: AnyId,
+    timeout: Timeout,
+    limit: Option<Duration>,
+) {
     let slot = state.slots.slot_mut(id);
-    state
-        .timers
-        .cancel_where(&mut slot.timers, |action| matches!(action, Action::Idle(_)));
-    slot.touched = state.clock.now();
-    if let Some(limit) = limit {
-        set_timer(state, id, limit, None, Action::Idle(limit));
+    let is_set = |action: &Action| match timeout {
+        Timeout::Connect => matches!(action, Action::ConnectDeadline),
+        Timeout::Idle => matches!(action, Action::Idle(_)),
+        Timeout::Stall => matches!(action, Action::Stalled(_)),
+        Timeout::Close => matches!(action, Action::CloseDeadline),
+        Timeout::Request => matches!(action, Action::Request(_)),
+    };
+    let was_set = state.timers.cancel_where(&mut slot.timers, is_set);
+    let now = state.clock.now();
+    match timeout {
+        Timeout::Connect => {
+            if let (Some(limit), true) = (limit, slot.life().is_connecting()) {
+                arm_at(state, id, now.after(limit), Action::ConnectDeadline);
+            }
+        }
+        Timeout::Idle => {
+            slot.touched = now;
+            if let Some(limit) = limit {
+                set_timer(state, id, limit, None, Action::Idle(limit));
+            }
+        }
+        Timeout::Stall => {
+            slot.timeouts.get_or_insert_default().stall = Some(limit);
+            if let (Some(limit), true) = (limit, was_set) {
+                slot.output_moved = now;
+                arm_at(state, id, now.after(limit), Action::Stalled(limit));
+            }
+        }
+        Timeout::Close => {
+            slot.timeouts.get_or_insert_default().close = limit;
+            if was_set {
+                slot.output_moved = now;
+                let limit = close_timeout(state, id);
+                arm_at(state, id, now.after(limit), Action::CloseDeadline);
+            }
+        }
+        Timeout::Request => {
+            if let Some(limit) = limit {
+                set_timer(state, id, limit, None, Action::Request(limit));
+            }
+        }
+    }
+}
+
+/// The stall timeout that holds for a connection.
+pub(crate) fn stall_timeout<D>(state: &State<D>, id: AnyId) -> Option<Duration> {
+    let own = state.slots.slot(id).timeouts.as_ref();
+    let own = own.and_then(|timeouts| timeouts.stall);
+    own.unwrap_or(state.config.stall_timeout)
+}
+
+/// The close timeout that holds for a connection.
+pub(crate) fn close_timeout<D>(state: &State<D>, id: AnyId) -> Duration {
+    let own = state.slots.slot(id).timeouts.as_ref();
+    let own = own.and_then(|timeouts| timeouts.close);
+    own.unwrap_or(state.config.close_timeout)
+}
+
+/// Sets the deadline of a closing connection, unless it is set already.
+pub(crate) fn arm_close<D>(state: &mut State<D>, id: AnyId) {
+    let limit = close_timeout(state, id);
+    arm(state, id, limit, Action::CloseDeadline);
+}
+
+/// The reactor's idle timeout, for a connection that is open now.
+pub(crate) fn arm_idle<D>(state: &mut State<D>, id: AnyId) {
+    if let Some(limit) = state.config.idle_timeout {
+        let slot = state.slots.slot(id);
+        if slot.io.kind() == Kind::Stream && slot.life() == Life::Open {
+            arm(state, id, limit, Action::Idle(limit));
+        }
     }
 }

@@ -162,17 +162,15 @@ fn write_stopped<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
             return write_failed(state, id, error);
         }
     }
-    let deadline = match slot.life() {
+    match slot.life() {
         Life::Producing | Life::Flushing | Life::FlushingToReset => {
-            Some((state.config.close_timeout, Action::CloseDeadline))
+            deadlines::arm_close(state, id);
         }
-        _ => state
-            .config
-            .stall_timeout
-            .map(|limit| (limit, Action::Stalled(limit))),
-    };
-    if let Some((limit, action)) = deadline {
-        deadlines::arm(state, id, limit, action);
+        _ => {
+            if let Some(limit) = deadlines::stall_timeout(state, id) {
+                deadlines::arm(state, id, limit, Action::Stalled(limit));
+            }
+        }
     }
 }
 

@@ -22,6 +22,7 @@ fn state() -> State<Tenant> {
         accept_batch: 1,
         accept_retry: Duration::from_secs(1),
         max_connections: usize::MAX,
+        idle_timeout: None,
         connect_timeout: None,
         close_timeout: Duration::from_secs(1),
         stall_timeout: Some(Duration::from_secs(1)),

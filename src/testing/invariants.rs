@@ -93,6 +93,13 @@ fn check_slots(state: &State<Tenant>) {
             !slot.io.is_closed() || slot.life() == Life::Ended,
             "{id} has a socket until it has ended"
         );
+        if slot.readiness.is_live() && slot.io.can_recv() {
+            assert_eq!(
+                readiness.has(Flag::WantRead),
+                slot.pauses.is_empty(),
+                "{id} is read unless there is a reason not to"
+            );
+        }
         if slot.has_work() {
             assert!(
                 readiness.has(Flag::Queued),

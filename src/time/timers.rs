@@ -63,6 +63,8 @@ pub(crate) enum Action {
     ConnectDeadline,
     /// Nothing has moved for the time given.
     Idle(Duration),
+    /// A request has to be finished within the time given.
+    Request(Duration),
     /// Output waits and the peer has taken none of it for the time given.
     Stalled(Duration),
     /// A broadcast has waited for this one to drain for the time given.
@@ -81,7 +83,10 @@ impl Action {
 
     /// Whether the timer is there because the user set it on a dispatcher.
     pub(crate) fn is_users(&self) -> bool {
-        matches!(self, Action::Callback | Action::Idle(_))
+        matches!(
+            self,
+            Action::Callback | Action::Idle(_) | Action::Request(_)
+        )
     }
 }
 
@@ -260,8 +265,13 @@ impl Timers {
         Some(self.remove(id.index(), list))
     }
 
-    /// Cancels those of a chain that `which` picks.
-    pub(crate) fn cancel_where(&mut self, list: &mut TimerList, which: impl Fn(&Action) -> bool) {
+    /// Cancels those of a chain that `which` picks; whether there was one.
+    pub(crate) fn cancel_where(
+        &mut self,
+        list: &mut TimerList,
+        which: impl Fn(&Action) -> bool,
+    ) -> bool {
+        let before = self.entries.len();
         let mut next = list.0;
         while next != NONE {
             let entry = &self.entries[next as usize];
@@ -271,6 +281,7 @@ impl Timers {
                 self.remove(index, Some(list));
             }
         }
+        self.entries.len() < before
     }
 
     pub(crate) fn has(&self, list: TimerList, kind: &Action) -> bool {

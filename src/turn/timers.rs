@@ -1,17 +1,17 @@
 //! Step 5 of a turn, for dispatchers: what happens when one of their timers is due.
 
-use std::io;
 use std::time::Duration;
 
 use crate::slot::life::Life;
-use crate::state::about::About;
 use crate::state::running::Callback;
 use crate::state::{broadcast, closing, deadlines, listening};
 use crate::time::heap::Due;
 use crate::time::timers::Action;
 use crate::turn::core::Core;
 use crate::turn::{connect, settle};
+use crate::watch::about::About;
 use crate::watch::ends::Cause;
+use crate::watch::timeouts::Timeout;
 use crate::world::ids::AnyId;
 
 /// Runs a due timer of the dispatcher `id`.
@@ -38,7 +38,7 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
         Action::ConnectDeadline => {
             let text = format!("{}: connecting timed out", state.label(id));
             state.counters.deadlines += 1;
-            let error = io::Error::new(io::ErrorKind::TimedOut, text);
+            let error = About::timed_out(Timeout::Connect, id, text);
             connect::fail(core, id, Cause::ConnectTimeout, error);
         }
         Action::Idle(limit) => {
@@ -47,8 +47,13 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
             if left > Duration::ZERO {
                 deadlines::arm(state, id, left, action);
             } else {
-                time_out(core, id, Cause::Idle, &format!("idle for {limit:?}"));
+                let what = format!("idle for {limit:?}");
+                time_out(core, id, Timeout::Idle, Cause::Idle, &what);
             }
+        }
+        Action::Request(limit) => {
+            let what = format!("the request was not finished in {limit:?}");
+            time_out(core, id, Timeout::Request, Cause::RequestTimeout, &what);
         }
         Action::Stalled(limit) => {
             let left = slot.output_moved.after(limit).since(now);
@@ -59,7 +64,8 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
                 deadlines::arm(state, id, left, action);
             } else {
                 let what = format!("stalled: none of {waiting} bytes taken for {limit:?}");
-                time_out(core, id, Cause::Stalled { unsent: waiting }, &what);
+                let cause = Cause::Stalled { unsent: waiting };
+                time_out(core, id, Timeout::Stall, cause, &what);
             }
         }
         Action::Patience(limit) => broadcast::patience_over(state, id, limit),
@@ -72,7 +78,7 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
 }
 
 /// A deadline of an open connection has passed.
-fn time_out(core: &mut Core, id: AnyId, cause: Cause, what: &str) {
+fn time_out(core: &mut Core, id: AnyId, timeout: Timeout, cause: Cause, what: &str) {
     core.state.counters.deadlines += 1;
     let text = format!("{}: {what}", core.state.label(id));
     let slot = core.state.slots.slot_mut(id);
@@ -81,7 +87,7 @@ fn time_out(core: &mut Core, id: AnyId, cause: Cause, what: &str) {
         // Nothing that handle_error does may keep it.
         slot.enter(Life::Broken);
     }
-    let error = About::error(io::ErrorKind::TimedOut, id, text);
+    let error = About::timed_out(timeout, id, text);
     settle::report(core, id, error);
     closing::end(&mut core.state, id, cause);
 }
@@ -95,12 +101,12 @@ fn close_deadline(core: &mut Core, id: AnyId) {
         return closing::end(state, id, Cause::Finished);
     }
     // As long as the peer takes something it may go on.
-    let limit = state.config.close_timeout;
+    let limit = deadlines::close_timeout(state, id);
     let left = slot.output_moved.after(limit).since(state.now);
     if left > Duration::ZERO {
         return deadlines::arm(state, id, left, Action::CloseDeadline);
     }
     let waiting = slot.outbox.len();
     let cause = Cause::CloseTimeout { unsent: waiting };
-    time_out(core, id, cause, &cause.to_string());
+    time_out(core, id, Timeout::Close, cause, &cause.to_string());
 }

@@ -53,6 +53,8 @@ pub enum Cause {
     ConnectTimeout,
     /// No byte moved for the idle timeout.
     Idle,
+    /// A request took longer than its timeout.
+    RequestTimeout,
     /// The peer took none of the queued output for the stall timeout.
     Stalled {
         /// Bytes accepted for sending that were not sent.
@@ -91,6 +93,7 @@ impl Cause {
             Cause::ConnectFailed(_)
             | Cause::ConnectTimeout
             | Cause::Idle
+            | Cause::RequestTimeout
             | Cause::Stalled { .. }
             | Cause::CloseTimeout { .. }
             | Cause::OverCap { .. }
@@ -108,6 +111,7 @@ impl fmt::Display for Cause {
             Cause::ConnectFailed(kind) => write!(f, "could not connect: {kind}"),
             Cause::ConnectTimeout => f.write_str("connecting timed out"),
             Cause::Idle => f.write_str("idle timeout"),
+            Cause::RequestTimeout => f.write_str("request timeout"),
             Cause::Stalled { unsent } => write!(f, "stalled with {unsent} bytes not sent"),
             Cause::CloseTimeout { unsent } => {
                 write!(f, "closing timed out with {unsent} bytes not sent")
@@ -149,6 +153,8 @@ pub struct Ends {
     pub connect_timeout: u64,
     /// [`Cause::Idle`].
     pub idle: u64,
+    /// [`Cause::RequestTimeout`].
+    pub request_timeout: u64,
     /// [`Cause::Stalled`].
     pub stalled: u64,
     /// [`Cause::CloseTimeout`].
@@ -175,6 +181,7 @@ impl Ends {
             Cause::ConnectFailed(_) => &mut self.connect_failed,
             Cause::ConnectTimeout => &mut self.connect_timeout,
             Cause::Idle => &mut self.idle,
+            Cause::RequestTimeout => &mut self.request_timeout,
             Cause::Stalled { .. } => &mut self.stalled,
             Cause::CloseTimeout { .. } => &mut self.close_timeout,
             Cause::OverCap { .. } => &mut self.over_cap,
@@ -194,6 +201,7 @@ impl Ends {
             + self.connect_failed
             + self.connect_timeout
             + self.idle
+            + self.request_timeout
             + self.stalled
             + self.close_timeout
             + self.over_cap

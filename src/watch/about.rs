@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::watch::timeouts::Timeout;
 use crate::world::ids::AnyId;
 
 /// An error of the reactor's own that says which dispatcher it is about.
@@ -14,6 +15,8 @@ pub(crate) struct About {
     id: AnyId,
     message: String,
     source: Option<io::Error>,
+    /// The timeout that expired, if it is one.
+    pub(super) timeout: Option<Timeout>,
 }
 
 impl About {
@@ -25,6 +28,20 @@ impl About {
                 id,
                 message: message.into(),
                 source: None,
+                timeout: None,
+            },
+        )
+    }
+
+    /// A timeout of the dispatcher `id` that has expired.
+    pub(crate) fn timed_out(timeout: Timeout, id: AnyId, message: String) -> io::Error {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            About {
+                id,
+                message,
+                source: None,
+                timeout: Some(timeout),
             },
         )
     }
@@ -38,13 +55,18 @@ impl About {
                 id,
                 message,
                 source: Some(source),
+                timeout: None,
             },
         )
     }
 
     /// The dispatcher that `error` is about, if it is one of ours.
     pub(crate) fn whom(error: &io::Error) -> Option<AnyId> {
-        Some(error.get_ref()?.downcast_ref::<About>()?.id)
+        Some(About::of(error)?.id)
+    }
+
+    pub(super) fn of(error: &io::Error) -> Option<&About> {
+        error.get_ref()?.downcast_ref()
     }
 }
 
