@@ -16,6 +16,7 @@ mod replacing;
 mod datagrams;
 mod foreign;
 mod observing;
+mod rates;
 mod scratch;
 
 pub use self::bytes::Stream;

@@ -200,7 +200,7 @@ impl Reactor {
                 match reactor.core.state.timers.owner_of_due(due) {
                     // Cancelled by one that fired before it.
                     None => {}
-                    Some(AnyId::NONE) => reactor.run_closure(due),
+                    Some(AnyId::NONE) => reactor.fire_own(due),
                     Some(owner) => timers::fire(&mut reactor.core, owner, due),
                 }
             }

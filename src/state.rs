@@ -19,6 +19,7 @@ pub(crate) mod gauges;
 pub(crate) mod label;
 pub(crate) mod listening;
 pub(crate) mod output;
+pub(crate) mod rates;
 pub(crate) mod running;
 pub(crate) mod slots;
 pub(crate) mod total;
@@ -32,6 +33,7 @@ use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::agenda::Agenda;
 use crate::state::config::Config;
+use crate::state::rates::Buckets;
 use crate::state::running::Running;
 use crate::state::slots::Slots;
 use crate::time::clock::{Clock, Tick};
@@ -61,6 +63,8 @@ pub(crate) struct State<D> {
     pub(crate) chunks: Chunks,
     /// All outboxes together went over their bound and have not come below half of it since.
     pub(crate) over_total: bool,
+    /// Rate limits.
+    pub(crate) buckets: Buckets,
     pub(crate) config: Config,
     pub(crate) counters: Counters,
     pub(crate) log_limits: LogLimits,
@@ -86,6 +90,7 @@ impl<D> State<D> {
             services: 0,
             chunks: Chunks::default(),
             over_total: false,
+            buckets: Buckets::default(),
             config,
             counters: Counters::default(),
             log_limits: LogLimits::default(),

@@ -10,6 +10,7 @@ pub(crate) mod foreign;
 pub(crate) mod ids;
 mod listener;
 pub(crate) mod mailbox;
+pub(crate) mod metered;
 pub(crate) mod options;
 mod pipe;
 pub(crate) mod poller;

@@ -8,12 +8,13 @@ use super::Context;
 use crate::slot::life::{Fate, Input, Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::output::LARGE_BYTES;
-use crate::state::{broadcast, closing, flow, output};
+use crate::state::{broadcast, closing, flow, output, rates};
 use crate::watch::about::About;
 use crate::watch::ends::Cause;
 use crate::world::endpoint::{Io, Kind};
 use crate::world::errors::{Class, classify, copy_of, invalid, is_interrupted, unsupported};
 use crate::world::ids::AnyId;
+use crate::world::metered::Direction;
 
 impl Context<'_> {
     /// Reads what there is, up to the length of `buffer`, without waiting. Calls nothing.
@@ -120,6 +121,7 @@ impl Context<'_> {
             Err(error) => match (classify(&error), slot.io.kind()) {
                 (Class::NotNow, _) => {
                     if slot.readiness.output() != Output::Broken {
+                        rates::waits(state, self.id, Direction::Read);
                         return Err(error);
                     }
                     // What the kernel still had has been delivered; now the failed write takes effect.

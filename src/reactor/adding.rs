@@ -9,10 +9,12 @@ use super::Reactor;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
 use crate::state::gauges;
+use crate::state::rates::RateGroup;
 use crate::turn::visit::Unreached;
 use crate::watch::counters::Counters;
 use crate::watch::ends::Cause;
 use crate::watch::gauges::Gauges;
+use crate::watch::rate::Rate;
 use crate::world::detached::Detached;
 use crate::world::errors::in_progress;
 use crate::world::ids::{AnyId, Id};
@@ -292,6 +294,15 @@ impl Reactor {
             posts_waiting: self.mailbox.waiting() + self.jobs.len(),
             ..gauges::gauges(&self.core.state)
         }
+    }
+
+    /// Makes a limit that several connections share, as [`Context::rate_group`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::rate_group`].
+    pub fn rate_group(&mut self, rate: Rate) -> io::Result<RateGroup> {
+        self.outside().rate_group(rate)
     }
 
     /// The ids of all dispatchers, in no particular order.

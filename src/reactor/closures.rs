@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::reactor::Reactor;
-use crate::state::deadlines;
 use crate::state::running::{Callback, Running};
+use crate::state::{deadlines, rates};
 use crate::time::heap::Due;
 use crate::time::timers::{Action, TimerId};
 use crate::turn::call;
@@ -53,13 +53,18 @@ impl Reactor {
         self.outside().unref_timer(timer)
     }
 
-    /// Runs the closure of a timer that is due.
-    pub(super) fn run_closure(&mut self, due: Due) {
+    /// Does what a timer is for that no dispatcher owns.
+    pub(super) fn fire_own(&mut self, due: Due) {
         self.core.state.counters.timers += 1;
         let (timer, action) = self.core.state.timers.fire(due, self.core.state.now, None);
-        let Action::Closure(number) = action else {
-            unreachable!("what no dispatcher owns is a closure");
-        };
+        match action {
+            Action::Closure(number) => self.run_closure(timer, number),
+            Action::Share(number) => rates::share_out(&mut self.core.state, number),
+            _ => unreachable!("every other timer has an owner"),
+        }
+    }
+
+    fn run_closure(&mut self, timer: TimerId, number: u32) {
         self.core.state.running = Running::closure(Callback::Closure);
         self.core.running_timer = Some(timer);
         let started = call::start_measure(&self.core);

@@ -49,13 +49,13 @@ impl Door<'_> {
     /// register from the caller.)
     #[inline(always)]
     pub(crate) fn receive(self, buffer: &mut [u8], now: &Tick) -> io::Result<usize> {
-        let outcome = match self.socket {
-            Io::Stream(stream) => stream.read(buffer),
-            _ => self.socket.recv(buffer),
+        let (outcome, capped) = match self.socket {
+            Io::Stream(stream) => (stream.read(buffer), false),
+            Io::Other(endpoint) => (endpoint.recv(buffer), endpoint.was_capped()),
         };
         match outcome {
             Ok(received) if received > 0 => {
-                if received < buffer.len() {
+                if received < buffer.len() && !capped {
                     self.readiness.read_short();
                 }
                 *self.touched = *now;

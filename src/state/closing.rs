@@ -15,7 +15,7 @@ use crate::slot::Slot;
 use crate::slot::life::{Input, Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::running::Running;
-use crate::state::{State, deadlines, flow, listening, watching};
+use crate::state::{State, deadlines, flow, listening, rates, watching};
 use crate::time::timers::Action;
 use crate::watch::about::About;
 use crate::watch::ends::Cause;
@@ -24,6 +24,7 @@ use crate::world::detached::Detached;
 use crate::world::endpoint::{Io, Kind};
 use crate::world::errors::{Class, classify, copy_of, is_interrupted, is_would_block};
 use crate::world::ids::AnyId;
+use crate::world::metered::Direction;
 
 /// `close()` of the API: what is queued leaves first, then the end of the stream. A layer's output counts
 /// as queued, for it was accepted; what `handle_write` would still have sent does not.
@@ -196,6 +197,7 @@ pub(crate) fn end<D>(state: &mut State<D>, id: AnyId, cause: Cause) {
     flow::unlink_source(state, id);
     flow::forget_broadcaster(state, id);
     watching::forget(state, id, cause);
+    rates::forget(state, id);
     state.agenda.ending.push_back(id);
 }
 
@@ -244,6 +246,8 @@ pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
         return end(state, id, Cause::Finished);
     }
     slot.enter(Life::Draining);
+    rates::lift(state, id, Direction::Read);
+    let slot = state.slots.slot_mut(id);
     state
         .timers
         .cancel_where(&mut slot.timers, |action| !action.is_users());
@@ -299,6 +303,7 @@ pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
 
 /// Takes the socket out of an open connection, which ends. What the outbox held goes with it.
 pub(crate) fn detach<D>(state: &mut State<D>, id: AnyId, unread: Vec<u8>) -> io::Result<Detached> {
+    rates::forget(state, id);
     let slot = state.slots.slot_mut(id);
     if !matches!(slot.io, Io::Stream(_)) {
         let text = format!("{} cannot be detached", slot.io.name());

@@ -59,6 +59,8 @@ pub(crate) enum Action {
     Callback,
     /// The reactor's closure of this number; what is behind the number is known above.
     Closure(u32),
+    /// The rate limit of this number shares out what has come in.
+    Share(u32),
     /// The connection attempt has taken too long.
     ConnectDeadline,
     /// Nothing has moved for the time given.

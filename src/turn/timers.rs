@@ -71,8 +71,8 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
         Action::Patience(limit) => broadcast::patience_over(state, id, limit),
         Action::CloseDeadline => close_deadline(core, id),
         Action::AcceptRetry => listening::retry(state, id),
-        Action::Closure(..) => {
-            unreachable!("closures belong to the reactor, not to a dispatcher")
+        Action::Closure(_) | Action::Share(_) => {
+            unreachable!("these belong to the reactor, not to a dispatcher")
         }
     }
 }

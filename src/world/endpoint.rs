@@ -83,6 +83,11 @@ pub(crate) trait Endpoint: Any {
         Err(unsupported("recv", self.name()))
     }
 
+    /// Whether the last read got little because no more was allowed, which says nothing about the kernel.
+    fn was_capped(&self) -> bool {
+        false
+    }
+
     fn send(&mut self, _: &[u8]) -> io::Result<usize> {
         Err(unsupported("send", self.name()))
     }
@@ -173,6 +178,18 @@ impl Io {
         match self {
             Io::Stream(_) => None,
             Io::Other(endpoint) => (&mut **endpoint as &mut dyn Any).downcast_mut::<E>(),
+        }
+    }
+
+    /// The endpoint itself, if it is of this type; otherwise all of it again.
+    pub(crate) fn into_other<E: Endpoint>(self) -> Result<E, Io> {
+        match self {
+            Io::Other(endpoint) if (&*endpoint as &dyn Any).is::<E>() => {
+                let any: Box<dyn Any> = endpoint;
+                let endpoint = any.downcast().expect("it has just been looked at");
+                Ok(*endpoint)
+            }
+            io => Err(io),
         }
     }
 
@@ -279,7 +296,7 @@ impl Io {
 
     pub(crate) fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Io::Stream(socket) => socket.send_vectored_with_flags(pieces, MSG_NOSIGNAL),
+            Io::Stream(socket) => send_vectored(socket, pieces),
             Io::Other(endpoint) => endpoint.send_vectored(pieces),
         }
     }
@@ -356,7 +373,12 @@ pub(crate) fn send(socket: &socket2::Socket, bytes: &[u8]) -> io::Result<usize> 
     socket.send_with_flags(bytes, MSG_NOSIGNAL)
 }
 
-fn stream_interest() -> Interest {
+/// Writes several pieces to a stream socket.
+pub(crate) fn send_vectored(socket: &socket2::Socket, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    socket.send_vectored_with_flags(pieces, MSG_NOSIGNAL)
+}
+
+pub(crate) fn stream_interest() -> Interest {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return Interest::READABLE | Interest::PRIORITY;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

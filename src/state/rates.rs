@@ -1,0 +1,324 @@
+//! Rate limits: token buckets, and who waits at which.
+//!
+//! A bucket fills at its rate up to its burst. A direction of a connection that may move no more bytes waits at
+//! its bucket, and the bucket's one timer shares out what has come in among all that wait, in equal parts: so
+//! several under a common limit get the same, whoever asks more often, and a bucket at which nobody waits has
+//! no timer. Between two shares nothing is counted here: the connection uses up what it was given
+//! (`world/metered.rs`).
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::slot::readiness::Flag;
+use crate::state::State;
+use crate::time::clock::Tick;
+use crate::time::timers::Action;
+use crate::watch::rate::Rate;
+use crate::world::endpoint::Io;
+use crate::world::errors::invalid;
+use crate::world::ids::AnyId;
+use crate::world::metered::{Allowance, Direction, Metered};
+
+/// Names a limit that several connections share; see [`Context::rate_group`](crate::Context::rate_group).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RateGroup {
+    number: usize,
+    serial: u64,
+}
+
+/// All buckets of a reactor.
+#[derive(Debug, Default)]
+pub(crate) struct Buckets {
+    slab: Slab<Bucket>,
+    /// Counts the buckets, so that the name of one that is gone names no other.
+    made: u64,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    serial: u64,
+    rate: Rate,
+    /// Bytes that may be given away, in thousand millionths: what comes in a nanosecond is a fraction.
+    level: u128,
+    filled: Tick,
+    members: usize,
+    waiting: BTreeSet<(AnyId, Direction)>,
+    /// The user holds its name: it stays without members.
+    named: bool,
+    /// Its timer is set.
+    armed: bool,
+}
+
+const UNIT: u128 = 1_000_000_000;
+
+/// How often what has come in is shared out: rarely enough that it is worth a system call, often enough that
+/// nobody sees it stop.
+const PERIOD: Duration = Duration::from_millis(10);
+
+impl Bucket {
+    fn fill(&mut self, now: Tick) {
+        let nanos = now.since(self.filled).as_nanos();
+        self.filled = now;
+        let came = nanos * u128::from(self.rate.bytes_per_second());
+        let most = u128::from(self.rate.burst_bytes()) * UNIT;
+        self.level = (self.level + came).min(most);
+    }
+
+    fn bytes(&self) -> usize {
+        usize::try_from(self.level / UNIT).unwrap_or(usize::MAX)
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.level -= bytes as u128 * UNIT;
+    }
+
+    /// How long until there is a byte for each that waits, and not before the next share is due.
+    fn next_share(&self) -> Duration {
+        let wanted = (self.waiting.len() as u128 * UNIT).saturating_sub(self.level);
+        let nanos = wanted.div_ceil(u128::from(self.rate.bytes_per_second()));
+        PERIOD.max(Duration::from_nanos(
+            u64::try_from(nanos).unwrap_or(u64::MAX),
+        ))
+    }
+}
+
+fn add_bucket<D>(state: &mut State<D>, rate: Rate, named: bool) -> io::Result<RateGroup> {
+    let rate = rate.check()?;
+    let buckets = &mut state.buckets;
+    buckets.made += 1;
+    let serial = buckets.made;
+    let number = buckets.slab.insert(Bucket {
+        serial,
+        rate,
+        level: u128::from(rate.burst_bytes()) * UNIT,
+        filled: state.now,
+        members: 0,
+        waiting: BTreeSet::new(),
+        named,
+        armed: false,
+    });
+    Ok(RateGroup { number, serial })
+}
+
+/// A limit that connections can share.
+pub(crate) fn add_group<D>(state: &mut State<D>, rate: Rate) -> io::Result<RateGroup> {
+    add_bucket(state, rate, true)
+}
+
+/// Changes the rate of a group; `NotFound` if it is gone.
+pub(crate) fn set_group<D>(state: &mut State<D>, group: RateGroup, rate: Rate) -> io::Result<()> {
+    let rate = rate.check()?;
+    let now = state.now;
+    let bucket = find(state, group)?;
+    bucket.fill(now);
+    bucket.rate = rate;
+    Ok(())
+}
+
+/// Gives up the name of a group. It ends with its last member.
+pub(crate) fn remove_group<D>(state: &mut State<D>, group: RateGroup) {
+    if let Ok(bucket) = find(state, group) {
+        bucket.named = false;
+        drop_if_unused(state, group.number);
+    }
+}
+
+fn find<D>(state: &mut State<D>, group: RateGroup) -> io::Result<&mut Bucket> {
+    let bucket = state.buckets.slab.get_mut(group.number);
+    bucket
+        .filter(|bucket| bucket.serial == group.serial)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "this rate group was removed"))
+}
+
+/// Limits one direction of a connection on its own, or not at all.
+pub(crate) fn set_rate<D>(
+    state: &mut State<D>,
+    id: AnyId,
+    direction: Direction,
+    rate: Option<Rate>,
+) -> io::Result<()> {
+    let bucket = match rate {
+        Some(rate) => Some(add_bucket(state, rate, false)?.number),
+        None => None,
+    };
+    let outcome = join(state, id, direction, bucket);
+    if let (Err(_), Some(bucket)) = (&outcome, bucket) {
+        drop_if_unused(state, bucket);
+    }
+    outcome
+}
+
+/// Puts one direction of a connection under a limit that it shares.
+pub(crate) fn share<D>(
+    state: &mut State<D>,
+    id: AnyId,
+    direction: Direction,
+    group: RateGroup,
+) -> io::Result<()> {
+    find(state, group)?;
+    join(state, id, direction, Some(group.number))
+}
+
+fn join<D>(
+    state: &mut State<D>,
+    id: AnyId,
+    direction: Direction,
+    bucket: Option<usize>,
+) -> io::Result<()> {
+    let slot = state.slots.slot_mut(id);
+    if matches!(slot.io, Io::Stream(_)) {
+        if bucket.is_none() {
+            return Ok(());
+        }
+        let io = std::mem::replace(&mut slot.io, Io::closed());
+        if let Io::Stream(socket) = io {
+            slot.io = Io::Other(Box::new(Metered::new(socket)));
+        }
+    }
+    let name = slot.io.name();
+    let Some(metered) = slot.io.as_other::<Metered>() else {
+        return Err(invalid(format!("a rate limit on {name}")));
+    };
+    // What was allowed before is used up or lost: no more than a burst.
+    let before = metered.allowance(direction).take();
+    *metered.allowance(direction) = bucket.map(|bucket| Allowance { bucket, left: 0 });
+    if let Some(bucket) = bucket {
+        state.buckets.slab[bucket].members += 1;
+    }
+    if let Some(before) = before {
+        leave(state, id, direction, before.bucket);
+    }
+    unwrap_if_unlimited(state, id);
+    // Whoever waited for the old limit must not wait for ever.
+    wake(state, id, direction);
+    Ok(())
+}
+
+/// Without a limit the bare socket is back.
+fn unwrap_if_unlimited<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    let unlimited = slot.io.as_other::<Metered>();
+    if unlimited.is_some_and(|metered| metered.is_unlimited()) {
+        if let Ok(metered) = std::mem::replace(&mut slot.io, Io::closed()).into_other::<Metered>() {
+            slot.io = Io::Stream(metered.into_socket());
+        }
+    }
+}
+
+fn leave<D>(state: &mut State<D>, id: AnyId, direction: Direction, number: usize) {
+    let bucket = &mut state.buckets.slab[number];
+    bucket.members -= 1;
+    bucket.waiting.remove(&(id, direction));
+    drop_if_unused(state, number);
+}
+
+fn drop_if_unused<D>(state: &mut State<D>, number: usize) {
+    let bucket = &state.buckets.slab[number];
+    // One whose timer is set goes with it.
+    if bucket.members == 0 && !bucket.named && !bucket.armed {
+        state.buckets.slab.remove(number);
+    }
+}
+
+/// A connection ends: its limits end with it.
+pub(crate) fn forget<D>(state: &mut State<D>, id: AnyId) {
+    for direction in [Direction::Read, Direction::Write] {
+        lift(state, id, direction);
+    }
+}
+
+/// Takes the limit of one direction away, if there is one.
+pub(crate) fn lift<D>(state: &mut State<D>, id: AnyId, direction: Direction) {
+    let slot = state.slots.slot_mut(id);
+    let metered = slot.io.as_other::<Metered>();
+    if let Some(allowance) = metered.and_then(|metered| metered.allowance(direction).take()) {
+        leave(state, id, direction, allowance.bucket);
+        unwrap_if_unlimited(state, id);
+    }
+}
+
+/// Whether it is a limit, and not the kernel, that said `WouldBlock`. Then the connection waits for its share.
+pub(crate) fn waits<D>(state: &mut State<D>, id: AnyId, direction: Direction) -> bool {
+    let now = state.now;
+    let slot = state.slots.slot_mut(id);
+    let Some(metered) = slot.io.as_other::<Metered>() else {
+        return false;
+    };
+    let Some(Allowance {
+        bucket: number,
+        left: 0,
+    }) = *metered.allowance(direction)
+    else {
+        return false;
+    };
+    let bucket = &mut state.buckets.slab[number];
+    bucket.waiting.insert((id, direction));
+    if !bucket.armed {
+        bucket.armed = true;
+        bucket.fill(now);
+        // What is there already is shared out in the next turn, to all that wait by then.
+        let after = if bucket.bytes() >= bucket.waiting.len() {
+            Duration::ZERO
+        } else {
+            bucket.next_share()
+        };
+        arm(state, number, after);
+    }
+    true
+}
+
+fn arm<D>(state: &mut State<D>, number: usize, after: Duration) {
+    let number = u32::try_from(number).expect("four billion rate limits do not fit in memory");
+    let due = state.now.after(after);
+    state
+        .timers
+        .arm(due, None, AnyId::NONE, None, Action::Share(number));
+}
+
+/// The timer of a bucket: what has come in is shared out.
+pub(crate) fn share_out<D>(state: &mut State<D>, number: u32) {
+    let number = number as usize;
+    let now = state.now;
+    let bucket = &mut state.buckets.slab[number];
+    bucket.armed = false;
+    bucket.fill(now);
+    let waiting = bucket.waiting.len();
+    if waiting == 0 {
+        return drop_if_unused(state, number);
+    }
+    let share = bucket.bytes() / waiting;
+    if share == 0 {
+        bucket.armed = true;
+        let after = bucket.next_share();
+        return arm(state, number, after);
+    }
+    bucket.take(share * waiting);
+    for (id, direction) in std::mem::take(&mut bucket.waiting) {
+        let metered = state.slots.slot_mut(id).io.as_other::<Metered>();
+        if let Some(allowance) = metered.and_then(|metered| metered.allowance(direction).as_mut()) {
+            allowance.left += share;
+        }
+        wake(state, id, direction);
+    }
+    // Until the next share is due there is none, however soon somebody waits again.
+    state.buckets.slab[number].armed = true;
+    arm(state, number, PERIOD);
+}
+
+/// The direction may go on: as if the kernel had said so.
+fn wake<D>(state: &mut State<D>, id: AnyId, direction: Direction) {
+    let slot = state.slots.slot_mut(id);
+    match direction {
+        Direction::Read => slot.readiness.set(Flag::Readable),
+        Direction::Write => {
+            slot.readiness.set(Flag::Writable);
+            if slot.can_flush() {
+                state.mark_dirty(id);
+            }
+        }
+    }
+    state.requeue(id);
+}
