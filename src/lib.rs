@@ -83,7 +83,7 @@
 //! The folders are layers, and each names only those below it:
 //!
 //! ```text
-//!   framing/                      records and producers, on the public face alone
+//!   framing/  kit/                records and producers; child processes, signals: on the public face alone
 //!   reactor  builder  handle      the door
 //!   turn/  dispatcher  context/   the steps; the only place that calls users' code
 //!   ─────────────────────────────────────────────────────────────────────────────
@@ -105,6 +105,8 @@ mod context;
 mod dispatcher;
 pub mod framing;
 mod handle;
+#[cfg(any(feature = "process", feature = "signals"))]
+pub mod kit;
 mod reactor;
 mod slot;
 mod state;
@@ -126,9 +128,14 @@ pub use time::timers::TimerId;
 pub use watch::counters::Counters;
 pub use watch::ends::{Cause, End, Ends};
 pub use world::accept::Accepted;
+pub use world::descriptor::Descriptor;
 pub use world::ids::{AnyId, Id};
 pub use world::options::SocketOptions;
 pub use world::socket::Socket;
+
+/// The mio that this crate is built on, for those who bring event sources of their own: [`Socket::from_fd`] takes
+/// its [`Interest`](mio::Interest), [`Socket::foreign`] its [`Source`](mio::event::Source).
+pub use mio;
 
 /// The README's programs, compiled.
 #[cfg(doctest)]
