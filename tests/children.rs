@@ -869,3 +869,58 @@ fn a_childs_dispatchers_are_named() {
     assert!(label.starts_with("Output<Watcher>"), "{label}");
     assert!(label.ends_with("(the reading end of a pipe)"), "{label}");
 }
+
+const OUT_OF_DESCRIPTORS: &str = "SLABLOOP_OUT_OF_DESCRIPTORS";
+
+/// A child that runs and cannot be watched is killed and waited for before the error is returned. In a process
+/// of its own, whose descriptors can run out.
+#[test]
+fn a_child_that_cannot_be_watched_is_taken_down_at_once() {
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "child_out_of_descriptors", "--ignored"])
+        .env(OUT_OF_DESCRIPTORS, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn child_out_of_descriptors() {
+    if std::env::var_os(OUT_OF_DESCRIPTORS).is_none() {
+        return;
+    }
+    let told = Sheet::default();
+    let mut reactor = Reactor::new().unwrap();
+    let mut held = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        held.push(file);
+    }
+    // Inherits everything, so that starting it needs no descriptor.
+    let mut command = Command::new("sleep");
+    command.arg("1000");
+    let refused = reactor
+        .spawn_child(&mut command, Watcher::new(&told))
+        .map(Id::any)
+        .unwrap_err();
+    assert!(refused.to_string().contains("sleep"), "{refused}");
+    let children = waitpid(None, WaitOptions::NOHANG);
+    assert_eq!(children.unwrap_err(), rustix::io::Errno::CHILD);
+    assert_eq!((reactor.count(), told.borrow().closes), (0, 0));
+    held.clear();
+    let id = reactor
+        .spawn_child(
+            Command::new("true").stdin(Stdio::null()),
+            Watcher::new(&told),
+        )
+        .unwrap();
+    until_empty(&mut reactor);
+    assert!(reactor.end_of(id).is_some());
+    assert!(told.borrow().exits[0].success());
+}
