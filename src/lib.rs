@@ -61,6 +61,13 @@
 //! Each connection's queued output has a high mark (64 KiB), a low mark (32 KiB) and a hard cap
 //! (1 MiB); accepting, posting and draining have budgets per turn. [`Builder`] lists and sets them all.
 //!
+//! # Optional features
+//!
+//! | feature | brings | needs |
+//! |---|---|---|
+//! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
+//! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
+//!
 //! # Reading the source
 //!
 //! The way of one byte, in and out, is twelve files and an evening's reading:
