@@ -621,6 +621,30 @@ fn a_hundred_children_at_once_each_exit_once() {
     });
 }
 
+/// By SIGCHLD each watch hears of every exit. What it hears is taken out of its pipe, or the pipe would fill up
+/// and the one exit that it waits for would find no room.
+#[test]
+fn a_child_that_outlives_hundreds_of_others_is_not_missed() {
+    without_pidfd(true);
+    let mut reactor = Reactor::new().unwrap();
+    let (old, young) = (Sheet::default(), Sheet::default());
+    let id = reactor
+        .spawn_child(&mut shell("exec cat"), Watcher::new(&old))
+        .unwrap();
+    for _ in 0..400 {
+        reactor
+            .spawn_child(&mut Command::new("true"), Watcher::new(&young))
+            .unwrap();
+        turn_until(&mut reactor, "the exit", |_| {
+            !young.borrow().exits.is_empty()
+        });
+        *young.borrow_mut() = Told::default();
+    }
+    reactor.with(id, |child, cx| child.process().close_stdin(cx));
+    until_empty(&mut reactor);
+    assert!(old.borrow().exits[0].success());
+}
+
 #[test]
 fn a_grandchild_that_holds_the_output_delays_the_exit_by_the_linger_time_only() {
     let clock = SimClock::new();
