@@ -43,6 +43,8 @@ use crate::watch::about::About;
 use crate::watch::timeouts::Timeout;
 use crate::world::endpoint::Kind;
 use crate::world::errors::unsupported;
+#[cfg(feature = "process")]
+use crate::world::errors::{Class, classify};
 use crate::world::ids::{AnyId, Id};
 
 /// What a callback gets: a borrow of everything in the reactor but the dispatcher that is running.
@@ -128,7 +130,8 @@ impl Context<'_> {
         self.id
     }
 
-    /// How log lines name this dispatcher: type, id and peer, as in `Echo 7.3 (127.0.0.1:40513)`.
+    /// How log lines name this dispatcher: type, id and peer, as in `Echo 7.3 (127.0.0.1:40513)`. What has
+    /// no address says what it is: `Tail 8.1 (the reading end of a pipe)`, `Ticker 9.1 (Descriptor)`.
     #[must_use]
     pub fn label(&self) -> impl fmt::Display + '_ {
         self.core.state.label(self.id)
@@ -207,6 +210,14 @@ impl Context<'_> {
             self.id,
             format!("{}: {what}", self.core.state.label(self.id)),
         )
+    }
+
+    /// Whether an error that a callback of a layer above returned is a fault of this dispatcher's: neither "not
+    /// now" nor a disconnect, nor about another dispatcher, which has been told itself.
+    #[cfg(feature = "process")]
+    pub(crate) fn is_fault(&self, error: &io::Error) -> bool {
+        let anothers = About::whom(error).is_some_and(|whom| whom != self.id);
+        !anothers && classify(error) == Class::Fault
     }
 
     /// The error of an operation that the socket's kind does not have, or that comes after its end.

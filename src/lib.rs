@@ -61,6 +61,13 @@
 //! Each connection's queued output has a high mark (64 KiB), a low mark (32 KiB) and a hard cap
 //! (1 MiB); accepting, posting and draining have budgets per turn. [`Builder`] lists and sets them all.
 //!
+//! # Optional features
+//!
+//! | feature | brings | needs |
+//! |---|---|---|
+//! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
+//! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
+//!
 //! # Reading the source
 //!
 //! The way of one byte, in and out, is twelve files and an evening's reading:
@@ -83,7 +90,7 @@
 //! The folders are layers, and each names only those below it:
 //!
 //! ```text
-//!   framing/                      records and producers, on the public face alone
+//!   framing/  kit/                records and producers; child processes, signals: on the public face alone
 //!   reactor  builder  handle      the door
 //!   turn/  dispatcher  context/   the steps; the only place that calls users' code
 //!   ─────────────────────────────────────────────────────────────────────────────
@@ -105,6 +112,8 @@ mod context;
 mod dispatcher;
 pub mod framing;
 mod handle;
+#[cfg(any(feature = "process", feature = "signals"))]
+pub mod kit;
 mod reactor;
 mod slot;
 mod state;
@@ -132,10 +141,15 @@ pub use watch::gauges::Gauges;
 pub use watch::rate::Rate;
 pub use watch::timeouts::Timeout;
 pub use world::accept::Accepted;
+pub use world::descriptor::Descriptor;
 pub use world::detached::Detached;
 pub use world::ids::{AnyId, Id};
 pub use world::options::SocketOptions;
 pub use world::socket::Socket;
+
+/// The mio that this crate is built on, for those who bring event sources of their own: [`Socket::from_fd`] takes
+/// its [`Interest`](mio::Interest), [`Socket::foreign`] its [`Source`](mio::event::Source).
+pub use mio;
 
 /// The README's programs, compiled.
 #[cfg(doctest)]

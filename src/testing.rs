@@ -7,5 +7,7 @@ mod hooks;
 mod invariants;
 mod parts;
 
+#[cfg(feature = "process")]
+pub use self::parts::without_pidfd;
 pub use self::parts::{TimerQueue, decode, find_byte};
 pub use crate::world::simulated::{Bits, SimClock, SimKernel, SimKind, SimSocket};

@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod address;
 mod datagram;
+pub(crate) mod descriptor;
 pub(crate) mod detached;
 pub(crate) mod endpoint;
 pub(crate) mod errors;

@@ -52,7 +52,7 @@ impl Context<'_> {
             return Err(self.refusal(io::ErrorKind::NotConnected, "read_with or write_with"));
         }
         let kind = slot.io.kind();
-        let Some(Foreign(source)) = slot.io.as_other::<Foreign<S>>() else {
+        let Some(Foreign { source, .. }) = slot.io.as_other::<Foreign<S>>() else {
             let wanted = short_type_name(std::any::type_name::<S>());
             let on = match kind {
                 Kind::Foreign => "a source of another type",

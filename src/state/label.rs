@@ -8,7 +8,8 @@ use crate::world::address::Address;
 use crate::world::endpoint::Kind;
 use crate::world::ids::{AnyId, TypeName, short_type_name};
 
-/// Shown as `Echo 7.3 (127.0.0.1:40513)`.
+/// Shown as `Echo 7.3 (127.0.0.1:40513)`, or `Echo 7.3 (the reading end of a pipe)`, or with the type of a
+/// foreign source.
 #[derive(Debug)]
 pub(crate) struct Label<'a> {
     id: AnyId,

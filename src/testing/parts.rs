@@ -95,3 +95,9 @@ impl TimerQueue {
 fn at(nanos: u64) -> Tick {
     Tick::default().after(Duration::from_nanos(nanos))
 }
+
+/// Has this thread's children watched by `SIGCHLD`, as on systems without a descriptor for processes.
+#[cfg(feature = "process")]
+pub fn without_pidfd(without: bool) {
+    crate::kit::child::watch::WITHOUT_PIDFD.set(without);
+}

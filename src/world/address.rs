@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::world::ids::short_type_name;
+
 /// An address as far as it is known without asking the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Address {
@@ -12,20 +14,22 @@ pub(crate) enum Address {
     None,
     Inet(SocketAddr),
     Unix(Box<Path>),
+    /// It has none, so this is what it is: a pipe's end, or the type of a foreign source.
+    What(&'static str),
 }
 
 impl Address {
     pub(crate) fn inet(&self) -> Option<SocketAddr> {
         match self {
             Address::Inet(address) => Some(*address),
-            Address::None | Address::Unix(_) => None,
+            Address::None | Address::Unix(_) | Address::What(_) => None,
         }
     }
 
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Address::Unix(path) => Some(path),
-            Address::None | Address::Inet(_) => None,
+            Address::None | Address::Inet(_) | Address::What(_) => None,
         }
     }
 }
@@ -62,6 +66,7 @@ impl fmt::Display for Address {
             Address::Unix(path) => {
                 write!(f, "unix:{}", path.to_string_lossy().escape_debug())
             }
+            Address::What(what) => f.write_str(&short_type_name(what)),
         }
     }
 }

@@ -45,6 +45,11 @@ pub(crate) trait Endpoint: Any {
     /// With its article, as error messages name it.
     fn name(&self) -> &'static str;
 
+    /// What log lines show where a socket has its address: the name, or a type's with its path.
+    fn what(&self) -> &'static str {
+        self.name()
+    }
+
     fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()>;
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()>;
@@ -209,10 +214,14 @@ impl Io {
     }
 
     /// Asks the kernel for the address that log lines show: a stream's peer, and any other socket's own.
-    /// A peer that is already gone has none, and that is no error.
+    /// A peer that is already gone has none, and that is no error. What is no socket says what it is.
     pub(crate) fn address(&self) -> Address {
-        let Some(socket) = self.socket() else {
-            return Address::None;
+        let socket = match self {
+            Io::Stream(socket) => SockRef::from(socket),
+            Io::Other(endpoint) => match endpoint.socket() {
+                Some(socket) => socket,
+                None => return Address::What(endpoint.what()),
+            },
         };
         let address = match self.kind() {
             Kind::Stream => socket.peer_addr(),

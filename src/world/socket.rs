@@ -4,11 +4,13 @@ use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
+use mio::Interest;
 use mio::event::Source;
 use mio::unix::pipe;
 use socket2::SockRef;
 
 use crate::world::address::Address;
+use crate::world::descriptor::Descriptor;
 use crate::world::endpoint::{Endpoint, Io};
 use crate::world::foreign::Foreign;
 
@@ -16,7 +18,7 @@ use crate::world::foreign::Foreign;
 ///
 /// Made with `From` from the streams, listeners and datagram sockets of `std` and of `mio`, from the
 /// ends of a `mio` pipe, from a child process's standard streams, and from what a listener
-/// [`Accepted`](crate::Accepted); or with [`Socket::foreign`]. It is made non-blocking when it is added.
+/// [`Accepted`](crate::Accepted); or with [`Socket::from_fd`] and [`Socket::foreign`]. It is made non-blocking when it is added.
 #[derive(Debug)]
 pub struct Socket {
     pub(crate) io: Io,
@@ -31,14 +33,74 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Any other [`mio::event::Source`]: an inotify descriptor, a timerfd, a signal source.
+    /// Any other [`mio::event::Source`], of whatever type. (For a bare descriptor there is
+    /// [`from_fd`](Socket::from_fd).)
     ///
     /// Its dispatcher gets `handle_read` and `handle_write` like any other, and reads or writes it
     /// with [`Context::read_with`](crate::Context::read_with) and
     /// [`Context::write_with`](crate::Context::write_with), through which the reactor learns when it
-    /// is drained. `recv`, `send` and the outbox are not for it.
+    /// is drained. `recv`, `send` and the outbox are not for it. It has to be non-blocking already.
     pub fn foreign(source: impl Source + 'static) -> Socket {
-        Socket::other(Foreign(source))
+        Socket::foreign_with(source, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// [`foreign`](Socket::foreign) with an interest of its own: the poller reports this and nothing else.
+    /// A source that is only read needs no events that say that it may be written.
+    ///
+    /// The direction that was left out has no events, so nothing says when it is ready again after a
+    /// `WouldBlock`. One that is only written gets no `handle_read`.
+    pub fn foreign_with(source: impl Source + 'static, interest: Interest) -> Socket {
+        Socket::other(Foreign {
+            source,
+            interest,
+            prepare: |_| Ok(()),
+        })
+    }
+
+    /// Any descriptor that can be waited for: an inotify, timerfd, eventfd or pidfd descriptor, a terminal.
+    ///
+    /// It is a [foreign](Socket::foreign_with) source of type [`Descriptor`](crate::Descriptor), and is read
+    /// and written through that:
+    ///
+    /// ```
+    /// use std::io::{self, Read};
+    /// use std::os::fd::OwnedFd;
+    ///
+    /// use slabloop::mio::Interest;
+    /// use slabloop::{Context, Descriptor, Dispatcher, Reactor, Socket};
+    ///
+    /// /// A timerfd or an eventfd: each read gives a count, in eight bytes.
+    /// struct Ticker;
+    ///
+    /// impl Dispatcher for Ticker {
+    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         let mut count = [0; 8];
+    ///         cx.read_with(|timer: &mut Descriptor| timer.read_exact(&mut count))?;
+    ///         println!("{} more", u64::from_ne_bytes(count));
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// fn watch(reactor: &mut Reactor, timer: OwnedFd) -> io::Result<()> {
+    ///     reactor.add(Socket::from_fd(timer, Interest::READABLE), Ticker)?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// `interest` is what the poller is asked to report; what is left out has no events. The descriptor
+    /// belongs to the reactor from here on and is closed with its dispatcher. It is made non-blocking when it
+    /// is added. That flag belongs to the open file, which others may share: a terminal becomes
+    /// non-blocking for the shell as well.
+    ///
+    /// What cannot be waited for, a regular file or a directory, is refused by `add` with
+    /// `PermissionDenied`.
+    pub fn from_fd(fd: impl Into<OwnedFd>, interest: Interest) -> Socket {
+        let source = Foreign {
+            source: Descriptor::new(fd.into()),
+            interest,
+            prepare: Descriptor::set_nonblocking,
+        };
+        Socket::other(source).maybe_blocking()
     }
 
     pub(crate) fn new(io: Io) -> Socket {
