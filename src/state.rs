@@ -107,6 +107,7 @@ impl<D> State<D> {
             mut io,
             blocking,
             mut address,
+            connecting: _,
         } = socket;
         if blocking {
             io.set_nonblocking()?;

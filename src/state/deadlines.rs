@@ -65,6 +65,18 @@ pub(crate) fn arm<D>(state: &mut State<D>, id: AnyId, after: Duration, action: A
     }
 }
 
+/// Sets the deadline of a connection attempt that begins now. As with users' timers the clock is read
+/// here: the turn's time may be long past, in a slow callback and all the more outside of a turn, and a
+/// short deadline would be over before the attempt was made.
+pub(crate) fn arm_connecting<D>(state: &mut State<D>, id: AnyId, after: Duration) {
+    let due = state.clock.now().after(after);
+    let slot = state.slots.slot_mut(id);
+    let list = Some(&mut slot.timers);
+    state
+        .timers
+        .arm(due, None, id, list, Action::ConnectDeadline);
+}
+
 /// Sets, moves or clears the idle timeout.
 pub(crate) fn set_idle_timeout<D>(state: &mut State<D>, id: AnyId, limit: Option<Duration>) {
     let slot = state.slots.slot_mut(id);
