@@ -95,10 +95,11 @@ pub trait Dispatcher: Any {
         Ok(())
     }
 
-    /// A connection made by `connect` is established.
+    /// A connection made by `connect` is established, or one that was added while it was
+    /// [connecting](crate::Socket::connecting).
     ///
-    /// *When:* once, after success is proven, before any other callback of it. Not for sockets that
-    /// were given to `add`. *Inside:* anything; `send` goes out at the end of this turn. *After:* reading
+    /// *When:* once, after success is proven, before any other callback of it. Not for other sockets
+    /// that were given to `add`. *Inside:* anything; `send` goes out at the end of this turn. *After:* reading
     /// begins. *Errors, panic:* as everywhere. *Default:* nothing.
     ///
     /// # Errors

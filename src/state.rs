@@ -118,6 +118,7 @@ impl<D> State<D> {
             mut address,
             unread,
             unsent,
+            connecting: _,
         } = socket;
         if blocking {
             io.set_nonblocking()?;

@@ -4,13 +4,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use super::Context;
 use crate::dispatcher::Dispatcher;
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::deadlines;
-use crate::time::timers::Action;
 use crate::world::endpoint::Kind;
 use crate::world::errors::in_progress;
 use crate::world::ids::Id;
@@ -93,10 +93,9 @@ impl Context<'_> {
         options: &SocketOptions,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
-        let socket = options.client(address)?;
-        let outcome = socket.connect(&address.into());
+        let (socket, outcome) = options.dial(address)?;
         let socket = Socket::stream(socket).with_address(address);
-        self.start_connecting(socket, outcome, dispatcher)
+        self.start_connecting(socket, outcome, options, dispatcher)
     }
 
     /// As [`Reactor::listen_unix`](crate::Reactor::listen_unix).
@@ -104,12 +103,27 @@ impl Context<'_> {
     /// # Errors
     ///
     /// As [`Reactor::listen_unix`](crate::Reactor::listen_unix).
-    pub(crate) fn listen_unix<D: Dispatcher>(
+    pub fn listen_unix<D: Dispatcher>(
         &mut self,
-        path: &Path,
+        path: impl AsRef<Path>,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
-        let socket = SocketOptions::default().unix_listener(path)?;
+        self.listen_unix_with(path, &SocketOptions::default(), dispatcher)
+    }
+
+    /// As [`Reactor::listen_unix_with`](crate::Reactor::listen_unix_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::listen_unix_with`](crate::Reactor::listen_unix_with).
+    pub fn listen_unix_with<D: Dispatcher>(
+        &mut self,
+        path: impl AsRef<Path>,
+        options: &SocketOptions,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        let path = path.as_ref();
+        let socket = options.unix_listener(path)?;
         let socket = Socket::unix_listener(socket).with_address(path.to_owned());
         self.admit_socket(socket, dispatcher)
     }
@@ -124,21 +138,67 @@ impl Context<'_> {
         path: impl AsRef<Path>,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
-        let path = path.as_ref();
-        let socket = SocketOptions::default().unix_client()?;
-        // A full queue says WouldBlock and is not in progress: nothing would ever come of it.
-        let outcome = socket.connect(&socket2::SockAddr::unix(path)?);
-        let socket = Socket::stream(socket).with_address(path.to_owned());
-        self.start_connecting(socket, outcome, dispatcher)
+        self.connect_unix_with(path, &SocketOptions::default(), dispatcher)
     }
 
-    /// Adds a socket that needs no further set-up: a connected stream, a listener, a datagram socket, a
-    /// foreign source.
+    /// As [`Reactor::connect_unix_with`](crate::Reactor::connect_unix_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::connect_unix_with`](crate::Reactor::connect_unix_with).
+    pub fn connect_unix_with<D: Dispatcher>(
+        &mut self,
+        path: impl AsRef<Path>,
+        options: &SocketOptions,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        let path = path.as_ref();
+        let (socket, outcome) = options.dial_unix(path)?;
+        let socket = Socket::stream(socket).with_address(path.to_owned());
+        self.start_connecting(socket, outcome, options, dispatcher)
+    }
+
+    /// As [`Reactor::bind_udp`](crate::Reactor::bind_udp), but takes an address only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::bind_udp`](crate::Reactor::bind_udp).
+    pub fn bind_udp<D: Dispatcher>(
+        &mut self,
+        address: SocketAddr,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        self.bind_udp_with(address, &SocketOptions::default(), dispatcher)
+    }
+
+    /// As [`Reactor::bind_udp_with`](crate::Reactor::bind_udp_with), but takes an address only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::bind_udp_with`](crate::Reactor::bind_udp_with).
+    pub fn bind_udp_with<D: Dispatcher>(
+        &mut self,
+        address: SocketAddr,
+        options: &SocketOptions,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        let socket = options.udp(address)?;
+        self.admit_socket(Socket::udp(socket), dispatcher)
+    }
+
+    /// Adds a socket as it is: a stream that is connected, or connecting without our doing, a listener,
+    /// a datagram socket, a foreign source.
     pub(crate) fn admit_socket<D: Dispatcher>(
         &mut self,
         socket: Socket,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
+        if socket.connecting {
+            socket.check_connecting()?;
+            // What has become of it by now, a failure too, the kernel tells once it is registered.
+            let limit = self.core.state.config.connect_timeout;
+            return self.admit_connecting(socket, limit, dispatcher);
+        }
         let life = if socket.io.kind() == Kind::Listener {
             Life::Listening
         } else {
@@ -153,6 +213,7 @@ impl Context<'_> {
         &mut self,
         socket: Socket,
         outcome: io::Result<()>,
+        options: &SocketOptions,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
         let established = match outcome {
@@ -160,14 +221,25 @@ impl Context<'_> {
             Err(error) if in_progress(&error) => false,
             Err(error) => return Err(error),
         };
-        let id = self.admit(socket, dispatcher, Life::Connecting)?;
-        let state = &mut self.core.state;
-        if let Some(limit) = state.config.connect_timeout {
-            deadlines::arm(state, id.any(), limit, Action::ConnectDeadline);
-        }
+        let limit = options.connect_limit(self.core.state.config.connect_timeout);
+        let id = self.admit_connecting(socket, limit, dispatcher)?;
         if established {
+            let state = &mut self.core.state;
             state.slots.slot_mut(id.any()).readiness.set(Flag::Writable);
             state.requeue(id.any());
+        }
+        Ok(id)
+    }
+
+    fn admit_connecting<D: Dispatcher>(
+        &mut self,
+        socket: Socket,
+        limit: Option<Duration>,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        let id = self.admit(socket, dispatcher, Life::Connecting)?;
+        if let Some(limit) = limit {
+            deadlines::arm_connecting(&mut self.core.state, id.any(), limit);
         }
         Ok(id)
     }

@@ -22,15 +22,16 @@ use crate::world::options::SocketOptions;
 use crate::world::socket::Socket;
 
 impl Reactor {
-    /// Adds a socket with its dispatcher: a stream that is connected already, a listener, a datagram
-    /// socket, the end of a pipe, a [foreign](Socket::foreign) source, or what a listener
-    /// [`Accepted`](crate::Accepted). It is made non-blocking, belongs to the reactor from here on, and
-    /// is closed with its dispatcher. Calls nothing; there is no `handle_connect` for it.
+    /// Adds a socket with its dispatcher: a stream that is connected already, one that is still
+    /// [connecting](Socket::connecting), a listener, a datagram socket, the end of a pipe, a
+    /// [foreign](Socket::foreign) source, or what a listener [`Accepted`](crate::Accepted). It is made
+    /// non-blocking, belongs to the reactor from here on, and is closed with its dispatcher. Calls
+    /// nothing; there is no `handle_connect` for it, unless it is one that is connecting.
     ///
     /// # Errors
     ///
-    /// What the system says when the socket is registered; a regular file, for one, cannot be. The
-    /// socket is then closed and the dispatcher dropped, without `handle_close`, for it was never added.
+    /// What the system says when the socket is registered; a regular file, for one, cannot be.
+    /// `InvalidInput` if a [connecting](Socket::connecting) one is no stream socket. The socket is then closed and the dispatcher dropped, without `handle_close`, for it was never added.
     pub fn add<D: Dispatcher>(
         &mut self,
         socket: impl Into<Socket>,
@@ -110,7 +111,21 @@ impl Reactor {
         path: impl AsRef<Path>,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
-        self.outside().listen_unix(path.as_ref(), dispatcher)
+        self.outside().listen_unix(path, dispatcher)
+    }
+
+    /// [`listen_unix`](Reactor::listen_unix) with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`listen_unix`](Reactor::listen_unix), and `InvalidInput` for an option out of its range.
+    pub fn listen_unix_with<D: Dispatcher>(
+        &mut self,
+        path: impl AsRef<Path>,
+        options: &SocketOptions,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        self.outside().listen_unix_with(path, options, dispatcher)
     }
 
     /// Connects to a TCP address. Calls nothing; in a later turn follows either `handle_connect`, or one
@@ -137,7 +152,9 @@ impl Reactor {
     ///
     /// # Errors
     ///
-    /// As [`connect`](Reactor::connect), and `InvalidInput` for an option out of its range.
+    /// As [`connect`](Reactor::connect); `InvalidInput` for an option out of its range, `Unsupported` for
+    /// one that the system does not have; and what
+    /// [`source_address`](SocketOptions::source_address) tells of an address that cannot be used.
     pub fn connect_with<D: Dispatcher>(
         &mut self,
         address: impl ToSocketAddrs,
@@ -145,10 +162,13 @@ impl Reactor {
         dispatcher: D,
     ) -> io::Result<Id<D>> {
         let mut dispatcher = Some(dispatcher);
-        let mut candidates = address.to_socket_addrs()?.peekable();
+        let mut found = address.to_socket_addrs()?.peekable();
+        let first = found.peek().copied().ok_or_else(no_address)?;
+        let mut candidates = found
+            .filter(|candidate| options.suits_source(*candidate))
+            .peekable();
         while let Some(candidate) = candidates.next() {
-            let socket = options.client(candidate)?;
-            let outcome = socket.connect(&candidate.into());
+            let (socket, outcome) = options.dial(candidate)?;
             let refused = outcome.as_ref().is_err_and(|error| !in_progress(error));
             if refused && candidates.peek().is_some() {
                 continue;
@@ -157,9 +177,11 @@ impl Reactor {
                 break;
             };
             let socket = Socket::stream(socket).with_address(candidate);
-            return self.outside().start_connecting(socket, outcome, dispatcher);
+            return self
+                .outside()
+                .start_connecting(socket, outcome, options, dispatcher);
         }
-        Err(no_address())
+        Err(options.wrong_family(first))
     }
 
     /// Connects to a Unix socket. As [`connect`](Reactor::connect), `handle_connect` comes in a later
@@ -175,6 +197,20 @@ impl Reactor {
         dispatcher: D,
     ) -> io::Result<Id<D>> {
         self.outside().connect_unix(path, dispatcher)
+    }
+
+    /// [`connect_unix`](Reactor::connect_unix) with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect_unix`](Reactor::connect_unix), and `InvalidInput` for an option out of its range.
+    pub fn connect_unix_with<D: Dispatcher>(
+        &mut self,
+        path: impl AsRef<Path>,
+        options: &SocketOptions,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        self.outside().connect_unix_with(path, options, dispatcher)
     }
 
     /// Binds a UDP socket; `dispatcher` gets `handle_read` when datagrams wait.

@@ -71,6 +71,14 @@ fn arm_at<D>(state: &mut State<D>, id: AnyId, due: Tick, action: Action) {
     }
 }
 
+/// Sets the deadline of a connection attempt that begins now. As with users' timers the clock is read
+/// here: the turn's time may be long past, in a slow callback and all the more outside of a turn, and a
+/// short deadline would be over before the attempt was made.
+pub(crate) fn arm_connecting<D>(state: &mut State<D>, id: AnyId, after: Duration) {
+    let due = state.clock.now().after(after);
+    arm_at(state, id, due, Action::ConnectDeadline);
+}
+
 /// Gives a connection a timeout of its own, which counts from now.
 pub(crate) fn set_timeout<D>(
     state: &mut State<D>,
@@ -91,7 +99,7 @@ pub(crate) fn set_timeout<D>(
     match timeout {
         Timeout::Connect => {
             if let (Some(limit), true) = (limit, slot.life().is_connecting()) {
-                arm_at(state, id, now.after(limit), Action::ConnectDeadline);
+                arm_connecting(state, id, limit);
             }
         }
         Timeout::Idle => {

@@ -7,6 +7,7 @@ use mio::Token;
 
 use crate::reactor::Reactor;
 use crate::world::ids::AnyId;
+use crate::world::options::SocketOptions;
 use crate::world::simulated::{SimKernel, SimSocket};
 use crate::world::socket::Socket;
 
@@ -88,6 +89,15 @@ impl Reactor {
         socket.set_send_buffer_size(bytes)
     }
 
+    /// What the kernel has for `TCP_USER_TIMEOUT`.
+    #[doc(hidden)]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn tcp_user_timeout(&self, id: impl Into<AnyId>) -> io::Result<Option<Duration>> {
+        let slot = self.state().slots.slot(id.into());
+        let socket = slot.io.socket().ok_or(io::ErrorKind::NotConnected)?;
+        socket.tcp_user_timeout()
+    }
+
     /// Starts a connection attempt on a simulated socket.
     #[doc(hidden)]
     pub fn connect_simulated<D: crate::Dispatcher>(
@@ -96,8 +106,9 @@ impl Reactor {
         dispatcher: D,
     ) -> io::Result<crate::Id<D>> {
         let pending = Err(io::ErrorKind::Interrupted.into());
+        let usual = SocketOptions::default();
         self.outside()
-            .start_connecting(Socket::from(socket), pending, dispatcher)
+            .start_connecting(Socket::from(socket), pending, &usual, dispatcher)
     }
 
     /// Adds a socket whose `connect` the test has made itself, or pretends to have, with this outcome.
@@ -108,7 +119,8 @@ impl Reactor {
         outcome: io::Result<()>,
         dispatcher: D,
     ) -> io::Result<crate::Id<D>> {
+        let usual = SocketOptions::default();
         self.outside()
-            .start_connecting(socket.into(), outcome, dispatcher)
+            .start_connecting(socket.into(), outcome, &usual, dispatcher)
     }
 }

@@ -127,9 +127,14 @@ fn check_slots(state: &State<Tenant>) {
                 "{id} is paused and something will resume it"
             );
         }
-        if slot.life() == Life::Connecting && state.config.connect_timeout.is_some() {
+        // An attempt has one unless its options say otherwise, and nothing but an attempt has one.
+        let is_attempt = matches!(
+            slot.life(),
+            Life::Connecting | Life::ConnectingToClose | Life::ConnectingToReset
+        );
+        if !is_attempt {
             let armed = state.timers.has(slot.timers, &Action::ConnectDeadline);
-            assert!(armed, "{id} is connecting and has a deadline");
+            assert!(!armed, "{id} is not connecting and has no deadline for it");
         }
         if slot.life().is_flushing() || slot.life() == Life::Draining {
             let armed = state.timers.has(slot.timers, &Action::CloseDeadline);

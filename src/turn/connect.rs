@@ -14,6 +14,7 @@ use crate::time::timers::Action;
 use crate::turn::core::Core;
 use crate::turn::settle;
 use crate::watch::ends::Cause;
+use crate::world::address::Address;
 use crate::world::errors::is_not_connected;
 use crate::world::ids::AnyId;
 
@@ -28,11 +29,16 @@ pub(crate) fn finish(core: &mut Core, id: AnyId) -> bool {
                 let text = format!("{} is connected to itself", core.state.label(id));
                 io::Error::new(io::ErrorKind::ConnectionRefused, text)
             }
-            Err(error) if is_not_connected(&error) => {
-                // It came too early. The event that counts is still to come.
-                slot.readiness.cant_write();
-                return false;
-            }
+            Err(error) if is_not_connected(&error) => match slot.io.may_still_connect() {
+                Ok(true) => {
+                    // It came too early. The event that counts is still to come.
+                    slot.readiness.cant_write();
+                    return false;
+                }
+                // It was given to us like this, and no event would ever come.
+                Ok(false) => not_connecting(core, id),
+                Err(error) => error,
+            },
             Err(error) => error,
         },
     };
@@ -41,10 +47,21 @@ pub(crate) fn finish(core: &mut Core, id: AnyId) -> bool {
     false
 }
 
+#[cold]
+fn not_connecting(core: &Core, id: AnyId) -> io::Error {
+    let label = core.state.label(id);
+    let text = format!("{label}: connect was not called, or its error was asked for before");
+    io::Error::new(io::ErrorKind::NotConnected, text)
+}
+
 fn established(core: &mut Core, id: AnyId) -> bool {
     let state = &mut core.state;
     let slot = state.slots.slot_mut(id);
     slot.touched = state.now;
+    if slot.address == Address::None {
+        // An attempt that was begun elsewhere could not tell its peer until now.
+        slot.address = slot.io.address();
+    }
     state.timers.cancel_where(&mut slot.timers, |action| {
         matches!(action, Action::ConnectDeadline)
     });

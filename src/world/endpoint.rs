@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -337,6 +338,32 @@ impl Io {
                     && socket.local_addr()?.as_socket() == peer.as_socket())
             }
             Io::Other(endpoint) => endpoint.check_connected().map(|()| false),
+        }
+    }
+
+    /// Whether a connection attempt that has neither failed nor a peer can still come to anything. If not,
+    /// `connect` was not called, or its error was asked for before. An error is the attempt's own, which
+    /// came just now.
+    ///
+    /// An attempt in progress has nothing to read yet, a socket that is not connecting has no use for
+    /// reading. So it is on Linux; other systems give the same answer for both.
+    pub(crate) fn may_still_connect(&mut self) -> io::Result<bool> {
+        let Io::Stream(socket) = self else {
+            return Ok(true);
+        };
+        if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+            return Ok(true);
+        }
+        match socket.peek(&mut [MaybeUninit::uninit()]) {
+            // Its end, as after a failure; or it was established and ended a moment ago.
+            Ok(0) => Ok(socket.peer_addr().is_ok()),
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(true),
+                // TCP says the first, Unix sockets the second.
+                io::ErrorKind::NotConnected | io::ErrorKind::InvalidInput => Ok(false),
+                _ => Err(error),
+            },
         }
     }
 

@@ -10,12 +10,15 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, TcpKeepalive, Type};
 use crate::world::errors::invalid;
 
 /// Options for [`listen_with`](crate::Reactor::listen_with),
-/// [`connect_with`](crate::Reactor::connect_with) and
+/// [`connect_with`](crate::Reactor::connect_with), their Unix counterparts
+/// [`listen_unix_with`](crate::Reactor::listen_unix_with) and
+/// [`connect_unix_with`](crate::Reactor::connect_unix_with), and
 /// [`bind_udp_with`](crate::Reactor::bind_udp_with).
 ///
 /// What is set on a listener holds for the connections that it accepts. Options that mean nothing for
-/// the kind of socket at hand are ignored (`nodelay` on a Unix socket). All sockets are non-blocking
-/// and close-on-exec, whatever the options.
+/// the kind of socket at hand are ignored (`nodelay` on a Unix socket, `source_address` on a listener).
+/// All sockets are non-blocking and close-on-exec, whatever the options. Values are checked when the
+/// socket is made.
 ///
 /// ```
 /// use slabloop::SocketOptions;
@@ -33,6 +36,18 @@ pub struct SocketOptions {
     receive_buffer: Option<usize>,
     send_buffer: Option<usize>,
     only_v6: Option<bool>,
+    source_address: Option<SocketAddr>,
+    tcp_user_timeout: Option<Duration>,
+    connect_timeout: ConnectTimeout,
+}
+
+/// The deadline of one connection attempt.
+#[derive(Clone, Copy, Debug)]
+enum ConnectTimeout {
+    /// What the builder says.
+    Usual,
+    /// What was set for this attempt.
+    Own(Option<Duration>),
 }
 
 /// Connections that the kernel may hold for a listener. The usual 1,024 loses some when ten thousand
@@ -49,6 +64,9 @@ impl Default for SocketOptions {
             receive_buffer: None,
             send_buffer: None,
             only_v6: None,
+            source_address: None,
+            tcp_user_timeout: None,
+            connect_timeout: ConnectTimeout::Usual,
         }
     }
 }
@@ -108,6 +126,87 @@ impl SocketOptions {
         self
     }
 
+    /// The local address that a TCP connection is made from; default: the system's choice. For a machine
+    /// with several addresses, and for peers that let only certain addresses or ports in.
+    ///
+    /// With port 0 the system chooses the port. It does so before it knows the peer, so all connections
+    /// from one source address together have no more than the range of ephemeral ports (some 28,000 on Linux).
+    ///
+    /// With any other port the address is reused, so that one can connect from the port again after an
+    /// earlier connection has ended. To the same peer that is not so at once if this side has closed
+    /// first: for a minute or so the system may refuse with `AddrNotAvailable`.
+    ///
+    /// An address that cannot be used is an error of the call that connects, and the error's text
+    /// names the address: `AddrNotAvailable` if this machine does not have it, `AddrInUse` if the port is
+    /// taken, `PermissionDenied` for a privileged port, `InvalidInput` if it is IPv4 and the peer's IPv6 or
+    /// the other way round. Of a name's addresses only those of the same family are tried.
+    ///
+    /// ```
+    /// use slabloop::{Context, Dispatcher, Id, SocketOptions};
+    /// use std::io;
+    /// use std::net::{IpAddr, SocketAddr};
+    ///
+    /// struct Client;
+    /// impl Dispatcher for Client {}
+    ///
+    /// fn dial(cx: &mut Context<'_>, from: IpAddr, to: SocketAddr) -> io::Result<Id<Client>> {
+    ///     let mut options = SocketOptions::new();
+    ///     options.source_address(SocketAddr::new(from, 0));
+    ///     cx.connect_with(to, &options, Client)
+    /// }
+    /// ```
+    pub fn source_address(&mut self, address: SocketAddr) -> &mut Self {
+        self.source_address = Some(address);
+        self
+    }
+
+    /// `TCP_USER_TIMEOUT`: how long data that was sent may stay without the peer's acknowledgement before
+    /// the system ends the connection; default: its own, which is many minutes. From 1 ms to 2,147,483,647 ms
+    /// (24 days), in whole milliseconds; a fraction is cut off.
+    ///
+    /// The end is a `handle_error` with `TimedOut`. It also replaces the number of probes that
+    /// [`keepalive`](SocketOptions::keepalive) sends. The
+    /// [stall timeout](crate::Builder::stall_timeout) is different: it ends a peer that acknowledges
+    /// but does not read.
+    ///
+    /// Linux, Android and Fuchsia. Elsewhere, connecting or listening with it fails with `Unsupported`.
+    ///
+    /// ```
+    /// use slabloop::SocketOptions;
+    /// use std::time::Duration;
+    ///
+    /// let mut options = SocketOptions::new();
+    /// options.tcp_user_timeout(Duration::from_secs(20));
+    /// ```
+    pub fn tcp_user_timeout(&mut self, limit: Duration) -> &mut Self {
+        self.tcp_user_timeout = Some(limit);
+        self
+    }
+
+    /// How long this connection attempt may take before it ends in `TimedOut`, in place of
+    /// [`Builder::connect_timeout`](crate::Builder::connect_timeout). Counted from the call that connects.
+    /// More than zero; `None` leaves it to the system, which takes minutes. Of TCP and Unix sockets.
+    ///
+    /// ```
+    /// use slabloop::SocketOptions;
+    /// use std::time::Duration;
+    ///
+    /// let mut options = SocketOptions::new();
+    /// options.connect_timeout(Duration::from_millis(500));
+    /// ```
+    pub fn connect_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
+        self.connect_timeout = ConnectTimeout::Own(limit.into());
+        self
+    }
+
+    /// The deadline of an attempt, if the builder's is `usual`.
+    pub(crate) fn connect_limit(&self, usual: Option<Duration>) -> Option<Duration> {
+        match self.connect_timeout {
+            ConnectTimeout::Usual => usual,
+            ConnectTimeout::Own(limit) => limit,
+        }
+    }
+
     /// A TCP listener on `address`, with the address reused: a server must be able to restart while
     /// old connections of its port are still timing out.
     pub(crate) fn listener(&self, address: SocketAddr) -> io::Result<socket2::Socket> {
@@ -127,17 +226,62 @@ impl SocketOptions {
         Ok(socket)
     }
 
-    /// A TCP socket, ready to be connected to `address`.
-    pub(crate) fn client(&self, address: SocketAddr) -> io::Result<socket2::Socket> {
+    /// A TCP socket whose `connect` to `address` has been called, and what the kernel knew at once.
+    pub(crate) fn dial(
+        &self,
+        address: SocketAddr,
+    ) -> io::Result<(socket2::Socket, io::Result<()>)> {
+        self.check_connect_timeout()?;
+        if !self.suits_source(address) {
+            return Err(self.wrong_family(address));
+        }
         let socket = self.inet(address, Type::STREAM, Protocol::TCP)?;
         self.apply_tcp(&SockRef::from(&socket))?;
-        Ok(socket)
+        let Some(source) = self.source_address else {
+            let outcome = socket.connect(&address.into());
+            return Ok((socket, outcome));
+        };
+        if source.port() != 0 {
+            // The port may still be held by a connection that has ended.
+            socket.set_reuse_address(true)?;
+        }
+        socket
+            .bind(&source.into())
+            .map_err(|error| about_source(source, error))?;
+        // With some addresses and ports, only here does it show that they cannot be used.
+        let outcome = socket.connect(&address.into());
+        let outcome = outcome.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::AddrInUse
+            | io::ErrorKind::InvalidInput => about_source(source, error),
+            _ => error,
+        });
+        Ok((socket, outcome))
     }
 
-    pub(crate) fn unix_client(&self) -> io::Result<socket2::Socket> {
+    /// Whether a connection to `address` may come from the source address, as far as the family goes.
+    pub(crate) fn suits_source(&self, address: SocketAddr) -> bool {
+        self.source_address
+            .is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+    }
+
+    /// The error if it may not.
+    pub(crate) fn wrong_family(&self, address: SocketAddr) -> io::Error {
+        let source = self.source_address.map(|source| source.to_string());
+        let source = source.unwrap_or_default();
+        invalid(format!(
+            "source_address {source}: {address} is of another family"
+        ))
+    }
+
+    /// As [`SocketOptions::dial`], a Unix socket.
+    pub(crate) fn dial_unix(&self, path: &Path) -> io::Result<(socket2::Socket, io::Result<()>)> {
+        self.check_connect_timeout()?;
         let socket = nonblocking(Domain::UNIX, Type::STREAM, None)?;
         self.apply_buffers(&socket)?;
-        Ok(socket)
+        // A full queue says WouldBlock and is not in progress: nothing would ever come of it.
+        let outcome = socket.connect(&SockAddr::unix(path)?);
+        Ok((socket, outcome))
     }
 
     pub(crate) fn udp(&self, address: SocketAddr) -> io::Result<socket2::Socket> {
@@ -175,7 +319,7 @@ impl SocketOptions {
     }
 
     /// What an accepted connection inherits from its listener on Linux, and gets set elsewhere.
-    pub(crate) fn apply_tcp(&self, socket: &SockRef<'_>) -> io::Result<()> {
+    fn apply_tcp(&self, socket: &SockRef<'_>) -> io::Result<()> {
         if self.nodelay {
             socket.set_tcp_nodelay(true)?;
         }
@@ -187,7 +331,26 @@ impl SocketOptions {
             }
             socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(after))?;
         }
+        if let Some(limit) = self.tcp_user_timeout {
+            // The kernel takes a signed number of milliseconds, and zero for its own default.
+            if limit.as_millis() < 1 || i32::try_from(limit.as_millis()).is_err() {
+                return Err(invalid(format!(
+                    "tcp_user_timeout of {limit:?}: it must be 1 ms to {} ms",
+                    i32::MAX
+                )));
+            }
+            set_user_timeout(socket, limit)?;
+        }
         Ok(())
+    }
+
+    fn check_connect_timeout(&self) -> io::Result<()> {
+        match self.connect_timeout {
+            ConnectTimeout::Own(Some(Duration::ZERO)) => Err(invalid(
+                "connect_timeout of 0: it must be more than zero, or None".to_owned(),
+            )),
+            ConnectTimeout::Own(_) | ConnectTimeout::Usual => Ok(()),
+        }
     }
 
     fn checked_backlog(&self) -> io::Result<i32> {
@@ -200,6 +363,24 @@ impl SocketOptions {
             ))),
         }
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "fuchsia"))]
+fn set_user_timeout(socket: &SockRef<'_>, limit: Duration) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(limit))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "fuchsia")))]
+fn set_user_timeout(_: &SockRef<'_>, _: Duration) -> io::Result<()> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "tcp_user_timeout: this system has no such option",
+    ))
+}
+
+/// The system's errors do not say which of the two addresses they are about.
+fn about_source(source: SocketAddr, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("source_address {source}: {error}"))
 }
 
 fn nonblocking(

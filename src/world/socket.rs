@@ -1,5 +1,6 @@
 //! What users hand to the reactor.
 
+use std::io;
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -7,18 +8,20 @@ use std::os::unix::net::UnixDatagram;
 use mio::Interest;
 use mio::event::Source;
 use mio::unix::pipe;
-use socket2::SockRef;
+use socket2::{SockRef, Type};
 
 use crate::world::address::Address;
 use crate::world::descriptor::Descriptor;
 use crate::world::endpoint::{Endpoint, Io};
+use crate::world::errors::invalid;
 use crate::world::foreign::Foreign;
 
 /// What [`add`](crate::Reactor::add) takes: a socket, a pipe's end, or a foreign event source.
 ///
 /// Made with `From` from the streams, listeners and datagram sockets of `std` and of `mio`, from the
 /// ends of a `mio` pipe, from a child process's standard streams, and from what a listener
-/// [`Accepted`](crate::Accepted); or with [`Socket::from_fd`] and [`Socket::foreign`]. It is made non-blocking when it is added.
+/// [`Accepted`](crate::Accepted); or with [`Socket::from_fd`], [`Socket::foreign`] and
+/// [`Socket::connecting`]. It is made non-blocking when it is added.
 #[derive(Debug)]
 pub struct Socket {
     pub(crate) io: Io,
@@ -30,6 +33,8 @@ pub struct Socket {
     pub(crate) unread: Vec<u8>,
     /// Bytes that are to be sent before all others.
     pub(crate) unsent: Vec<u8>,
+    /// Its `connect` was called elsewhere and has not been looked at since.
+    pub(crate) connecting: bool,
 }
 
 impl Socket {
@@ -103,6 +108,75 @@ impl Socket {
         Socket::other(source).maybe_blocking()
     }
 
+    /// A TCP or Unix stream whose `connect` was called elsewhere, on a non-blocking socket, and may still
+    /// be in progress: one with options that [`SocketOptions`](crate::SocketOptions) does not have, for
+    /// example, or one that another library has begun to connect.
+    ///
+    /// [`add`](crate::Reactor::add) calls nothing. In a later turn follows either `handle_connect`, or one
+    /// `handle_error` and then `handle_close`, as for [`connect`](crate::Reactor::connect): also if the
+    /// connection was established, or had failed, before it was added. The attempt times out after
+    /// [`Builder::connect_timeout`](crate::Builder::connect_timeout), counted from `add`. Bytes sent
+    /// before the connection is established are queued.
+    ///
+    /// Add it only if `connect` succeeded or said that it is in progress, and do not ask for its pending
+    /// error (`take_error`) before, which the system tells once. If `connect` failed at once or was not
+    /// called, or the error is gone, then `handle_error` gets `NotConnected` on Linux and Android; elsewhere
+    /// the attempt ends by its deadline.
+    ///
+    /// With the `socket2` crate:
+    ///
+    /// ```
+    /// use slabloop::{Dispatcher, Reactor, Socket};
+    /// use std::io;
+    /// use std::net::SocketAddr;
+    ///
+    /// struct Client;
+    /// impl Dispatcher for Client {}
+    ///
+    /// fn dial(reactor: &mut Reactor, address: SocketAddr) -> io::Result<()> {
+    ///     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    ///     socket.set_nonblocking(true)?;
+    ///     socket.set_ttl_v4(5)?;
+    ///     match socket.connect(&address.into()) {
+    ///         Ok(()) => {}
+    ///         // EINPROGRESS, which std has no stable name for.
+    ///         Err(error) if error.raw_os_error() == Some(115) => {}
+    ///         Err(error) => return Err(error),
+    ///     }
+    ///     reactor.add(Socket::connecting(socket), Client)?;
+    ///     Ok(())
+    /// }
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// # let mut reactor = Reactor::new().unwrap();
+    /// # if cfg!(target_os = "linux") {
+    /// #     dial(&mut reactor, listener.local_addr().unwrap()).unwrap();
+    /// # }
+    /// ```
+    pub fn connecting(stream: impl Into<OwnedFd>) -> Socket {
+        Socket {
+            connecting: true,
+            ..Socket::stream(stream).maybe_blocking()
+        }
+    }
+
+    /// A descriptor can be anything, and on much that is not a stream an attempt would never end.
+    pub(crate) fn check_connecting(&self) -> io::Result<()> {
+        let wrong = |what: &str| invalid(format!("Socket::connecting: {what}"));
+        let Some(socket) = self.io.socket() else {
+            return Err(wrong("this is no socket"));
+        };
+        match socket.r#type() {
+            Ok(Type::STREAM) => {}
+            Ok(_) => return Err(wrong("this is no stream socket")),
+            Err(error) => return Err(wrong(&error.to_string())),
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if socket.is_listener()? {
+            return Err(wrong("this is a listener"));
+        }
+        Ok(())
+    }
+
     pub(crate) fn new(io: Io) -> Socket {
         Socket {
             io,
@@ -110,6 +184,7 @@ impl Socket {
             address: Address::None,
             unread: Vec::new(),
             unsent: Vec::new(),
+            connecting: false,
         }
     }
 
