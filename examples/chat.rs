@@ -1,7 +1,7 @@
 //! A chat room: what one member says, every other member hears.
 //!
-//! Shows the framing layer (lines), a room that is a dispatcher and members that hold its typed id (no
-//! `Rc`, no `RefCell`), broadcasting, and what becomes of a member that does not read: it is closed
+//! Shows the framing layer (lines), a room that is a dispatcher without a socket, and members that hold its
+//! typed id (no `Rc`, no `RefCell`), broadcasting, and what becomes of a member that does not read: it is closed
 //! when its outbox reaches its hard cap of 1 MiB, and the others are not affected.
 //!
 //! ```text
@@ -16,7 +16,6 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
 use slabloop::{Accepted, Context, Dispatcher, Id};
@@ -35,23 +34,26 @@ const COMMANDS: &str =
 
 type MemberId = Id<Framed<Member>>;
 
-/// The room is the listener: every member can reach it by its id.
+/// What the members share. It has no socket; they, and the door, reach it by its id.
 #[derive(Default)]
 struct Room {
     /// Members that have given a nickname.
     members: BTreeMap<MemberId, String>,
     /// The nicknames in use, so that a look costs the same however many there are.
     nicks: BTreeSet<String>,
-    idle_timeout: Option<Duration>,
 }
 
-impl Dispatcher for Room {
+impl Dispatcher for Room {}
+
+/// The listener.
+struct Door {
+    room: Id<Room>,
+}
+
+impl Dispatcher for Door {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        let member = Framed::new(Terminator::Line, Member { room: cx.id() })?;
+        let member = Framed::new(Terminator::Line, Member { room: self.room })?;
         let id = cx.add(accepted, member.max_record(LONGEST_LINE))?;
-        if let Some(mut member) = cx.at(id) {
-            member.set_idle_timeout(self.idle_timeout);
-        }
         reply(cx, id, "* welcome; your nickname?")
     }
 }
@@ -235,11 +237,9 @@ fn main() -> ExitCode {
         let options = common::Options::parse(arguments, "127.0.0.1:7001", |_, _| Ok(false))?;
         let reactor = common::builder(&options, 1).build();
         let mut reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
-        let room = Room {
-            idle_timeout: options.idle_timeout,
-            ..Room::default()
-        };
-        common::listen(&mut reactor, &options, room)?;
+        let room = reactor.add_service(Room::default());
+        let room = room.map_err(common::Failure::io("cannot make the room"))?;
+        common::listen(&mut reactor, &options, Door { room })?;
         common::serve(reactor, &options)
     })
 }

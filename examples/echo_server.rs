@@ -1,6 +1,6 @@
 //! An echo server: every byte comes back.
 //!
-//! Shows the whole model in thirty lines: a listener that gives each connection a dispatcher, and a
+//! Shows the whole model in twenty lines: a listener that gives each connection a dispatcher, and a
 //! dispatcher that answers on its own socket. What it survives without a line of its own (clients that
 //! half-close, that never read, that come in thousands, a shortage of descriptors) is the reactor's.
 //!
@@ -15,20 +15,14 @@ mod common;
 
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use slabloop::{Accepted, Context, Dispatcher};
 
-struct Listener {
-    idle_timeout: Option<Duration>,
-}
+struct Listener;
 
 impl Dispatcher for Listener {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        let id = cx.add(accepted, Echo)?;
-        if let Some(mut echo) = cx.at(id) {
-            echo.set_idle_timeout(self.idle_timeout);
-        }
+        cx.add(accepted, Echo)?;
         Ok(())
     }
 }
@@ -37,9 +31,7 @@ struct Echo;
 
 impl Dispatcher for Echo {
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let mut chunk = [0; 4096];
-        let n = cx.recv(&mut chunk)?;
-        cx.send(&chunk[..n])
+        cx.recv_with(|bytes, cx| cx.send(bytes))
     }
 }
 
@@ -68,10 +60,7 @@ fn main() -> ExitCode {
         let options = common::Options::parse(arguments, "127.0.0.1:7000", |_, _| Ok(false))?;
         let reactor = common::builder(&options, 1).build();
         let mut reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
-        let listener = Listener {
-            idle_timeout: options.idle_timeout,
-        };
-        common::listen(&mut reactor, &options, listener)?;
+        common::listen(&mut reactor, &options, Listener)?;
         common::serve(reactor, &options)
     })
 }

@@ -22,14 +22,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use common::{Failure, Limit, Options};
-use slabloop::{Accepted, Context, Dispatcher, End, Id};
+use slabloop::{Accepted, Context, Dispatcher, End, Id, Pause};
 
 /// The listener: takes clients and gives each an upstream, in turn.
 pub(crate) struct Front {
     /// The addresses of each, to be tried one after another.
     pub(crate) upstreams: Vec<Vec<SocketAddr>>,
     pub(crate) next: usize,
-    pub(crate) idle_timeout: Option<Duration>,
 }
 
 impl Dispatcher for Front {
@@ -40,10 +39,9 @@ impl Dispatcher for Front {
             other: None,
             established: true,
             fallbacks: Vec::new(),
-            idle_timeout: self.idle_timeout,
         };
         let client = cx.add(accepted, leg)?;
-        let connected = connect_upstream(cx, client, addresses, self.idle_timeout);
+        let connected = connect_upstream(cx, client, addresses);
         if let (Err(error), Some(mut client)) = (connected, cx.at(client)) {
             client.log_fault_in(format_args!("cannot reach upstream {addresses:?}"), &error);
             client.abort();
@@ -57,7 +55,6 @@ fn connect_upstream(
     cx: &mut Context<'_>,
     client: Id<Leg>,
     addresses: &[SocketAddr],
-    idle_timeout: Option<Duration>,
 ) -> io::Result<()> {
     let [address, fallbacks @ ..] = addresses else {
         return Err(io::ErrorKind::AddrNotAvailable.into());
@@ -66,12 +63,11 @@ fn connect_upstream(
         other: Some(client),
         established: false,
         fallbacks: fallbacks.to_vec(),
-        idle_timeout,
     };
     let server = match cx.connect(*address, leg) {
         Ok(server) => server,
         Err(_) if !fallbacks.is_empty() => {
-            return connect_upstream(cx, client, fallbacks, idle_timeout);
+            return connect_upstream(cx, client, fallbacks);
         }
         Err(error) => return Err(error),
     };
@@ -79,15 +75,14 @@ fn connect_upstream(
         leg.other = Some(server);
         // What was sent to an address that fails could not be sent to the next.
         if fallbacks.is_empty() {
-            cx.resume_reading();
+            cx.resume_reading_for(Pause::Connect);
         } else {
-            cx.pause_reading();
+            cx.pause_reading_for(Pause::Connect);
         }
     });
     for (leg, other) in [(client, server), (server, client)] {
         let Some(mut leg) = cx.at(leg) else { continue };
         leg.feeds(other);
-        leg.set_idle_timeout(idle_timeout);
         leg.urgent_inline(true)?;
     }
     Ok(())
@@ -100,7 +95,6 @@ struct Leg {
     established: bool,
     /// The addresses to try if this connection cannot be made.
     fallbacks: Vec<SocketAddr>,
-    idle_timeout: Option<Duration>,
 }
 
 impl Leg {
@@ -112,7 +106,7 @@ impl Leg {
     fn try_next_address(&mut self, cx: &mut Context<'_>) {
         let client = self.other.filter(|&client| cx.at(client).is_some());
         if let (Some(client), false) = (client, self.fallbacks.is_empty()) {
-            match connect_upstream(cx, client, &self.fallbacks, self.idle_timeout) {
+            match connect_upstream(cx, client, &self.fallbacks) {
                 Ok(()) => self.other = None,
                 Err(error) => cx.log_fault_in("cannot reach another address either", &error),
             }
@@ -124,16 +118,13 @@ impl Dispatcher for Leg {
     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.established = true;
         if let Some(mut other) = self.other(cx) {
-            other.resume_reading();
+            other.resume_reading_for(Pause::Connect);
         }
         Ok(())
     }
 
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let mut chunk = [0; 16 * 1024];
-        let n = cx.recv(&mut chunk)?;
-        self.other(cx)
-            .map_or(Ok(()), |mut other| other.send(&chunk[..n]))
+        cx.recv_with(|bytes, cx| self.other(cx).map_or(Ok(()), |mut other| other.send(bytes)))
     }
 
     /// The end of one stream is the end of that stream, not of the session: the answer may be to come.
@@ -222,11 +213,7 @@ fn main() -> ExitCode {
             .iter()
             .map(|name| look_up(name))
             .collect::<Result<Vec<_>, _>>()?;
-        let front = Front {
-            upstreams,
-            next: 0,
-            idle_timeout: options.idle_timeout,
-        };
+        let front = Front { upstreams, next: 0 };
         refuse_itself(&front.upstreams, &options.listen)?;
         let reactor = common::builder(&options, 2)
             .connect_timeout(connect_timeout)

@@ -46,6 +46,7 @@ use crate::world::errors::unsupported;
 #[cfg(feature = "process")]
 use crate::world::errors::{Class, classify};
 use crate::world::ids::{AnyId, Id};
+use crate::world::topics;
 
 /// What a callback gets: a borrow of everything in the reactor but the dispatcher that is running.
 ///
@@ -271,8 +272,8 @@ impl Context<'_> {
         // Errors of the reactor's own begin with the label.
         let error = error.strip_prefix(&format!("{label}: ")).unwrap_or(&error);
         match what {
-            Some(what) => log::warn!("{label}: {what}: {error}{held_back}"),
-            None => log::warn!("{label}: {error}{held_back}"),
+            Some(what) => log::warn!(target: topics::FAULT, "{label}: {what}: {error}{held_back}"),
+            None => log::warn!(target: topics::FAULT, "{label}: {error}{held_back}"),
         }
     }
 

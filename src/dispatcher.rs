@@ -8,6 +8,7 @@ use crate::time::timers::TimerId;
 use crate::watch::ends::Cause;
 use crate::world::accept::Accepted;
 use crate::world::ids::AnyId;
+use crate::world::topics;
 
 /// The object behind a socket: its callbacks.
 ///
@@ -88,7 +89,7 @@ pub trait Dispatcher: Any {
     ///
     /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        log::debug!(
+        log::debug!(target: topics::ACCEPT,
             "{}: no handle_accept; closing the connection of {accepted}",
             cx.label()
         );
@@ -106,7 +107,7 @@ pub trait Dispatcher: Any {
     ///
     /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        log::debug!("{}: connected", cx.label());
+        log::debug!(target: topics::CONNECTION, "{}: connected", cx.label());
         Ok(())
     }
 
@@ -124,7 +125,7 @@ pub trait Dispatcher: Any {
     /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let discarded = cx.discard()?;
-        log::debug!(
+        log::debug!(target: topics::CALLBACK,
             "{}: no handle_read; {discarded} bytes thrown away",
             cx.label()
         );
@@ -142,7 +143,7 @@ pub trait Dispatcher: Any {
     ///
     /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
     fn handle_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        log::debug!("{}: no handle_write; not asking any more", cx.label());
+        log::debug!(target: topics::CALLBACK, "{}: no handle_write; not asking any more", cx.label());
         cx.stop_writing();
         Ok(())
     }
@@ -159,7 +160,7 @@ pub trait Dispatcher: Any {
     ///
     /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
     fn handle_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        log::debug!("{}: end of stream", cx.label());
+        log::debug!(target: topics::CONNECTION, "{}: end of stream", cx.label());
         cx.close();
         Ok(())
     }
@@ -174,7 +175,7 @@ pub trait Dispatcher: Any {
     ///
     /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
     fn handle_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) -> io::Result<()> {
-        log::debug!("{}: no handle_timer for {timer:?}", cx.label());
+        log::debug!(target: topics::CALLBACK, "{}: no handle_timer for {timer:?}", cx.label());
         Ok(())
     }
 
@@ -214,7 +215,7 @@ pub trait Dispatcher: Any {
     ///
     /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
     fn handle_priority(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        log::debug!("{}: no handle_priority; urgent data ignored", cx.label());
+        log::debug!(target: topics::CALLBACK, "{}: no handle_priority; urgent data ignored", cx.label());
         Ok(())
     }
 

@@ -19,9 +19,7 @@
 //! struct Echo;
 //! impl Dispatcher for Echo {
 //!     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-//!         let mut chunk = [0; 4096];
-//!         let n = cx.recv(&mut chunk)?;
-//!         cx.send(&chunk[..n])
+//!         cx.recv_with(|bytes, cx| cx.send(bytes))
 //!     }
 //! }
 //!
@@ -67,6 +65,23 @@
 //! |---|---|---|
 //! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
 //! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
+//!
+//! # Log lines
+//!
+//! The crate logs through the [`log`](https://docs.rs/log) crate, under targets that say what a line speaks of, so
+//! that a logger can pick: `RUST_LOG=warn,slabloop::connection=debug` with `env_logger`. What a peer can cause
+//! is logged as a warning at most, and such warnings are limited to one a second of a kind.
+//!
+//! | target | what it speaks of |
+//! |---|---|
+//! | `slabloop::accept` | accepting, and listeners that pause |
+//! | `slabloop::connection` | added, connected, replaced, broken, closed |
+//! | `slabloop::fault` | faults of connections: the default `handle_error`, `log_fault` |
+//! | `slabloop::flow` | output over its marks, and what is not read because of it |
+//! | `slabloop::callback` | panics, slow callbacks, callbacks that were not written |
+//! | `slabloop::timer` | timers that never fire |
+//! | `slabloop::poll` | the poller and its wake-ups |
+//! | `slabloop::child` | child processes |
 //!
 //! # Reading the source
 //!

@@ -45,6 +45,7 @@ use crate::world::endpoint::Kind;
 use crate::world::ids::{AnyId, TypeName};
 use crate::world::poller::Poller;
 use crate::world::socket::Socket;
+use crate::world::topics;
 
 /// Everything that a reactor remembers.
 #[derive(Debug)]
@@ -172,7 +173,7 @@ impl<D> State<D> {
             Life::Listening => "listening",
             _ => "added",
         };
-        log::debug!("{}: {what}", self.label(id));
+        log::debug!(target: topics::CONNECTION, "{}: {what}", self.label(id));
         Ok(id)
     }
 

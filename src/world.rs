@@ -20,3 +20,4 @@ pub(crate) mod signals;
 #[cfg(feature = "testing")]
 pub(crate) mod simulated;
 pub(crate) mod socket;
+pub(crate) mod topics;

@@ -54,6 +54,24 @@ fn callbacks_are_called_from_the_turn_only() {
 }
 
 #[test]
+fn every_log_line_names_its_topic() {
+    let mut without = BTreeSet::new();
+    for (name, source) in sources() {
+        for level in ["trace", "debug", "info", "warn", "error"] {
+            let call = format!("log::{level}!(");
+            let wrong = source
+                .split(&call)
+                .skip(1)
+                .any(|call| !call.trim_start().starts_with("target: topics::"));
+            if wrong {
+                without.insert(format!("{name}: log::{level}!"));
+            }
+        }
+    }
+    assert!(without.is_empty(), "{without:#?}");
+}
+
+#[test]
 fn a_path_in_code_is_found_and_one_in_a_comment_is_not() {
     let source = "use crate::state::{closing, flow};\n\
                   // crate::reactor is not named\n\

@@ -114,11 +114,7 @@ impl Rig {
     /// With upstreams of several addresses each.
     fn with_addresses(builder: &Builder, upstreams: Vec<Vec<SocketAddr>>) -> Rig {
         let mut reactor = builder.build().expect("good settings");
-        let front = Front {
-            upstreams,
-            next: 0,
-            idle_timeout: None,
-        };
+        let front = Front { upstreams, next: 0 };
         let mut options = SocketOptions::new();
         options.send_buffer(NARROW).receive_buffer(NARROW);
         let id = reactor

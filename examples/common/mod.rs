@@ -49,6 +49,7 @@ pub fn run(help: &str, body: impl FnOnce(lexopt::Parser) -> Result<(), Failure>)
 pub fn builder(options: &Options, per_client: usize) -> Builder {
     let mut builder = Reactor::builder();
     builder.slow_callback(SLOW_CALLBACK);
+    builder.idle_timeout(options.idle_timeout);
     if let Some(clients) = options.max_connections {
         // Room for one more whole client is what a listener waits for before it accepts.
         builder.max_connections(clients.saturating_mul(per_client) + 1 - per_client);
@@ -105,8 +106,7 @@ pub fn serve(mut reactor: Reactor, options: &Options) -> Result<(), Failure> {
     }
     reactor.run().map_err(Failure::io("the loop failed"))?;
 
-    let counters = reactor.counters();
-    let open = counters.added - counters.closed - 2; // the listener and the signal source
+    let open = reactor.gauges().connections;
     if open > 0 {
         let limit = options.drain;
         let sockets = if open == 1 { "socket" } else { "sockets" };

@@ -8,6 +8,7 @@ use crate::state::agenda::Errand;
 use crate::state::watching;
 use crate::turn::visit::{self, Unreached};
 use crate::world::ids::{AnyId, Id};
+use crate::world::topics;
 
 /// # Reaching other dispatchers
 impl Context<'_> {
@@ -40,7 +41,7 @@ impl Context<'_> {
             .as_ref()
             .is_err_and(|error| *error == Unreached::Busy)
         {
-            log::debug!(
+            log::debug!(target: topics::CALLBACK,
                 "{}: with: not run, for this dispatcher is itself running",
                 self.core.state.label(id.any())
             );

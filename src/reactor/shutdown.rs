@@ -11,6 +11,7 @@ use crate::turn::{close, settle};
 use crate::watch::ends::Cause;
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
+use crate::world::topics;
 
 /// A connection that [`Reactor::shutdown`] had to abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +126,7 @@ impl Drop for Reactor {
             panics += drop_contained(job);
         }
         if panics > 0 {
-            log::error!("reactor: {panics} closures panicked when they were dropped");
+            log::error!(target: topics::CALLBACK, "reactor: {panics} closures panicked when they were dropped");
         }
         self.core.state.log_limits.finish();
     }

@@ -25,6 +25,7 @@ use crate::world::endpoint::{Io, Kind};
 use crate::world::errors::{Class, classify, copy_of, is_interrupted, is_would_block};
 use crate::world::ids::AnyId;
 use crate::world::metered::Direction;
+use crate::world::topics;
 
 /// `close()` of the API: what is queued leaves first, then the end of the stream. A layer's output counts
 /// as queued, for it was accepted; what `handle_write` would still have sent does not.
@@ -329,9 +330,9 @@ fn release_socket<D>(state: &mut State<D>, id: AnyId) -> Io {
     state.connections -= usize::from(io.kind() == Kind::Stream);
     state.services -= usize::from(io.kind() == Kind::Service);
     listening::resume_all(state);
-    log::debug!("{}: closed: {cause}", state.label(id));
+    log::debug!(target: topics::CONNECTION, "{}: closed: {cause}", state.label(id));
     if let Err(error) = state.poller.deregister(&mut io) {
-        log::debug!("{id}: deregistering: {error}");
+        log::debug!(target: topics::POLL, "{id}: deregistering: {error}");
     }
     io
 }

@@ -9,6 +9,7 @@ use crate::time::timers::{Action, TimerId};
 use crate::watch::timeouts::Timeout;
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
+use crate::world::topics;
 
 /// Sets a timer of the user's.
 pub(crate) fn set_timer<D>(
@@ -37,7 +38,7 @@ fn refuse_timer<D>(state: &mut State<D>, id: AnyId, armed: TimerId) {
     let slot = state.slots.slot_mut(id);
     state.timers.cancel(armed, Some(&mut slot.timers));
     if slot.life() == Life::Ended {
-        log::warn!(
+        log::warn!(target: topics::TIMER,
             "{}: a timer set after the end never fires; set it on a dispatcher that stays",
             state.label(id)
         );

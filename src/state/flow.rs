@@ -30,6 +30,7 @@ use crate::slot::readiness::Flag;
 use crate::state::State;
 use crate::world::errors::invalid;
 use crate::world::ids::AnyId;
+use crate::world::topics;
 
 /// Has `source` feed `sink` from now on; a sink that is gone means none.
 pub(crate) fn feeds<D>(state: &mut State<D>, source: AnyId, sink: AnyId) {
@@ -79,9 +80,16 @@ pub(crate) fn review<D>(state: &mut State<D>, sink: AnyId) {
     let slot = state.slots.slot_mut(sink);
     if !congested && (full || slot.outbox.is_over_high()) {
         slot.readiness.set(Flag::Congested);
+        let queued = slot.outbox.len();
+        log::debug!(
+            target: topics::FLOW,
+            "{}: {queued} bytes queued: what feeds it is not read",
+            state.label(sink)
+        );
         for_each_feeder(state, sink, hold);
     } else if congested && !full && slot.outbox.is_below_low() {
         slot.readiness.clear(Flag::Congested);
+        log::debug!(target: topics::FLOW, "{}: what feeds it is read again", state.label(sink));
         for_each_feeder(state, sink, release);
         release_broadcasters(state, sink);
     }

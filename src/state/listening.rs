@@ -7,6 +7,7 @@ use crate::slot::readiness::Flag;
 use crate::state::{State, deadlines};
 use crate::time::timers::Action;
 use crate::world::ids::AnyId;
+use crate::world::topics;
 
 /// Out of something. An edge-triggered listener that just gave up would be deaf until the next client
 /// connects, and one that tried on would spin. So it keeps its readiness, and tries again after a while,
@@ -14,7 +15,7 @@ use crate::world::ids::AnyId;
 pub(crate) fn pause_for_shortage<D>(state: &mut State<D>, id: AnyId, error: &io::Error) {
     state.counters.accept_shortages += 1;
     if let Some(held_back) = state.log_limits.shortage.pass(state.now) {
-        log::warn!(
+        log::warn!(target: topics::ACCEPT,
             "{}: cannot accept: {error}; pausing{held_back}",
             state.label(id)
         );
@@ -36,7 +37,7 @@ pub(crate) fn pause_at_limit<D>(state: &mut State<D>, id: AnyId) {
     state.counters.accept_limited += 1;
     let limit = state.config.max_connections;
     if let Some(held_back) = state.log_limits.at_limit.pass(state.now) {
-        log::warn!(
+        log::warn!(target: topics::ACCEPT,
             "{}: {limit} connections are open; accepting no more{held_back}",
             state.label(id)
         );

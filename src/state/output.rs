@@ -20,6 +20,7 @@ use crate::world::endpoint::Io;
 use crate::world::errors::{Class, classify, is_interrupted};
 use crate::world::ids::AnyId;
 use crate::world::metered::Direction;
+use crate::world::topics;
 
 /// From this size on a payload is offered to the kernel before it is copied: an echo of 16 KiB messages
 /// took 9 % less CPU time, of 256 KiB 14 %. Smaller ones are better off sharing a write.
@@ -187,7 +188,7 @@ fn write_failed<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
     let life = slot.life();
     slot.readiness.set_output(Output::Broken);
     slot.fate.fail(closing::cause_of(&error), error);
-    log::debug!(
+    log::debug!(target: topics::CONNECTION,
         "{}: a write failed; {discarded} bytes not sent",
         state.label(id)
     );

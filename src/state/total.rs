@@ -6,6 +6,7 @@
 
 use crate::state::{State, flow, listening};
 use crate::world::ids::AnyId;
+use crate::world::topics;
 
 /// Compares what is queued with the bound, once a turn.
 #[inline]
@@ -34,7 +35,7 @@ fn tighten_or_relax<D>(state: &mut State<D>) {
     if state.over_total && !was_over {
         state.counters.over_total += 1;
         if let Some(held_back) = state.log_limits.over_total.pass(state.now) {
-            log::warn!("{held} bytes of output are held in all; not reading{held_back}");
+            log::warn!(target: topics::FLOW, "{held} bytes of output are held in all; not reading{held_back}");
         }
     } else if !state.over_total {
         listening::resume_all(state);

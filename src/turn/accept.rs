@@ -8,6 +8,7 @@ use crate::turn::settle;
 use crate::watch::ends::Cause;
 use crate::world::accept::{AcceptError, Accepted, classify_accept};
 use crate::world::ids::AnyId;
+use crate::world::topics;
 
 /// Takes what waits, up to the batch, and then lets the others have their turn. One per event would
 /// strand the rest: the event says that a client is there, not how many.
@@ -38,7 +39,7 @@ pub(crate) fn accept_batch(core: &mut Core, id: AnyId) {
                 }
                 AcceptError::OneLost => {
                     state.counters.accept_lost += 1;
-                    log::debug!("{}: a connection was lost: {error}", state.label(id));
+                    log::debug!(target: topics::ACCEPT, "{}: a connection was lost: {error}", state.label(id));
                 }
                 AcceptError::Shortage => return listening::pause_for_shortage(state, id, &error),
                 AcceptError::ListenerBroken => {

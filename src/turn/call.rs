@@ -28,6 +28,7 @@ use crate::time::clock::Tick;
 use crate::turn::core::{Core, Tenant};
 use crate::watch::ends::Cause;
 use crate::world::ids::AnyId;
+use crate::world::topics;
 
 /// Holds a dispatcher while it runs, and puts it back into its slot, come what may. (`ManuallyDrop`
 /// because it is never dropped here: without code for that the guard can live in registers.)
@@ -125,7 +126,7 @@ pub(crate) fn measure(
     }
     state.counters.slow_callbacks += 1;
     if let Some(held_back) = state.log_limits.slow.pass(now) {
-        log::warn!(
+        log::warn!(target: topics::CALLBACK,
             "{} kept the loop for {took:?} in {callback}{held_back}",
             state.label(id)
         );
@@ -145,11 +146,13 @@ pub(crate) fn absorb(core: &mut Core, payload: Box<dyn Any + Send>) -> Option<Bo
         let label = state.label(running.id);
         let callback = running.callback;
         match culprit {
-            Some(id) => log::error!(
+            Some(id) => log::error!(target: topics::CALLBACK,
                 "{}: panic in a closure of `with`, in {callback} of {label}: {text}{held_back}",
                 state.label(id)
             ),
-            None => log::error!("{label}: panic in {callback}: {text}{held_back}"),
+            None => {
+                log::error!(target: topics::CALLBACK, "{label}: panic in {callback}: {text}{held_back}")
+            }
         }
     }
     if let Some(timer) = core.running_timer.take() {

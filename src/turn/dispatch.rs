@@ -14,6 +14,7 @@ use crate::turn::{accept, call, connect, settle};
 use crate::world::ids::AnyId;
 use crate::world::poller::{Events, WAKER};
 use crate::world::signals::Signals;
+use crate::world::topics;
 
 /// Step 3. An event finds its slot by index, and its generation is compared; the bits it sets put
 /// the slot on the ready list, the dirty list, both or neither.
@@ -33,7 +34,7 @@ fn note(core: &mut Core, id: AnyId, signals: Signals) -> bool {
         if id != WAKER {
             // Epoll goes on reporting a closed descriptor while a duplicate of it exists.
             state.counters.stale += 1;
-            log::trace!("event for {id}, which is gone");
+            log::trace!(target: topics::POLL, "event for {id}, which is gone");
         }
         return false;
     };

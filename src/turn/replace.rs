@@ -10,6 +10,7 @@ use crate::time::timers::Action;
 use crate::turn::core::{Core, Tenant};
 use crate::world::detached::Detached;
 use crate::world::ids::{AnyId, TypeName};
+use crate::world::topics;
 
 /// A dispatcher that is to take the place of one whose callback is still running.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub(crate) fn finish(core: &mut Core, id: AnyId) {
     let unread = old.take_unread();
     state.slots.slot_mut(id).put_back(&unread);
     state.requeue(id);
-    log::debug!("{}: has taken the place of another", state.label(id));
+    log::debug!(target: topics::CONNECTION, "{}: has taken the place of another", state.label(id));
     let running = std::mem::replace(&mut state.running, Running::dropping(id));
     drop(old);
     core.state.running = running;

@@ -16,6 +16,7 @@ use crate::watch::ends::Cause;
 use crate::world::endpoint::Kind;
 use crate::world::errors::{Class, classify};
 use crate::world::ids::AnyId;
+use crate::world::topics;
 
 /// Calls the dispatcher and does what its result asks for. True if its dispatch may go on.
 #[inline]
@@ -54,7 +55,7 @@ pub(crate) fn settle(
         match class_for(core, id, callback, &error) {
             Class::NotNow => {}
             Class::Disconnect => {
-                log::debug!("{}: {error}", core.state.label(id));
+                log::debug!(target: topics::CONNECTION, "{}: {error}", core.state.label(id));
                 closing::end(&mut core.state, id, Cause::Reset);
                 return false;
             }
@@ -80,7 +81,7 @@ pub(crate) fn settle(
 /// The class of an error that a callback returned.
 fn class_for(core: &Core, id: AnyId, callback: Callback, error: &io::Error) -> Class {
     if About::whom(error).is_some_and(|whom| whom != id) {
-        log::debug!("{}: {callback} passed on: {error}", core.state.label(id));
+        log::debug!(target: topics::CONNECTION, "{}: {callback} passed on: {error}", core.state.label(id));
         return Class::NotNow;
     }
     match classify(error) {
@@ -146,7 +147,7 @@ pub(crate) fn end_broken(core: &mut Core, id: AnyId, reported: bool) {
     };
     if let Some(error) = slot.fate.take_error() {
         let fault = classify(&error) == Class::Fault;
-        log::debug!("{}: broken: {error}", core.state.label(id));
+        log::debug!(target: topics::CONNECTION, "{}: broken: {error}", core.state.label(id));
         if fault && !reported && !is_closing {
             report(core, id, error);
         }

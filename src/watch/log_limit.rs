@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::time::clock::Tick;
 use crate::world::ids::short_type_name;
+use crate::world::topics;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -74,7 +75,7 @@ impl LogLimits {
         ] {
             let HeldBack(count) = limit.take();
             if count > 0 {
-                log::warn!("{what}: {count} more were not logged");
+                log::warn!(target: topics::FAULT, "{what}: {count} more were not logged");
             }
         }
         self.faults.finish();
@@ -122,12 +123,12 @@ impl FaultLimits {
             let HeldBack(count) = limit.take();
             if count > 0 {
                 let name = short_type_name(type_name);
-                log::warn!("{name}: {kind}: {count} more were not logged");
+                log::warn!(target: topics::FAULT, "{name}: {kind}: {count} more were not logged");
             }
         }
         let HeldBack(count) = self.others.take();
         if count > 0 {
-            log::warn!("other faults: {count} more were not logged");
+            log::warn!(target: topics::FAULT, "other faults: {count} more were not logged");
         }
     }
 }

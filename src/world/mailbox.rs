@@ -22,6 +22,8 @@ use std::thread::{self, ThreadId};
 
 use mio::Waker;
 
+use crate::world::topics;
+
 /// What a reactor and its handles share. `J` is what is posted: a job whose meaning is known above.
 pub(crate) struct Mailbox<J> {
     queue: Mutex<Queue<J>>,
@@ -114,7 +116,7 @@ impl<J> Mailbox<J> {
         if let Err(error) = self.waker.wake() {
             // The flag must not claim a wake-up that did not happen.
             self.woken.store(false, Ordering::Release);
-            log::error!("cannot wake the reactor: {error}");
+            log::error!(target: topics::POLL, "cannot wake the reactor: {error}");
         }
     }
 

@@ -19,6 +19,10 @@ impl Endpoint for Service {
         "a service, which has no socket"
     }
 
+    fn what(&self) -> &'static str {
+        "no socket"
+    }
+
     fn register(&mut self, _: &Registry, _: Token) -> io::Result<()> {
         Ok(())
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::watch::ExitWatch;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
+use crate::world::topics;
 
 /// Kills a child and has it waited for.
 pub(super) fn kill_and_reap(cx: &mut Context<'_>, child: Child) {
@@ -26,7 +27,9 @@ pub(super) fn kill_and_reap(cx: &mut Context<'_>, child: Child) {
         Ok(watch) => {
             let _ = cx.add(watch.into_socket(), reaper);
         }
-        Err(error) => log::debug!("child {}: not watched: {error}", reaper.child.id()),
+        Err(error) => {
+            log::debug!(target: topics::CHILD, "child {}: not watched: {error}", reaper.child.id())
+        }
     }
 }
 
@@ -42,7 +45,7 @@ fn kill(mut child: Child) -> Option<Reaper> {
             reaped: false,
         }),
         Err(error) => {
-            log::warn!("child {}: cannot be killed: {error}", child.id());
+            log::warn!(target: topics::CHILD, "child {}: cannot be killed: {error}", child.id());
             None
         }
     }
@@ -89,7 +92,7 @@ impl Drop for Reaper {
             }
             thread::sleep(BETWEEN);
         }
-        log::warn!(
+        log::warn!(target: topics::CHILD,
             "child {}: was killed and has not exited; left as it is",
             self.child.id()
         );

@@ -19,6 +19,7 @@ use signal_hook::low_level::{pipe, unregister};
 use crate::world::descriptor::Descriptor;
 use crate::world::errors::{is_interrupted, is_would_block};
 use crate::world::socket::Socket;
+use crate::world::topics;
 
 /// Readable when the child may have exited.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl ExitWatch {
         match pidfd(child) {
             Ok(descriptor) => Ok(ExitWatch::Pidfd(descriptor)),
             Err(error) => {
-                log::debug!("child {}: no pidfd: {error}; by SIGCHLD", child.id());
+                log::debug!(target: topics::CHILD, "child {}: no pidfd: {error}; by SIGCHLD", child.id());
                 ExitWatch::by_signal()
             }
         }
