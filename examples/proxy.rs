@@ -211,7 +211,7 @@ fn main() -> ExitCode {
         }
         let upstreams = upstreams
             .iter()
-            .map(|name| look_up(name))
+            .map(|name| common::look_up("--upstream", name))
             .collect::<Result<Vec<_>, _>>()?;
         let front = Front { upstreams, next: 0 };
         refuse_itself(&front.upstreams, &options.listen)?;
@@ -222,15 +222,6 @@ fn main() -> ExitCode {
         common::listen(&mut reactor, &options, front)?;
         common::serve(reactor, &options)
     })
-}
-
-/// Names are looked up before the loop starts, because it blocks.
-fn look_up(name: &str) -> Result<Vec<SocketAddr>, Failure> {
-    match name.to_socket_addrs() {
-        Ok(addresses) if addresses.len() > 0 => Ok(addresses.collect()),
-        Ok(_) => Err(Failure::Work(format!("--upstream {name}: no such name"))),
-        Err(error) => Err(Failure::Work(format!("--upstream {name}: {error}"))),
-    }
 }
 
 /// A proxy that connects to itself would do so until no descriptor is left.

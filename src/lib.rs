@@ -44,7 +44,7 @@
 //!  │    3 merge     event ─► slot (index, then generation) ─► readiness bits ─► ready list
 //!  │    4 dispatch  each ready slot once: accept batch, read or write; still ready ─► to the back
 //!  │    5 timers    all that have expired; what they arm waits for the next turn
-//!  │    6 posts     what other threads handed over by now, capped
+//!  │    6 posts     what callbacks put off, and what other threads handed over by now, capped
 //!  │    7 flush     every dirty outbox, one write each
 //!  └─── 8 close     handle_close, deregister, drop; only now is the slot free again
 //! ```

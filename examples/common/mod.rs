@@ -8,7 +8,7 @@ mod options;
 mod signals;
 
 #[allow(unused_imports, reason = "each example uses a part")]
-pub use options::{Failure, Limit, Options, host_and_port, seconds};
+pub use options::{Failure, Limit, Options, host_and_port, look_up, seconds};
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

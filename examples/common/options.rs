@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -175,5 +176,18 @@ pub fn host_and_port(flag: &str, parser: &mut Parser) -> Result<String, Failure>
             let right = "HOST:PORT, such as 127.0.0.1:7000 or [::1]:0";
             Err(Failure::Usage(format!("{flag} {text}: expected {right}")))
         }
+    }
+}
+
+/// The addresses of `HOST:PORT`, at least one. Names are looked up before the loop starts, because it blocks.
+///
+/// # Errors
+///
+/// [`Failure::Work`], naming the flag and the name.
+pub fn look_up(flag: &str, name: &str) -> Result<Vec<SocketAddr>, Failure> {
+    match name.to_socket_addrs() {
+        Ok(addresses) if addresses.len() > 0 => Ok(addresses.collect()),
+        Ok(_) => Err(Failure::Work(format!("{flag} {name}: no such name"))),
+        Err(error) => Err(Failure::Work(format!("{flag} {name}: {error}"))),
     }
 }
