@@ -9,38 +9,38 @@ mod ending;
 
 mod reaching;
 
+mod timers;
+
+mod interest;
+
 mod adding;
+
+mod comforts;
 
 mod replacing;
 
+mod rates;
+
+mod observing;
+
 mod datagrams;
 mod foreign;
-mod observing;
-mod rates;
 mod scratch;
 
-pub use self::bytes::Stream;
+pub use self::comforts::Stream;
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crate::dispatcher::Dispatcher;
 use crate::slot::life::{Life, Output};
-use crate::slot::outbox::Marks;
-use crate::slot::pauses::Pause;
-use crate::slot::readiness::Flag;
-use crate::state::{closing, deadlines, flow};
-use crate::time::timers::{Action, TimerId};
-use crate::turn::closures::{Closure, Once};
+use crate::state::{closing, flow};
 use crate::turn::core::Core;
 use crate::watch::about::About;
-use crate::watch::timeouts::Timeout;
 use crate::world::endpoint::Kind;
 use crate::world::errors::unsupported;
 #[cfg(feature = "process")]
@@ -94,6 +94,7 @@ impl<'a> Context<'a> {
     }
 }
 
+/// # Who this is, and the reactor
 impl Context<'_> {
     /// This dispatcher's id. `D` is the type that was added, or one that it wraps
     /// ([`inner`](Dispatcher::inner)); under a wrong one the id answers `None` to [`with`](Context::with).
@@ -275,255 +276,6 @@ impl Context<'_> {
             Some(what) => log::warn!(target: topics::FAULT, "{label}: {what}: {error}{held_back}"),
             None => log::warn!(target: topics::FAULT, "{label}: {error}{held_back}"),
         }
-    }
-
-    /// Suspends `handle_read` until [`resume_reading`](Context::resume_reading) is called. Nothing is
-    /// lost meanwhile; what arrives waits in the kernel, whose window fills up. A reset still ends
-    /// the connection, the end of the stream waits.
-    pub fn pause_reading(&mut self) {
-        self.pause_reading_for(Pause::Application);
-    }
-
-    /// Undoes [`pause_reading`](Context::pause_reading). What arrived meanwhile is delivered in the next
-    /// turn at the latest; never from inside this call.
-    pub fn resume_reading(&mut self) {
-        self.resume_reading_for(Pause::Application);
-    }
-
-    /// As [`pause_reading`](Context::pause_reading), for a reason of its own: reading goes on when no reason
-    /// holds any more. So a layer that waits for its handshake, and the program above it, pause and resume
-    /// without knowing of each other.
-    pub fn pause_reading_for(&mut self, reason: Pause) {
-        self.core
-            .state
-            .slots
-            .slot_mut(self.id)
-            .pause_reading(reason);
-        self.core.state.requeue(self.id);
-    }
-
-    /// Takes one reason back; see [`pause_reading_for`](Context::pause_reading_for).
-    pub fn resume_reading_for(&mut self, reason: Pause) {
-        self.core
-            .state
-            .slots
-            .slot_mut(self.id)
-            .resume_reading(reason);
-        self.core.state.requeue(self.id);
-    }
-
-    /// Whether reading is paused for this reason.
-    #[must_use]
-    pub fn is_paused_for(&self, reason: Pause) -> bool {
-        self.core.state.slots.slot(self.id).pauses.has(reason)
-    }
-
-    /// Whether input is being read: not paused, not held by the flow control, and no other dispatcher about
-    /// to take this one's place. For layers that hold input back and hand it out piece by piece.
-    #[must_use]
-    #[inline]
-    pub fn is_reading(&self) -> bool {
-        let readiness = self.core.state.slots.slot(self.id).readiness;
-        let is_leaving = readiness.has(Flag::Replaced);
-        readiness.has(Flag::WantRead) && !readiness.has(Flag::Held) && !is_leaving
-    }
-
-    /// Says whether a layer above the socket holds input that it has not handed out. While it does,
-    /// `handle_read` is called although the socket may have nothing, and `handle_eof` waits.
-    pub fn has_more_input(&mut self, more: bool) {
-        let slot = self.core.state.slots.slot_mut(self.id);
-        if more && slot.life() == Life::Open {
-            slot.readiness.set(Flag::More);
-        } else {
-            slot.readiness.clear(Flag::More);
-        }
-        self.core.state.requeue(self.id);
-    }
-
-    /// Asks for [`handle_write`](Dispatcher::handle_write) whenever the socket takes more and the
-    /// outbox is below its low mark. For producers of endless or large output; a reply needs only
-    /// `send`.
-    pub fn start_writing(&mut self) {
-        let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.readiness.is_live() && slot.io.can_produce() {
-            slot.readiness.set(Flag::WantWrite);
-        }
-        self.core.state.requeue(self.id);
-    }
-
-    /// Undoes [`start_writing`](Context::start_writing).
-    pub fn stop_writing(&mut self) {
-        let state = &mut self.core.state;
-        let slot = state.slots.slot_mut(self.id);
-        slot.readiness.clear(Flag::WantWrite);
-        closing::review_producer(state, self.id);
-    }
-
-    /// Asks for [`handle_priority`](Dispatcher::handle_priority) when urgent data comes. Linux and
-    /// Android; elsewhere nothing follows.
-    pub fn watch_priority(&mut self) {
-        let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.readiness.is_live() {
-            slot.readiness.set(Flag::WantPriority);
-        }
-        self.core.state.requeue(self.id);
-    }
-
-    /// Declares where this connection's input goes. While `sink` has more than its high mark queued, this
-    /// connection is not read; below the low mark it is read again. The default sink is the connection
-    /// itself, which is right for a server that answers on the same connection; each half of a proxy feeds
-    /// the other. When the sink ends, its sources are released. An id that is no longer valid removes the
-    /// link: the connection is never held.
-    pub fn feeds(&mut self, sink: impl Into<AnyId>) {
-        flow::feeds(&mut self.core.state, self.id, sink.into());
-    }
-
-    /// Removes the link to a sink: input is read whatever is queued anywhere. The hard cap still holds.
-    pub fn feeds_nobody(&mut self) {
-        flow::feeds(&mut self.core.state, self.id, AnyId::NONE);
-    }
-
-    /// This dispatcher's own low mark, high mark and hard cap, in bytes; see
-    /// [`Builder::high_mark`](crate::Builder::high_mark).
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` unless 0 < low <= high <= cap <= 4 GiB and the cap is not below what is queued.
-    pub fn set_marks(&mut self, low: usize, high: usize, cap: usize) -> io::Result<()> {
-        let marks = Marks::new(low, high, cap)?;
-        flow::set_marks(&mut self.core.state, self.id, marks)
-    }
-
-    /// Calls [`handle_timer`](Dispatcher::handle_timer) once, when `after` has passed, never before.
-    /// The timer dies with this dispatcher: set on one that is closing it never fires, and in `handle_close`
-    /// that is logged. Any duration is good; `Duration::MAX` means never.
-    pub fn set_timer(&mut self, after: Duration) -> TimerId {
-        self.set_user_timer(after, None)
-    }
-
-    /// Calls [`handle_timer`](Dispatcher::handle_timer) every `period`, on a fixed grid that begins
-    /// now: a late call delays none of the others. A call that missed several periods comes once. With
-    /// a period of zero it comes once a turn, and the loop never sleeps.
-    pub fn set_interval(&mut self, period: Duration) -> TimerId {
-        self.set_user_timer(period, Some(period))
-    }
-
-    /// As [`set_timer`](Context::set_timer), with a number that says what it is for:
-    /// [`TimerId::tag`] of the timer that `handle_timer` gets. It spares keeping the ids of several timers.
-    ///
-    /// ```
-    /// use slabloop::{Context, Dispatcher, TimerId};
-    /// use std::io;
-    /// use std::time::Duration;
-    ///
-    /// const PING: u32 = 1;
-    /// const GIVE_UP: u32 = 2;
-    ///
-    /// struct Client;
-    /// impl Dispatcher for Client {
-    ///     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-    ///         cx.set_tagged_timer(Duration::from_secs(30), PING);
-    ///         cx.set_tagged_timer(Duration::from_secs(90), GIVE_UP);
-    ///         Ok(())
-    ///     }
-    ///
-    ///     fn handle_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) -> io::Result<()> {
-    ///         match timer.tag() {
-    ///             PING => cx.send(b"ping\n"),
-    ///             _ => Err(io::ErrorKind::TimedOut.into()),
-    ///         }
-    ///     }
-    /// }
-    /// ```
-    pub fn set_tagged_timer(&mut self, after: Duration, tag: u32) -> TimerId {
-        let timer = self.set_user_timer(after, None);
-        self.core.state.timers.tag(timer, tag)
-    }
-
-    /// Sets a timer that has not fired to a new time, `after` from now; its id stays. A periodic one begins a
-    /// new grid then. False, and nothing is set, if it has fired, was cancelled or died with its dispatcher.
-    /// One that is due in this very turn and has not fired yet does not fire in it.
-    pub fn reset_timer(&mut self, timer: TimerId, after: Duration) -> bool {
-        let state = &mut self.core.state;
-        let due = state.clock.now().after(after);
-        state.timers.reset(timer, due)
-    }
-
-    /// Has [`run`](crate::Reactor::run) return although this timer is still set, if nothing else is left; false
-    /// if it is gone. For the timers of services that only accompany what others do.
-    pub fn unref_timer(&mut self, timer: TimerId) -> bool {
-        self.core.state.timers.unref(timer)
-    }
-
-    /// The time of this turn, read once after the wait; no system call. For measuring how long something took
-    /// this is precise to the length of a turn.
-    #[must_use]
-    pub fn now(&self) -> Instant {
-        let state = &self.core.state;
-        state.clock.instant(state.now)
-    }
-
-    pub(crate) fn arm_closure(
-        &mut self,
-        after: Duration,
-        period: Option<Duration>,
-        closure: Closure,
-    ) -> TimerId {
-        let action = self.core.closures.add(closure);
-        let state = &mut self.core.state;
-        let due = state.clock.now().after(after);
-        state.timers.arm(due, period, AnyId::NONE, None, action)
-    }
-
-    pub(crate) fn deferred(&mut self) -> &mut VecDeque<Once> {
-        &mut self.core.deferred
-    }
-
-    fn set_user_timer(&mut self, after: Duration, period: Option<Duration>) -> TimerId {
-        let state = &mut self.core.state;
-        deadlines::set_timer(state, self.id, after, period, Action::Callback)
-    }
-
-    /// Cancels a timer, in whatever state; false if it has fired or is gone already. It will not fire
-    /// any more, even if it is due in this very turn.
-    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        deadlines::cancel_timer(&mut self.core.state, timer)
-    }
-
-    /// Ends the connection, by `handle_error` with `TimedOut` and `handle_close`, when no byte has moved
-    /// in either direction for this long; `None` turns it off. Traffic costs it one store.
-    pub fn set_idle_timeout(&mut self, limit: impl Into<Option<Duration>>) {
-        self.set_timeout(Timeout::Idle, limit);
-    }
-
-    /// Gives this connection a [timeout](Timeout) of its own, in place of the reactor's; it counts from now.
-    /// `None` means no limit, but for [`Timeout::Close`]: every closing connection has an end, and `None` is the
-    /// reactor's. When it expires, `handle_error` gets an error of kind `TimedOut`, by which
-    /// [`Timeout::of`] tells which it was, and then the connection ends.
-    ///
-    /// ```
-    /// use slabloop::{Context, Dispatcher, Timeout};
-    /// use std::io;
-    /// use std::time::Duration;
-    ///
-    /// struct Http;
-    /// impl Dispatcher for Http {
-    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-    ///         // A request has begun. Whoever sends it a byte at a time is not idle, but too slow.
-    ///         cx.set_timeout(Timeout::Request, Duration::from_secs(30));
-    ///         Ok(())
-    ///     }
-    ///
-    ///     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
-    ///         if Timeout::of(&error) == Some(Timeout::Request) {
-    ///             let _ = cx.send(b"HTTP/1.1 408 Request Timeout\r\n\r\n");
-    ///         }
-    ///         cx.close();
-    ///     }
-    /// }
-    /// ```
-    pub fn set_timeout(&mut self, timeout: Timeout, limit: impl Into<Option<Duration>>) {
-        deadlines::set_timeout(&mut self.core.state, self.id, timeout, limit.into());
     }
 
     /// Has [`run`](crate::Reactor::run) return after this turn, which is finished as usual.

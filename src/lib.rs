@@ -90,7 +90,7 @@
 //! | file | what it tells |
 //! |---|---|
 //! | `dispatcher.rs` | the contract: which callback comes when |
-//! | `reactor.rs` | the turn, in eight lines, and how it starts and stops |
+//! | `reactor.rs` | the turn, in eight steps, and how it starts and stops |
 //! | `turn/dispatch.rs` | steps 3 and 4: an event finds its slot, a ready slot is served |
 //! | `slot/readiness.rs` | how edges become levels, in one word |
 //! | `turn/call.rs` | how a dispatcher is called without `Rc<RefCell<_>>` |

@@ -18,6 +18,7 @@ use crate::world::options::SocketOptions;
 use crate::world::service::Service;
 use crate::world::socket::Socket;
 
+/// # Adding dispatchers
 impl Context<'_> {
     /// As [`Reactor::add`](crate::Reactor::add). The newcomer's first callback comes in a later turn.
     ///

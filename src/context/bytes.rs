@@ -2,7 +2,7 @@
 //!
 //! The usual case of both is kept short and apart; everything else is out of line.
 
-use std::io::{self, Read, Write};
+use std::io;
 
 use super::Context;
 use crate::slot::life::{Fate, Input, Life, Output};
@@ -16,6 +16,7 @@ use crate::world::errors::{Class, classify, copy_of, invalid, is_interrupted, un
 use crate::world::ids::AnyId;
 use crate::world::metered::Direction;
 
+/// # Reading and sending
 impl Context<'_> {
     /// Reads what there is, up to the length of `buffer`, without waiting. Calls nothing.
     ///
@@ -137,102 +138,6 @@ impl Context<'_> {
         }
         state.mark_dirty(self.id);
         Err(About::wrap(self.id, "recv", error))
-    }
-
-    /// Reads what there is, up to 16 KiB, into a buffer of the reactor's and lends it to `body`, with this
-    /// context. It costs no buffer of one's own, and none has to be cleared.
-    ///
-    /// At the end of the stream `body` does not run, and `Ok` is returned;
-    /// [`handle_eof`](crate::Dispatcher::handle_eof) follows. Otherwise `bytes` is not empty (but on a datagram
-    /// socket, where it is one datagram).
-    ///
-    /// ```
-    /// use slabloop::{Context, Dispatcher};
-    /// use std::io;
-    ///
-    /// struct Echo;
-    /// impl Dispatcher for Echo {
-    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-    ///         cx.recv_with(|bytes, cx| cx.send(bytes))
-    ///     }
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Context::recv), and what `body` returns.
-    pub fn recv_with(
-        &mut self,
-        body: impl FnOnce(&[u8], &mut Context<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        self.with_scratch(RECV_WITH_BYTES, |cx, buffer| {
-            let received = cx.recv(buffer)?;
-            if received == 0 && cx.is_a_stream() {
-                return Ok(());
-            }
-            body(&buffer[..received], cx)
-        })
-    }
-
-    fn is_a_stream(&self) -> bool {
-        self.core.state.slots.slot(self.id).io.kind() == Kind::Stream
-    }
-
-    /// Has [`handle_sent`](crate::Dispatcher::handle_sent) called once, when the kernel has taken everything that
-    /// is queued: in this turn's flush if nothing is. Not if the connection closes or fails before.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after `close`, `Unsupported` where nothing can be queued.
-    pub fn notify_when_sent(&mut self) -> io::Result<()> {
-        let state = &mut self.core.state;
-        let slot = state.slots.slot_mut(self.id);
-        if !slot.io.can_send() {
-            return Err(self.not_for("notify_when_sent"));
-        }
-        if !slot.readiness.is_live() {
-            return Err(self.refusal(io::ErrorKind::NotConnected, "notify_when_sent after close"));
-        }
-        slot.readiness.set(Flag::WantSent);
-        state.mark_dirty(self.id);
-        Ok(())
-    }
-
-    /// Sends as much of `bytes` as there is room for below the high mark; how much that was. So the sources that
-    /// feed this connection are never held for its sake. For writers that can wait: when there is no room, ask
-    /// for [`handle_write`](crate::Dispatcher::handle_write) with [`start_writing`](Context::start_writing).
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if there is no room; otherwise as [`send`](Context::send), but never `QuotaExceeded`.
-    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = self.room_below_high();
-        if room == 0 && self.can_send() && !bytes.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let count = bytes.len().min(room);
-        self.send(&bytes[..count])?;
-        Ok(count)
-    }
-
-    /// This connection as a [`Read`] and a [`Write`], for libraries that want one: reading is
-    /// [`recv`](Context::recv), writing is [`try_send`](Context::try_send), and both say `WouldBlock` when they
-    /// cannot go on. Flushing does nothing; the reactor sends what is queued at the end of the turn.
-    ///
-    /// ```
-    /// use slabloop::{Context, Dispatcher};
-    /// use std::io::{self, Write};
-    ///
-    /// struct Clock;
-    /// impl Dispatcher for Clock {
-    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-    ///         cx.recv(&mut [0; 64])?;
-    ///         writeln!(cx.stream(), "{:?}", std::time::SystemTime::now())
-    ///     }
-    /// }
-    /// ```
-    pub fn stream(&mut self) -> Stream<'_> {
-        Stream(Context::new(self.core, self.id))
     }
 
     /// Reads and throws away, for default callbacks.
@@ -388,32 +293,6 @@ impl Context<'_> {
         reached
     }
 }
-
-/// A connection as a [`Read`] and a [`Write`]; see [`Context::stream`].
-#[derive(Debug)]
-pub struct Stream<'a>(Context<'a>);
-
-impl Read for Stream<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        self.0.recv(buffer)
-    }
-}
-
-impl Write for Stream<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_send(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// How much `recv_with` reads at a time.
-const RECV_WITH_BYTES: usize = 16 * 1024;
 
 /// The error of a connection whose writes have failed.
 fn broken_pipe_or(fate: &Fate) -> io::Error {

@@ -11,6 +11,7 @@ use crate::slot::readiness::Flag;
 use crate::world::endpoint::Io;
 use crate::world::errors::{is_would_block, unsupported};
 
+/// # Datagrams
 impl Context<'_> {
     /// Sends one datagram to `to`, at once or not at all.
     ///

@@ -9,6 +9,7 @@ use crate::watch::ends::{Cause, End};
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
 
+/// # Ending
 impl Context<'_> {
     /// Closes gracefully: nothing more is read, what is queued still leaves (what
     /// [`push_producer`](crate::framing::Framing::push_producer) has queued, too; what `handle_write` would

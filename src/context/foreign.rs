@@ -14,6 +14,7 @@ use crate::world::errors::{is_would_block, unsupported};
 use crate::world::foreign::Foreign;
 use crate::world::ids::short_type_name;
 
+/// # Foreign sources
 impl Context<'_> {
     /// Reads a [foreign](crate::Socket::foreign) source. The closure reads once, or until there is nothing
     /// left, and then says `WouldBlock`: until it does, `handle_read` is called again, every turn.

@@ -125,6 +125,7 @@ impl Reactor {
     }
 }
 
+/// # Later, with the whole reactor
 impl Context<'_> {
     /// Runs a closure on the reactor itself, once the running callback and this turn's other callbacks have
     /// returned: for what a callback cannot do because the reactor is borrowed, or because the dispatcher
