@@ -75,7 +75,7 @@ impl Context<'_> {
         self.core.state.requeue(self.id);
     }
 
-    /// Asks for [`handle_write`](Dispatcher::handle_write) whenever the socket takes more and the
+    /// Asks for [`handle_write`](crate::Dispatcher::handle_write) whenever the socket takes more and the
     /// outbox is below its low mark. For producers of endless or large output; a reply needs only
     /// `send`.
     pub fn start_writing(&mut self) {
@@ -94,7 +94,7 @@ impl Context<'_> {
         closing::review_producer(state, self.id);
     }
 
-    /// Asks for [`handle_priority`](Dispatcher::handle_priority) when urgent data comes. Linux and
+    /// Asks for [`handle_priority`](crate::Dispatcher::handle_priority) when urgent data comes. Linux and
     /// Android; elsewhere nothing follows.
     pub fn watch_priority(&mut self) {
         let slot = self.core.state.slots.slot_mut(self.id);

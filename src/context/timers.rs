@@ -12,14 +12,14 @@ use crate::world::ids::AnyId;
 
 /// # Timers and timeouts
 impl Context<'_> {
-    /// Calls [`handle_timer`](Dispatcher::handle_timer) once, when `after` has passed, never before.
+    /// Calls [`handle_timer`](crate::Dispatcher::handle_timer) once, when `after` has passed, never before.
     /// The timer dies with this dispatcher: set on one that is closing it never fires, and in `handle_close`
     /// that is logged. Any duration is good; `Duration::MAX` means never.
     pub fn set_timer(&mut self, after: Duration) -> TimerId {
         self.set_user_timer(after, None)
     }
 
-    /// Calls [`handle_timer`](Dispatcher::handle_timer) every `period`, on a fixed grid that begins
+    /// Calls [`handle_timer`](crate::Dispatcher::handle_timer) every `period`, on a fixed grid that begins
     /// now: a late call delays none of the others. A call that missed several periods comes once. With
     /// a period of zero it comes once a turn, and the loop never sleeps.
     pub fn set_interval(&mut self, period: Duration) -> TimerId {
