@@ -24,9 +24,10 @@ use std::time::Duration;
 use crate::dispatcher::Dispatcher;
 use crate::slot::life::{Life, Output};
 use crate::slot::outbox::Marks;
+use crate::slot::priority::Priority;
 use crate::slot::readiness::Flag;
 use crate::state::about::About;
-use crate::state::{closing, deadlines, flow};
+use crate::state::{classes, closing, deadlines, flow};
 use crate::time::timers::{Action, TimerId};
 use crate::turn::core::Core;
 use crate::turn::visit;
@@ -342,6 +343,51 @@ impl Context<'_> {
     pub fn set_marks(&mut self, low: usize, high: usize, cap: usize) -> io::Result<()> {
         let marks = Marks::new(low, high, cap)?;
         flow::set_marks(&mut self.core.state, self.id, marks)
+    }
+
+    /// Gives this dispatcher a class: of those that are ready in a turn the [`High`](Priority::High) ones are
+    /// served first, then the [`Normal`](Priority::Normal), then the [`Low`](Priority::Low). Every dispatcher
+    /// begins as `Normal`, and what a listener accepts does not inherit its class. (Not to be confused with
+    /// [`handle_priority`](Dispatcher::handle_priority), which is about urgent data.)
+    ///
+    /// It takes effect in the next turn, and may be called at any time, also on a connection that is not
+    /// established yet. The class holds for all that an event brings about, `handle_accept` and `handle_connect`
+    /// included. Timers fire in the order of their times, whoever set them. What the high class sends is written
+    /// before the others are served.
+    ///
+    /// No class starves: without a [`turn_time`](crate::Builder::turn_time) all that are ready are served in each
+    /// turn, and with one each class has its share. By itself a class changes the order within a turn, and so does
+    /// not help one that becomes ready while a long turn is under way: for that set a `turn_time` as well.
+    ///
+    /// As long as there is a dispatcher whose class is not `Normal`, every callback costs a little more, for it
+    /// goes by a list.
+    ///
+    /// ```
+    /// use slabloop::{Accepted, Context, Dispatcher, Priority};
+    /// use std::io;
+    ///
+    /// struct Backups;
+    /// impl Dispatcher for Backups {
+    ///     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+    ///         let id = cx.add(accepted, Backup)?;
+    ///         if let Some(mut backup) = cx.at(id) {
+    ///             backup.set_priority(Priority::Low);
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// struct Backup;
+    /// impl Dispatcher for Backup {}
+    /// ```
+    pub fn set_priority(&mut self, priority: Priority) {
+        classes::set_priority(&mut self.core.state, self.id, priority);
+    }
+
+    /// This dispatcher's class; see [`set_priority`](Context::set_priority).
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.core.state.slots.slot(self.id).priority
     }
 
     /// Reaches another dispatcher's socket: the same verbs, on that one. `None` if it is gone.

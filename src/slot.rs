@@ -8,11 +8,13 @@ pub(crate) mod io;
 pub(crate) mod life;
 pub(crate) mod links;
 pub(crate) mod outbox;
+pub(crate) mod priority;
 pub(crate) mod readiness;
 
 use crate::slot::life::{Fate, Input, Life, Output};
 use crate::slot::links::Links;
 use crate::slot::outbox::{Marks, Outbox};
+use crate::slot::priority::Priority;
 use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
 use crate::time::timers::TimerList;
@@ -45,6 +47,8 @@ pub(crate) struct Slot<D> {
     pub(crate) links: Links,
     /// How many congested connections hold this one; the `Held` flag says whether any.
     pub(crate) holds: u32,
+    /// The class in which it is served.
+    pub(crate) priority: Priority,
     /// The error that broke the connection, and then how it ended.
     pub(crate) fate: Fate,
     /// The timers that die with this slot.
@@ -73,6 +77,7 @@ impl<D> Slot<D> {
             feeds: AnyId::NONE,
             links: Links::default(),
             holds: 0,
+            priority: Priority::Normal,
             fate: Fate::default(),
             timers: TimerList::default(),
             type_name,

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::state::batch::Batch;
+use crate::state::classes::Classes;
 use crate::time::heap::Due;
 use crate::world::ids::AnyId;
 
@@ -17,13 +18,15 @@ pub(crate) struct Agenda {
     pub(crate) ready: Vec<AnyId>,
     /// What this turn's dispatch is working through.
     pub(crate) dispatching: Batch<AnyId>,
+    /// The same, and what earlier turns had no time for, if it is served in order of class.
+    pub(crate) classes: Classes,
     /// Slots whose outbox may be written.
     pub(crate) dirty: Vec<AnyId>,
     /// What this turn's flush is working through.
     pub(crate) flushing: Batch<AnyId>,
     /// Connections that the flush found broken; reported when everything is written.
     pub(crate) failing: VecDeque<AnyId>,
-    /// Timers that are due in this turn.
+    /// Timers that are due in this turn, and those that the turns before had no time for.
     pub(crate) firing: Batch<Due>,
     /// Closures whose timer was cancelled, by number; dropped at the end of the turn.
     pub(crate) cancelled_closures: Vec<u32>,
@@ -41,10 +44,12 @@ pub(crate) struct Agenda {
 
 impl Agenda {
     /// Whether nothing is left that needs no event. Between turns only the ready and the dirty list can
-    /// hold something; after a panic that was let through, any list.
+    /// hold something, and with a limit to the turn's time the classes and the due timers; after a panic that
+    /// was let through, any list.
     pub(crate) fn is_empty(&self) -> bool {
         self.ready.is_empty()
             && self.dispatching.is_empty()
+            && self.classes.len() == 0
             && self.dirty.is_empty()
             && self.flushing.is_empty()
             && self.failing.is_empty()
@@ -64,5 +69,6 @@ impl Agenda {
         for list in [&mut self.ready, &mut self.dirty, &mut self.paused] {
             list.retain(|&id| is_alive(id));
         }
+        self.classes.retain(is_alive);
     }
 }
