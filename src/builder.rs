@@ -42,6 +42,9 @@ pub struct Builder {
     post_capacity: usize,
     posts_per_turn: usize,
     posts_time: Duration,
+    turn_time: Option<Duration>,
+    normal_share: u32,
+    low_share: u32,
     events_per_wait: usize,
     #[cfg(feature = "testing")]
     clock: Option<crate::world::simulated::SimClock>,
@@ -88,6 +91,9 @@ impl Default for Builder {
             post_capacity: 65_536,
             posts_per_turn: 1024,
             posts_time: Duration::from_millis(1),
+            turn_time: None,
+            normal_share: 25,
+            low_share: 10,
             events_per_wait: 1024,
             #[cfg(feature = "testing")]
             clock: None,
@@ -222,6 +228,47 @@ impl Builder {
         self
     }
 
+    /// Longest time that one turn spends in callbacks before what was sent is written and the kernel is asked
+    /// again; default `None`: all that are ready are served in each turn. What is left is served in the next turn,
+    /// before those of its class that become ready later.
+    ///
+    /// It is for programs whose callbacks take long: there a turn over many connections does, too, and whoever
+    /// becomes ready meanwhile waits for its end. With a [priority](crate::Context::set_priority) it waits no longer
+    /// than this. A turn has a cost of its own, of some microseconds, so a limit of less than 100 µs slows down
+    /// all. While there is one, the clock is read after each callback.
+    ///
+    /// The ready have all of it, class by class. Timers that are due, and then posted closures, get what is left
+    /// of it, and a quarter each in any case (posts no more than [`posts_time`](Builder::posts_time)). A callback
+    /// that takes long is not interrupted: each class, the timers and the posts may go over their time by one, and
+    /// even with `Duration::ZERO` one of each is served in a turn. Flushing and closing are not limited.
+    ///
+    /// ```
+    /// use slabloop::Reactor;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let reactor = Reactor::builder().turn_time(Duration::from_millis(1)).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn turn_time(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
+        self.turn_time = limit.into();
+        self
+    }
+
+    /// What part of the [turn's time](Builder::turn_time), in per cent, is kept for dispatchers of
+    /// [`Priority::Normal`](crate::Priority::Normal) that are ready, however much the high class has to do; default
+    /// 25. What a class does not need, those after it get.
+    pub fn normal_share(&mut self, per_cent: u32) -> &mut Self {
+        self.normal_share = per_cent;
+        self
+    }
+
+    /// As [`normal_share`](Builder::normal_share), for [`Priority::Low`](crate::Priority::Low); default 10.
+    pub fn low_share(&mut self, per_cent: u32) -> &mut Self {
+        self.low_share = per_cent;
+        self
+    }
+
     /// Most events that one wait takes from the kernel; default 1,024, at most
     /// 1,048,576. More are taken in the next turn.
     pub fn events_per_wait(&mut self, events: usize) -> &mut Self {
@@ -256,8 +303,8 @@ impl Builder {
     /// # Errors
     ///
     /// `InvalidInput`, naming the setting, if one is out of range: marks must satisfy
-    /// 0 < low <= high <= cap <= 4 GiB, every count and the total must be at least 1, and the accept retry at least a
-    /// millisecond. Otherwise what the system says when it makes a poller.
+    /// 0 < low <= high <= cap <= 4 GiB, every count and the total must be at least 1, the accept retry at least a
+    /// millisecond, and both shares together at most 100. Otherwise what the system says when it makes a poller.
     pub fn build(&self) -> io::Result<Reactor> {
         for (name, value) in [
             ("accept_batch", self.accept_batch),
@@ -283,6 +330,12 @@ impl Builder {
                 self.accept_retry
             )));
         }
+        if self.normal_share.saturating_add(self.low_share) > 100 {
+            return Err(invalid(format!(
+                "normal_share of {} and low_share of {} are together over 100 per cent",
+                self.normal_share, self.low_share
+            )));
+        }
         let config = Config {
             marks: self.marks()?,
             max_queued: self.max_queued.unwrap_or(usize::MAX),
@@ -298,6 +351,8 @@ impl Builder {
             panic_policy: self.panic_policy,
             posts_per_turn: self.posts_per_turn,
             posts_time: self.posts_time,
+            turn_time: self.turn_time,
+            shares: [0, self.normal_share, self.low_share],
         };
         #[cfg(not(feature = "testing"))]
         let clock = Clock::monotonic();

@@ -54,6 +54,10 @@
 //! event might still name it. (If no slot carried work over, steps 3 and 4 are fused: each event is merged
 //! and its callback made at once.)
 //!
+//! Dispatchers may have a [`Priority`]; then step 4 serves one class after the other. A turn may have a limit in time
+//! ([`Builder::turn_time`]); then steps 4, 5 and 6 leave to the next turn what they have no time for. It comes first
+//! there, and no class, no timer and no post starves.
+//!
 //! # What is bounded
 //!
 //! Each connection's queued output has a high mark (64 KiB), a low mark (32 KiB) and a hard cap
@@ -146,6 +150,7 @@ pub use dispatcher::Dispatcher;
 pub use handle::{Handle, PostError};
 pub use reactor::{Aborted, Reactor};
 pub use slot::pauses::Pause;
+pub use slot::priority::Priority;
 pub use state::config::PanicPolicy;
 pub use state::rates::RateGroup;
 pub use time::timers::TimerId;

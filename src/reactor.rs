@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::handle::Job;
 use crate::state::config::Config;
-use crate::state::{State, output, total};
+use crate::state::{State, budget, classes, output, total};
 use crate::time::clock::{Clock, Tick};
 use crate::turn::core::Core;
 use crate::turn::{call, close, dispatch, settle, timers};
@@ -160,6 +160,7 @@ impl Reactor {
         let waited = state.poller.wait(&mut self.events, timeout);
         state.now = state.clock.now();
         state.timers.begin_turn();
+        state.agenda.was_cut_short = false;
         state.counters.turns += 1;
         state.counters.events += self.events.len() as u64;
         waited
@@ -174,12 +175,21 @@ impl Reactor {
     }
 
     fn dispatch(&mut self) {
+        if self.core.state.agenda.classes.are_used() {
+            return self.dispatch_by_class();
+        }
         let agenda = &mut self.core.state.agenda;
         agenda.dispatching.load(&mut agenda.ready);
         self.contain(|reactor| {
             dispatch::dispatch_ready(&mut reactor.core);
             dispatch::dispatch_events(&mut reactor.core, &mut reactor.events);
         });
+    }
+
+    #[inline(never)]
+    fn dispatch_by_class(&mut self) {
+        classes::line_up(&mut self.core.state);
+        self.contain(|reactor| dispatch::dispatch_by_class(&mut reactor.core));
     }
 
     fn fire_timers(&mut self) {
@@ -195,13 +205,17 @@ impl Reactor {
         let state = &mut self.core.state;
         let (timers, now) = (&mut state.timers, state.now);
         state.agenda.firing.refill(|due| timers.collect(now, due));
+        budget::begin_part(state, budget::OTHER_SHARE, 0);
         self.contain(|reactor| {
             while let Some(due) = reactor.core.state.agenda.firing.next() {
                 match reactor.core.state.timers.owner_of_due(due) {
-                    // Cancelled by one that fired before it.
-                    None => {}
+                    // Cancelled since, by one that fired before it for example.
+                    None => continue,
                     Some(AnyId::NONE) => reactor.fire_own(due),
                     Some(owner) => timers::fire(&mut reactor.core, owner, due),
+                }
+                if budget::is_up(&reactor.core.state) {
+                    break;
                 }
             }
         });
@@ -232,11 +246,18 @@ impl Reactor {
     }
 
     fn close(&mut self) {
+        if self.core.state.agenda.has_ends() {
+            self.close_ended();
+        }
+        total::review(&mut self.core.state);
+    }
+
+    #[inline(never)]
+    fn close_ended(&mut self) {
         self.contain(|reactor| {
             reactor.drop_cancelled_closures();
             close::close_step(&mut reactor.core);
         });
-        total::review(&mut self.core.state);
     }
 
     /// Runs a step that runs users' code. After a panic it goes on where it was: each step takes an
@@ -250,6 +271,7 @@ impl Reactor {
                 self.mailbox.set_awake(false);
                 self.core.state.refusing = false;
                 self.core.state.agenda.leaving.clear();
+                self.core.state.agenda.was_cut_short = true;
                 resume_unwind(payload);
             }
         }
@@ -303,10 +325,11 @@ impl Reactor {
 impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = &self.core.state;
+        let ready = state.agenda.ready.len() + state.agenda.classes.len();
         f.debug_struct("Reactor")
             .field("dispatchers", &state.slots.len())
             .field("connections", &state.connections)
-            .field("ready", &state.agenda.ready.len())
+            .field("ready", &ready)
             .field("timers", &state.timers.len())
             .field("queued_bytes", &state.chunks.queued())
             .finish_non_exhaustive()

@@ -9,6 +9,7 @@ pub(crate) mod life;
 pub(crate) mod links;
 pub(crate) mod outbox;
 pub(crate) mod pauses;
+pub(crate) mod priority;
 pub(crate) mod put_back;
 pub(crate) mod readiness;
 
@@ -16,6 +17,7 @@ use crate::slot::life::{Fate, Input, Life, Output};
 use crate::slot::links::Links;
 use crate::slot::outbox::{Marks, Outbox};
 use crate::slot::pauses::Pauses;
+use crate::slot::priority::Priority;
 use crate::slot::put_back::PutBack;
 use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
@@ -50,6 +52,8 @@ pub(crate) struct Slot<D> {
     pub(crate) links: Links,
     /// How many congested connections hold this one; the `Held` flag says whether any.
     pub(crate) holds: u32,
+    /// The class in which it is served.
+    pub(crate) priority: Priority,
     /// The error that broke the connection, and then how it ended.
     pub(crate) fate: Fate,
     /// Why it is not read; the `WantRead` flag says whether for any reason.
@@ -84,6 +88,7 @@ impl<D> Slot<D> {
             feeds: AnyId::NONE,
             links: Links::default(),
             holds: 0,
+            priority: Priority::Normal,
             fate: Fate::default(),
             pauses: Pauses::default(),
             timeouts: None,

@@ -11,6 +11,8 @@
 pub(crate) mod agenda;
 pub(crate) mod batch;
 pub(crate) mod broadcast;
+pub(crate) mod budget;
+pub(crate) mod classes;
 pub(crate) mod closing;
 pub(crate) mod config;
 pub(crate) mod deadlines;
@@ -57,6 +59,8 @@ pub(crate) struct State<D> {
     pub(crate) now: Tick,
     pub(crate) agenda: Agenda,
     pub(crate) timers: Timers,
+    /// When the part of this turn's time is up that is being used; see `budget.rs`.
+    pub(crate) part_ends: Tick,
     /// Streams that exist.
     pub(crate) connections: usize,
     /// Dispatchers without a socket: they do not keep the loop running.
@@ -80,13 +84,17 @@ pub(crate) struct State<D> {
 impl<D> State<D> {
     pub(crate) fn new(config: Config, clock: Clock, poller: Poller) -> State<D> {
         let now = clock.now();
+        let mut agenda = Agenda::default();
+        let is_limited = config.turn_time.is_some();
+        agenda.classes.count_reason(false, is_limited);
         State {
             slots: Slots::default(),
             poller,
             clock,
             now,
-            agenda: Agenda::default(),
+            agenda,
             timers: Timers::default(),
+            part_ends: now,
             connections: 0,
             services: 0,
             chunks: Chunks::default(),

@@ -1,8 +1,8 @@
 //! A random program over the API beside a model that is exact to the byte.
 //!
 //! Each seed is a program: connections come, send, pause, feed one another, broadcast, set timers and end in
-//! every way, from both sides. After each turn the reactor's invariants are checked; at the end the model
-//! says what must have arrived:
+//! every way, from both sides. Some dispatchers have priorities, and some programs turns of limited time. After
+//! each turn the reactor's invariants are checked; at the end the model says what must have arrived:
 //!
 //! - what a dispatcher received is what its peer wrote, in order, and no more;
 //! - what a peer received is what was accepted for sending, in order;
@@ -25,7 +25,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use slabloop::{AnyId, Cause, Context, Dispatcher, Id, Reactor, TimerId};
+use slabloop::{AnyId, Cause, Context, Dispatcher, Id, Priority, Reactor, TimerId};
 use util::*;
 
 /// Steps of one program.
@@ -285,6 +285,12 @@ impl Program {
         if random.below(3) == 0 {
             builder.max_queued(100_000);
         }
+        match random.below(6) {
+            // One of each class a turn.
+            0 => builder.turn_time(Duration::ZERO),
+            1 => builder.turn_time(Duration::from_micros(30)),
+            _ => &mut builder,
+        };
         Program {
             reactor: builder.build().expect("a poller"),
             random: Rc::new(RefCell::new(random)),
@@ -337,7 +343,7 @@ impl Program {
         }
         let which = self.below(self.connections.len());
         let other = self.connections[self.below(self.connections.len())].id;
-        let (choice, size) = (self.below(24), self.size());
+        let (choice, size) = (self.below(25), self.size());
         let everybody: Vec<(AnyId, u64, Rc<RefCell<Ledger>>)> = self
             .connections
             .iter()
@@ -402,6 +408,7 @@ impl Program {
                 cx.set_marks(1 + size % cap / 2, cap / 2 + 1, cap)
                     .unwrap_or_default();
             }
+            23 => cx.set_priority([Priority::High, Priority::Normal, Priority::Low][size % 3]),
             _ => {
                 // Each stream has bytes of its own, so a broadcast here is a send to several.
                 for (id, stream, ledger) in everybody {

@@ -6,8 +6,9 @@ use super::Context;
 use crate::slot::life::Life;
 use crate::slot::outbox::Marks;
 use crate::slot::pauses::Pause;
+use crate::slot::priority::Priority;
 use crate::slot::readiness::Flag;
-use crate::state::{closing, flow};
+use crate::state::{classes, closing, flow};
 use crate::world::ids::AnyId;
 
 /// # Pausing, producing and flow control
@@ -127,5 +128,50 @@ impl Context<'_> {
     pub fn set_marks(&mut self, low: usize, high: usize, cap: usize) -> io::Result<()> {
         let marks = Marks::new(low, high, cap)?;
         flow::set_marks(&mut self.core.state, self.id, marks)
+    }
+
+    /// Gives this dispatcher a class: of those that are ready in a turn the [`High`](Priority::High) ones are
+    /// served first, then the [`Normal`](Priority::Normal), then the [`Low`](Priority::Low). Every dispatcher
+    /// begins as `Normal`, and what a listener accepts does not inherit its class. (Not to be confused with
+    /// [`handle_priority`](crate::Dispatcher::handle_priority), which is about urgent data.)
+    ///
+    /// It takes effect in the next turn, and may be called at any time, also on a connection that is not
+    /// established yet. The class holds for all that an event brings about, `handle_accept` and `handle_connect`
+    /// included. Timers fire in the order of their times, whoever set them. What the high class sends is written
+    /// before the others are served.
+    ///
+    /// No class starves: without a [`turn_time`](crate::Builder::turn_time) all that are ready are served in each
+    /// turn, and with one each class has its share. By itself a class changes the order within a turn, and so does
+    /// not help one that becomes ready while a long turn is under way: for that set a `turn_time` as well.
+    ///
+    /// As long as there is a dispatcher whose class is not `Normal`, every callback costs a little more, for it
+    /// goes by a list.
+    ///
+    /// ```
+    /// use slabloop::{Accepted, Context, Dispatcher, Priority};
+    /// use std::io;
+    ///
+    /// struct Backups;
+    /// impl Dispatcher for Backups {
+    ///     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+    ///         let id = cx.add(accepted, Backup)?;
+    ///         if let Some(mut backup) = cx.at(id) {
+    ///             backup.set_priority(Priority::Low);
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// struct Backup;
+    /// impl Dispatcher for Backup {}
+    /// ```
+    pub fn set_priority(&mut self, priority: Priority) {
+        classes::set_priority(&mut self.core.state, self.id, priority);
+    }
+
+    /// This dispatcher's class; see [`set_priority`](Context::set_priority).
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.core.state.slots.slot(self.id).priority
     }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::handle::Job;
 use crate::reactor::Reactor;
+use crate::state::budget;
 use crate::state::running::{Callback, Running};
 use crate::turn::call;
 use crate::world::ids::AnyId;
 use crate::world::mailbox::Mailbox;
 
-/// Posted closures that run between two looks at the clock.
+/// Posted closures that run between two looks at the clock, unless the turn's time is limited.
 const POSTS_PER_LOOK: u32 = 32;
 
 /// Posted closures that are taken off the queue at a time: moving a million of them would take longer than
@@ -27,6 +28,7 @@ impl Reactor {
         }
         self.posts_left = waiting.min(most.saturating_sub(self.jobs.len()));
         self.posts_began = self.core.state.clock.now();
+        budget::begin_part(&mut self.core.state, budget::OTHER_SHARE, 0);
         self.contain(Reactor::run_fetched_posts);
     }
 
@@ -41,10 +43,12 @@ impl Reactor {
     }
 
     fn run_fetched_posts(&mut self) {
-        let measured = self.core.state.config.slow_callback.is_some();
+        let config = &self.core.state.config;
+        let measured = config.slow_callback.is_some();
+        let posts_per_look = config.turn_time.map_or(POSTS_PER_LOOK, |_| 1);
         self.core.state.running = Running::closure(Callback::Post);
         while !self.jobs.is_empty() {
-            for _ in 0..POSTS_PER_LOOK {
+            for _ in 0..posts_per_look {
                 let Some(job) = self.jobs.pop_front() else {
                     break;
                 };
@@ -79,7 +83,7 @@ impl Reactor {
     fn posts_took_long(&self) -> bool {
         let state = &self.core.state;
         let took = state.clock.now().since(self.posts_began);
-        took >= state.config.posts_time
+        took >= state.config.posts_time || budget::is_up(state)
     }
 
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox<Job>> {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::state::batch::Batch;
+use crate::state::classes::Classes;
 use crate::time::heap::Due;
 use crate::watch::ends::Cause;
 use crate::world::ids::AnyId;
@@ -32,13 +33,15 @@ pub(crate) struct Agenda {
     pub(crate) ready: Vec<AnyId>,
     /// What this turn's dispatch is working through.
     pub(crate) dispatching: Batch<AnyId>,
+    /// The same, and what earlier turns had no time for, if it is served in order of class.
+    pub(crate) classes: Classes,
     /// Slots whose outbox may be written.
     pub(crate) dirty: Vec<AnyId>,
     /// What this turn's flush is working through.
     pub(crate) flushing: Batch<AnyId>,
     /// What dispatchers are to be told when everything is written. All that is there when the step begins.
     pub(crate) errands: VecDeque<Errand>,
-    /// Timers that are due in this turn.
+    /// Timers that are due in this turn, and those that the turns before had no time for.
     pub(crate) firing: Batch<Due>,
     /// Closures whose timer was cancelled, by number; dropped at the end of the turn.
     pub(crate) cancelled_closures: Vec<u32>,
@@ -52,22 +55,29 @@ pub(crate) struct Agenda {
     pub(crate) paused: Vec<AnyId>,
     /// Whether a freed slot may have left its id on a list.
     pub(crate) has_freed: bool,
+    /// A panic that was let through has ended the last turn: a step may have left something undone.
+    pub(crate) was_cut_short: bool,
 }
 
 impl Agenda {
-    /// Whether nothing is left that needs no event. Between turns only the ready and the dirty list can
-    /// hold something; after a panic that was let through, any list.
+    /// Whether nothing is left that needs no event. What a step works through (`dispatching`, `flushing`,
+    /// `closed`) is done between turns, unless a panic that was let through has cut the last one short.
     pub(crate) fn is_empty(&self) -> bool {
         self.ready.is_empty()
-            && self.dispatching.is_empty()
+            && self.classes.len() == 0
             && self.dirty.is_empty()
-            && self.flushing.is_empty()
             && self.errands.is_empty()
             && self.firing.is_empty()
             && self.cancelled_closures.is_empty()
             && self.ending.is_empty()
-            && self.closed.is_empty()
-            && self.leaving.is_empty()
+            && !self.was_cut_short
+    }
+
+    /// Whether the close step has anything to do.
+    #[inline]
+    pub(crate) fn has_ends(&self) -> bool {
+        !(self.ending.is_empty() && self.closed.is_empty() && self.cancelled_closures.is_empty())
+            || self.has_freed
     }
 
     /// Takes the ids of freed slots off the lists, all at once: one by one it would be quadratic. Left
@@ -79,5 +89,6 @@ impl Agenda {
         for list in [&mut self.ready, &mut self.dirty, &mut self.paused] {
             list.retain(|&id| is_alive(id));
         }
+        self.classes.retain(is_alive);
     }
 }

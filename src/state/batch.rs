@@ -47,10 +47,20 @@ impl<T: Copy> Batch<T> {
         &self.items[..self.next]
     }
 
-    /// Has `fill` add items behind those that are left, as some may be after a panic that was let through.
+    /// Has `fill` add items behind those that are left, as some may be after a panic that was let through, or
+    /// when there was no time for all.
     pub(crate) fn refill(&mut self, fill: impl FnOnce(&mut Vec<T>)) {
-        self.items.drain(..self.next);
-        self.next = 0;
+        // Not for a few: if each turn moved down all the rest, a long batch would take for ever.
+        if self.next >= self.items.len() / 2 {
+            self.items.drain(..self.next);
+            self.next = 0;
+        }
         fill(&mut self.items);
+    }
+
+    /// What is still to be worked through.
+    #[cfg(feature = "testing")]
+    pub(crate) fn left(&self) -> &[T] {
+        &self.items[self.next..]
     }
 }

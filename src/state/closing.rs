@@ -350,6 +350,8 @@ pub(crate) fn free<D>(state: &mut State<D>, id: AnyId) {
         return;
     };
     state.counters.closed += 1;
+    let was_special = slot.priority.is_special();
+    state.agenda.classes.count_reason(was_special, false);
     state.agenda.has_freed |= slot.is_listed();
     state.running = Running::dropping(id);
     drop(slot);

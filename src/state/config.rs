@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::slot::outbox::Marks;
+use crate::slot::priority::Priority;
 
 /// What becomes of a panic in a callback.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub(crate) struct Config {
     pub(crate) broadcast_patience: Duration,
     pub(crate) slow_callback: Option<Duration>,
     pub(crate) panic_policy: PanicPolicy,
+    pub(crate) turn_time: Option<Duration>,
+    /// What each class is sure of, by rank, in per cent of the turn's time.
+    pub(crate) shares: [u32; Priority::COUNT],
     pub(crate) posts_per_turn: usize,
     pub(crate) posts_time: Duration,
 }

@@ -11,7 +11,7 @@ pub(crate) fn gauges<D>(state: &State<D>) -> Gauges {
         dispatchers: state.slots.len(),
         connections: state.connections,
         services: state.services,
-        ready: state.agenda.ready.len(),
+        ready: state.agenda.ready.len() + state.agenda.classes.len(),
         timers: state.timers.len(),
         queued_bytes: state.chunks.queued(),
         held_bytes: state.chunks.held(),

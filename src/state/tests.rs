@@ -31,6 +31,8 @@ fn state() -> State<Tenant> {
         panic_policy: PanicPolicy::Contain,
         posts_per_turn: 1,
         posts_time: Duration::from_secs(1),
+        turn_time: None,
+        shares: [0; 3],
     };
     let poller = Poller::new().expect("a poller");
     State::new(config, Clock::monotonic(), poller)

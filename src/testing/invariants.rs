@@ -28,15 +28,29 @@ impl Reactor {
         state
             .chunks
             .check(&mut state.slots.iter().map(|(_, slot)| slot.outbox));
-        state
-            .timers
-            .check(|owner| state.slots.get(owner).map(|slot| slot.timers));
+        check_firing(state);
     }
 }
 
 fn check_lists(state: &State<Tenant>) {
+    let (waiting, reasons) = state.agenda.classes.all();
+    let ready: Vec<AnyId> = waiting.chain(state.agenda.ready.iter().copied()).collect();
+    let special = state
+        .slots
+        .iter()
+        .filter(|(_, slot)| slot.priority.is_special());
+    assert_eq!(
+        special.count() + usize::from(state.config.turn_time.is_some()),
+        reasons,
+        "the reasons to serve by class are counted"
+    );
+    assert_eq!(
+        ready.len(),
+        state.agenda.classes.len() + state.agenda.ready.len(),
+        "those that wait in order of class are counted"
+    );
     let lists: [(&str, &[AnyId], Flag); 3] = [
-        ("ready", &state.agenda.ready, Flag::Queued),
+        ("ready", &ready, Flag::Queued),
         ("dirty", &state.agenda.dirty, Flag::Dirty),
         ("paused", &state.agenda.paused, Flag::AcceptPaused),
     ];
@@ -80,6 +94,23 @@ fn check_lists(state: &State<Tenant>) {
         state.agenda.dispatching.is_empty() && state.agenda.flushing.is_empty(),
         "the steps have finished"
     );
+}
+
+/// Due timers that there was no time for are in order, and each timer is either in the heap or among them.
+fn check_firing(state: &State<Tenant>) {
+    let left = state.agenda.firing.left();
+    assert!(
+        left.is_empty() || state.config.turn_time.is_some(),
+        "only a limited turn leaves due timers to the next"
+    );
+    assert!(
+        left.windows(2).all(|pair| pair[0] < pair[1]),
+        "due timers are left over in order"
+    );
+    let left = left.iter();
+    let alive = left.filter(|&&due| state.timers.owner_of_due(due).is_some());
+    let list_of = |owner| state.slots.get(owner).map(|slot| slot.timers);
+    state.timers.check(alive.count(), list_of);
 }
 
 fn check_slots(state: &State<Tenant>) {

@@ -88,7 +88,7 @@ impl TimerQueue {
     ///
     /// That is what it is for.
     pub fn check(&self) {
-        self.0.check(|_| None);
+        self.0.check(0, |_| None);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::slot::life::Life;
 use crate::state::running::Callback;
-use crate::state::{closing, listening};
+use crate::state::{budget, closing, listening};
 use crate::turn::core::Core;
 use crate::turn::settle;
 use crate::watch::ends::Cause;
@@ -31,6 +31,9 @@ pub(crate) fn accept_batch(core: &mut Core, id: AnyId) {
                 settle::call_and_settle(core, id, Callback::Accept, |dispatcher, cx| {
                     dispatcher.handle_accept(cx, accepted)
                 });
+                if budget::is_up(&core.state) {
+                    break;
+                }
             }
             Err(error) => match classify_accept(&error) {
                 AcceptError::NothingThere => {

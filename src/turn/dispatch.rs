@@ -1,14 +1,15 @@
 //! Steps 3 and 4 of a turn: events become readiness, readiness becomes callbacks.
 //!
 //! Each slot on the ready list is served once: one callback of a kind, then, if it is still ready, to
-//! the back of the list for the next turn. That is the whole of fairness.
+//! the back of the list for the next turn. That is the whole of fairness; with priorities, or a limit to the
+//! turn's time, `state/classes.rs` says who is next, and how long it goes on.
 
 use std::io;
 
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
-use crate::state::closing;
 use crate::state::running::Callback;
+use crate::state::{classes, closing};
 use crate::turn::core::{Core, Tenant};
 use crate::turn::{accept, call, connect, settle};
 use crate::world::ids::AnyId;
@@ -49,26 +50,42 @@ fn note(core: &mut Core, id: AnyId, signals: Signals) -> bool {
 pub(crate) fn dispatch_ready(core: &mut Core) {
     let measured = core.state.config.slow_callback.is_some();
     while let Some(id) = core.state.agenda.dispatching.next() {
-        let Some(slot) = core.state.slots.get_mut(id) else {
-            core.state.counters.stale += 1;
-            continue;
-        };
-        slot.readiness.clear(Flag::Queued);
-        if slot.readiness.is_just_readable() && !measured {
-            let dispatcher = slot.take_dispatcher();
-            read(core, id, dispatcher);
-        } else {
-            serve(core, id);
-        }
+        serve_listed(core, id, measured);
+    }
+}
+
+/// Step 4, for the ready list, in order of class and as far as the turn's time goes.
+pub(crate) fn dispatch_by_class(core: &mut Core) {
+    let measured = core.state.config.slow_callback.is_some();
+    while let Some(id) = classes::next(&mut core.state) {
+        serve_listed(core, id, measured);
+    }
+}
+
+/// Serves a slot that was taken off the ready list.
+#[inline]
+fn serve_listed(core: &mut Core, id: AnyId, measured: bool) {
+    let Some(slot) = core.state.slots.get_mut(id) else {
+        core.state.counters.stale += 1;
+        return;
+    };
+    slot.readiness.clear(Flag::Queued);
+    if slot.readiness.is_just_readable() && !measured {
+        let dispatcher = slot.take_dispatcher();
+        read(core, id, dispatcher);
+    } else {
+        serve(core, id);
     }
 }
 
 /// Whether no slot is left over from the turn before, which would come first and might have an event as
-/// well. (While callbacks are measured all go by the list: the short way has no clock in it.)
+/// well. (While callbacks are measured all go by the list: the short way has no clock in it. So they do if
+/// their order matters, or how long they take.)
 pub(crate) fn can_dispatch_events(core: &Core) -> bool {
     core.state.agenda.ready.is_empty()
         && core.state.agenda.dispatching.is_empty()
         && core.state.config.slow_callback.is_none()
+        && !core.state.agenda.classes.are_used()
 }
 
 /// Step 4, for events that step 3 has left to it.
