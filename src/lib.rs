@@ -119,7 +119,7 @@ mod world;
 pub use builder::Builder;
 pub use context::Context;
 pub use dispatcher::Dispatcher;
-pub use handle::{Handle, PostError};
+pub use handle::{Handle, Permit, PostError};
 pub use reactor::{Aborted, Reactor};
 pub use state::config::PanicPolicy;
 pub use time::timers::TimerId;
