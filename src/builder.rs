@@ -208,7 +208,8 @@ impl Builder {
         self
     }
 
-    /// Most posted closures that may wait to be run; default 65,536. A post beyond is refused.
+    /// Most posted closures that may wait to be run; default 65,536. A post beyond is refused. Each
+    /// [`Permit`](crate::Permit) counts as one that waits.
     pub fn post_capacity(&mut self, closures: usize) -> &mut Self {
         self.post_capacity = closures;
         self

@@ -147,7 +147,7 @@ mod world;
 pub use builder::Builder;
 pub use context::{Context, Stream};
 pub use dispatcher::Dispatcher;
-pub use handle::{Handle, PostError};
+pub use handle::{Handle, Permit, PostError};
 pub use reactor::{Aborted, Reactor};
 pub use slot::pauses::Pause;
 pub use slot::priority::Priority;

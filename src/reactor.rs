@@ -5,7 +5,6 @@ mod closures;
 mod posts;
 mod shutdown;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -21,7 +20,7 @@ use crate::time::clock::{Clock, Tick};
 use crate::turn::core::Core;
 use crate::turn::{call, close, dispatch, settle, timers};
 use crate::world::ids::AnyId;
-use crate::world::mailbox::Mailbox;
+use crate::world::mailbox::{Jobs, Mailbox};
 use crate::world::poller::{Events, Poller};
 
 pub use self::shutdown::Aborted;
@@ -44,11 +43,11 @@ pub struct Reactor {
     events: Events,
     mailbox: Arc<Mailbox<Job>>,
     /// Posted closures that were taken off the queue and have not run.
-    jobs: VecDeque<Job>,
+    jobs: Jobs<Job>,
     /// The last look at the queue of posts left some behind.
     jobs_left_over: bool,
-    /// Posted closures that this turn may still take off the queue.
-    posts_left: usize,
+    /// What the number of posted closures that have run is to be at the end of this turn's step 6.
+    posts_end: u64,
     /// When this turn began to run posted closures.
     posts_began: Tick,
     /// Deferred closures that this turn still runs.
@@ -71,9 +70,9 @@ impl Reactor {
             core: Core::new(State::new(config, clock, poller), mailbox.clone()),
             mailbox,
             events: Events::with_capacity(events_per_wait),
-            jobs: VecDeque::new(),
+            jobs: Jobs::new(),
             jobs_left_over: false,
-            posts_left: 0,
+            posts_end: 0,
             posts_began: Tick::default(),
             deferred_left: 0,
             errands_left: 0,

@@ -438,6 +438,7 @@ fn a_full_queue_takes_exactly_its_capacity_and_gives_the_rest_back() {
     let mut reactor = Reactor::builder()
         .post_capacity(CAPACITY)
         .posts_per_turn(700)
+        .posts_time(Duration::from_secs(3600))
         .build()
         .unwrap();
     let alive = Arc::new(());

@@ -11,6 +11,7 @@ use crate::turn::{close, settle};
 use crate::watch::ends::Cause;
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
+use crate::world::mailbox::Jobs;
 use crate::world::topics;
 
 /// A connection that [`Reactor::shutdown`] had to abort.
@@ -122,7 +123,8 @@ impl Drop for Reactor {
         for closure in std::mem::take(&mut self.core.deferred) {
             panics += drop_contained(closure);
         }
-        for job in std::mem::take(&mut self.jobs).into_iter().chain(waiting) {
+        let taken = std::mem::replace(&mut self.jobs, Jobs::new());
+        for job in taken.into_all().into_iter().chain(waiting) {
             panics += drop_contained(job);
         }
         if panics > 0 {

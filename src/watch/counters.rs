@@ -54,7 +54,7 @@ pub struct Counters {
     pub timers: u64,
     /// Posted closures run.
     pub posts: u64,
-    /// Posts refused because as many were waiting as may.
+    /// Posts and permits refused because no place was left; those that waited for one in vain as well.
     pub posts_refused: u64,
     /// Connections that the reactor cut off because `shutdown`'s deadline came first.
     pub aborted: u64,

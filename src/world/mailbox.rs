@@ -13,22 +13,32 @@
 //! is taken, at the worst with a wake-up to spare. Jobs are promised, wake-ups are not: a thousand posts
 //! to a busy loop cost one wake-up. With the loop's two steps the other way round, a job pushed between
 //! them would find the flag set, and wait until something else woke the loop.
+//!
+//! The other way round, a thread may wait for a place in the queue. It sees under the lock that there is
+//! none, and is counted there; whoever frees places does so under the lock, too, and then wakes as many
+//! threads as there are places. While none waits, that costs a look at a number.
+
+mod queue;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use mio::Waker;
 
+use self::queue::Queue;
 use crate::world::topics;
+
+pub(crate) use self::queue::{Jobs, Lane};
 
 /// What a reactor and its handles share. `J` is what is posted: a job whose meaning is known above.
 pub(crate) struct Mailbox<J> {
     queue: Mutex<Queue<J>>,
-    /// Most jobs that may wait.
-    capacity: usize,
+    /// Tells threads that wait for a place that there is one, or never will be.
+    room: Condvar,
     /// Set by the thread that wakes the loop, cleared by the loop before it takes the queue.
     woken: AtomicBool,
     /// A state, not an event: it holds before `run` as well.
@@ -42,18 +52,10 @@ pub(crate) struct Mailbox<J> {
     awake: AtomicBool,
 }
 
-struct Queue<J> {
-    jobs: VecDeque<J>,
-    /// Posts that found it full.
-    refused: u64,
-    /// Set when the reactor is dropped; nothing is taken after that.
-    closed: bool,
-}
-
 /// Why a post was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// As many jobs are waiting as may.
+    /// Every place is taken or held.
     Full,
     /// The reactor has been dropped.
     Gone,
@@ -62,12 +64,8 @@ pub(crate) enum Refusal {
 impl<J> Mailbox<J> {
     pub(crate) fn new(waker: Waker, capacity: usize) -> Mailbox<J> {
         Mailbox {
-            queue: Mutex::new(Queue {
-                jobs: VecDeque::new(),
-                refused: 0,
-                closed: false,
-            }),
-            capacity,
+            queue: Mutex::new(Queue::new(capacity)),
+            room: Condvar::new(),
             woken: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             handles: AtomicUsize::new(0),
@@ -84,17 +82,106 @@ impl<J> Mailbox<J> {
 
     /// Queues what `pack` makes of `job`, and wakes the loop. A job that is refused is given back
     /// unpacked.
-    pub(crate) fn post<F>(&self, job: F, pack: impl FnOnce(F) -> J) -> Result<(), (Refusal, F)> {
+    pub(crate) fn post<F>(
+        &self,
+        job: F,
+        lane: Lane,
+        pack: impl FnOnce(F) -> J,
+    ) -> Result<(), (Refusal, F)> {
+        {
+            let mut queue = self.lock();
+            if let Err(refusal) = queue.take_place() {
+                return Err((refusal, job));
+            }
+            queue.jobs.lane(lane).push_back(pack(job));
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// As `post`, but waits for a place for at most `timeout`. The loop's own thread does not wait: it
+    /// would wait for itself.
+    pub(crate) fn post_wait<F>(
+        &self,
+        job: F,
+        timeout: Duration,
+        pack: impl FnOnce(F) -> J,
+    ) -> Result<(), (Refusal, F)> {
+        {
+            let mut queue = self.lock();
+            if queue.is_full() && thread::current().id() != self.owner {
+                queue = self.wait_for_room(queue, timeout);
+            }
+            if let Err(refusal) = queue.take_place() {
+                return Err((refusal, job));
+            }
+            queue.jobs.lane(Lane::Ordinary).push_back(pack(job));
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// Sleeps until the queue is no longer full, or the time is up: the caller looks which.
+    fn wait_for_room<'q>(
+        &self,
+        mut queue: MutexGuard<'q, Queue<J>>,
+        timeout: Duration,
+    ) -> MutexGuard<'q, Queue<J>> {
+        // No deadline is one that no clock will reach.
+        let deadline = Instant::now().checked_add(timeout);
+        queue.waiters += 1;
+        while queue.is_full() {
+            let left = deadline.map_or(timeout, |at| at.saturating_duration_since(Instant::now()));
+            if left == Duration::ZERO {
+                break;
+            }
+            let woken = self.room.wait_timeout(queue, left);
+            queue = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queue.waiters -= 1;
+        queue
+    }
+
+    /// Unlocks the queue, in which `places` have been freed, and wakes threads for them.
+    fn tell_of_room(&self, queue: MutexGuard<'_, Queue<J>>, places: usize) {
+        let waiters = queue.waiters;
+        drop(queue);
+        if places >= waiters {
+            if waiters > 0 {
+                self.room.notify_all();
+            }
+            return;
+        }
+        for _ in 0..places {
+            self.room.notify_one();
+        }
+    }
+
+    /// Takes a place for a job that is posted later.
+    pub(crate) fn reserve(&self) -> Result<(), Refusal> {
+        self.lock().take_place()
+    }
+
+    /// Gives a place back that `reserve` took, unused.
+    pub(crate) fn give_back(&self) {
+        let mut queue = self.lock();
+        queue.give_back(1);
+        self.tell_of_room(queue, 1);
+    }
+
+    /// Queues a job for which `reserve` took the place; gives it back if the reactor is gone.
+    pub(crate) fn post_reserved<F>(
+        &self,
+        job: F,
+        lane: Lane,
+        pack: impl FnOnce(F) -> J,
+    ) -> Result<(), F> {
         {
             let mut queue = self.lock();
             if queue.closed {
-                return Err((Refusal::Gone, job));
+                return Err(job);
             }
-            if queue.jobs.len() >= self.capacity {
-                queue.refused += 1;
-                return Err((Refusal::Full, job));
-            }
-            queue.jobs.push_back(pack(job));
+            queue.jobs.lane(lane).push_back(pack(job));
         }
         self.wake();
         Ok(())
@@ -147,8 +234,8 @@ impl<J> Mailbox<J> {
         }
     }
 
-    /// Moves up to `most` waiting jobs to `batch`; how many are left.
-    pub(crate) fn take_jobs(&self, most: usize, left_over: bool, batch: &mut VecDeque<J>) -> usize {
+    /// Fills `batch` up to `most` jobs from those that wait; how many still do.
+    pub(crate) fn take_jobs(&self, most: usize, left_over: bool, batch: &mut Jobs<J>) -> usize {
         if !left_over && !self.woken.load(Ordering::Acquire) {
             return 0;
         }
@@ -157,9 +244,10 @@ impl<J> Mailbox<J> {
         // order nothing but the queue, which has its lock.
         self.woken.swap(false, Ordering::AcqRel);
         let mut queue = self.lock();
-        let count = most.min(queue.jobs.len());
-        batch.extend(queue.jobs.drain(..count));
-        queue.jobs.len()
+        let places = queue.take_off(most, batch);
+        let left = queue.jobs.len();
+        self.tell_of_room(queue, places);
+        left
     }
 
     /// Whether `stop` was called since this was last asked.
@@ -180,12 +268,17 @@ impl<J> Mailbox<J> {
         self.lock().jobs.len()
     }
 
+    /// How many threads wait for a place.
+    pub(crate) fn waiters(&self) -> usize {
+        self.lock().waiters
+    }
+
     /// Whether the reactor has been dropped.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// How many posts found the queue full.
+    /// How many posts and permits asked for found the queue full.
     pub(crate) fn refused(&self) -> u64 {
         self.lock().refused
     }
@@ -193,9 +286,9 @@ impl<J> Mailbox<J> {
     /// The reactor is going: refuses everything from now on, and gives back what was waiting, which
     /// dies on the reactor's thread.
     pub(crate) fn close(&self) -> VecDeque<J> {
-        let mut queue = self.lock();
-        queue.closed = true;
-        std::mem::take(&mut queue.jobs)
+        let jobs = self.lock().close();
+        self.room.notify_all();
+        jobs.into_all()
     }
 }
 
