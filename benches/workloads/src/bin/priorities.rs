@@ -29,7 +29,7 @@ const WORK: Duration = Duration::from_micros(200);
 const ROUND: Duration = Duration::from_secs(1);
 
 /// More than a connection can read, a byte a callback.
-const INPUT: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+static INPUT: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 
 fn main() -> Outcome<()> {
     let rounds = std::env::args()
