@@ -304,6 +304,23 @@ fn each_class_has_its_share_and_what_others_leave() {
 }
 
 #[test]
+fn one_that_takes_too_long_does_not_take_the_share_of_the_lower_classes() {
+    let mut shop = Shop::new(|builder| {
+        let builder = builder.turn_time(10 * MS);
+        builder.normal_share(30).low_share(20)
+    });
+    let mut hog = shop.worker("high");
+    hog.takes = Duration::from_secs(1);
+    shop.hire(hog, High, 1000);
+    shop.crowd("high", High, 1);
+    shop.crowd("normal", Normal, 20);
+    shop.crowd("low", Low, 20);
+    let names = ["high", "normal", "low"];
+    assert_eq!(shop.counts(names), [1, 3, 2]);
+    assert_eq!(shop.counts(names), [2, 3, 2], "it comes second now");
+}
+
+#[test]
 fn a_class_without_a_share_is_served_once_a_turn_whatever_the_others_take() {
     let mut shop = Shop::new(|builder| {
         let builder = builder.turn_time(10 * MS);
@@ -354,6 +371,54 @@ fn one_that_waits_and_gets_another_class_changes_the_queue_and_goes_to_its_back(
     shop.reactor.at(ids[3]).unwrap().set_priority(Normal);
     let rest: Vec<_> = (0..4).flat_map(|_| shop.turn()).collect();
     assert_eq!(rest, ["a", "d", "c", "b"], "all in one queue again");
+}
+
+#[test]
+fn one_that_changes_into_a_class_in_which_others_wait_overtakes_none_of_them() {
+    let mut shop = Shop::limited(1);
+    for name in ["a", "b", "c"] {
+        shop.busy(name, High);
+    }
+    for name in ["x", "y"] {
+        shop.busy(name, Normal);
+    }
+    let raised = shop.busy("z", Normal);
+    assert_eq!(shop.turn(), ["a", "x"]);
+    shop.reactor.at(raised).unwrap().set_priority(High);
+    let turns: Vec<_> = (0..4).flat_map(|_| shop.turn()).collect();
+    assert_eq!(turns, ["b", "y", "c", "x", "z", "y", "a", "x"]);
+}
+
+#[test]
+fn the_loop_does_not_sleep_while_only_those_are_left_that_there_was_no_time_for() {
+    let mut shop = Shop::limited(1);
+    for name in ["a", "b", "c"] {
+        let mut worker = shop.worker(name);
+        worker.act = Some(Box::new(|cx| {
+            cx.pause_reading();
+            Ok(())
+        }));
+        shop.hire(worker, Normal, 10);
+    }
+    assert_eq!(shop.turn(), ["a"]);
+    shop.reactor.take_waits();
+    assert_eq!(shop.turn(), ["b"]);
+    assert_eq!(shop.turn(), ["c"]);
+    assert_eq!(shop.reactor.take_waits(), [Some(Duration::ZERO); 2]);
+    assert_asleep(&mut shop.reactor, "when none is left");
+}
+
+#[test]
+fn those_that_wait_at_the_back_and_close_leave_nothing_behind() {
+    let mut shop = Shop::limited(1);
+    let ids = ["a", "b", "c", "d"].map(|name| shop.busy(name, Normal));
+    assert_eq!(shop.turn(), ["a"]);
+    shop.reactor.at(ids[2]).unwrap().abort();
+    shop.reactor.at(ids[3]).unwrap().abort();
+    // Which has no time to come to those that have ended.
+    assert_eq!(shop.turn(), ["b"]);
+    assert_eq!(shop.reactor.count(), 2);
+    assert_eq!(shop.turn(), ["a"]);
 }
 
 #[test]
