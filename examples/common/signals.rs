@@ -5,27 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use signal_hook_mio::v1_0::Signals;
-use slabloop::{Context, Dispatcher, Reactor, Socket};
+use slabloop::kit::signals::{SIGINT, SIGTERM};
+use slabloop::{Context, Reactor};
 
 /// What a shell expects of a process that a signal ended.
 const ENDED_BY_SIGNAL: i32 = 128;
-
-/// Signals are one more dispatcher: the source is a pipe that the handler writes to.
-struct Stopper;
-
-impl Dispatcher for Stopper {
-    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        cx.read_with(|signals: &mut Signals| match signals.pending().next() {
-            Some(signal) => Ok(signal),
-            None => Err(io::ErrorKind::WouldBlock.into()),
-        })?;
-        cx.stop();
-        Ok(())
-    }
-}
 
 /// Has the first SIGINT or SIGTERM stop the loop.
 ///
@@ -39,6 +24,9 @@ pub fn watch(reactor: &mut Reactor) -> io::Result<()> {
         flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL + signal, Arc::clone(&second))?;
         flag::register(signal, Arc::clone(&second))?;
     }
-    reactor.add(Socket::foreign(Signals::new([SIGINT, SIGTERM])?), Stopper)?;
+    reactor.signals([SIGINT, SIGTERM], |cx: &mut Context<'_>, _: i32| {
+        cx.stop();
+        Ok(())
+    })?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../util/mod.rs"]
 mod util;
 
 use std::cell::RefCell;

@@ -1,5 +1,6 @@
 //! Signals of the system as callbacks. They reach the whole process, so each test has its own signals.
 
+#[path = "../util/mod.rs"]
 mod util;
 
 use std::cell::RefCell;
