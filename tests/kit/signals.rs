@@ -7,15 +7,16 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use rustix::process::{Signal, getpid, kill_process};
 use slabloop::kit::signals::{
     SIGALRM, SIGCONT, SIGHUP, SIGKILL, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SignalHandler,
 };
 use slabloop::{Context, Id, Reactor};
 use util::*;
 
+/// To this thread: the handler has run when this returns. (A signal to the process goes to any thread, at some
+/// time.)
 fn raise(signal: i32) {
-    kill_process(getpid(), Signal::from_named_raw(signal).unwrap()).unwrap();
+    signal_hook::low_level::raise(signal).unwrap();
 }
 
 type Seen = Rc<RefCell<Vec<i32>>>;
