@@ -31,10 +31,14 @@ const TOLERANCE: f64 = 0.03;
 const LENGTHS: (u32, u32) = (20_000, 60_000);
 
 /// The workloads, and what a unit of each is.
-const WORKLOADS: [(&str, &str); 10] = [
+const WORKLOADS: [(&str, &str); 11] = [
     ("ring-200", "event, 200 socket pairs registered"),
     ("ring-1000", "event, 1,000 registered"),
     ("ring-4000", "event, 4,000 registered"),
+    (
+        "ring-send",
+        "event, 1,000 registered, sent on by the reactor",
+    ),
     ("echo", "message read and answered"),
     ("lines", "line of 64 bytes found"),
     ("pipelined-sends", "send, 16 to a write"),

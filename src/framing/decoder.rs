@@ -169,6 +169,7 @@ impl Decoder {
     }
 
     /// Whether a record is complete without another byte: all of the length that was told has come.
+    #[inline]
     pub(super) fn is_complete(&self) -> bool {
         self.progress == Progress::Body(0)
             && matches!(
@@ -178,6 +179,7 @@ impl Decoder {
     }
 
     /// Looks at the next input.
+    #[inline]
     pub(super) fn step(&mut self, input: &[u8], max_record: usize) -> io::Result<Step> {
         if let Progress::Ended(end) = self.progress {
             self.progress = Progress::Open;
@@ -251,6 +253,7 @@ impl Decoder {
         (used, matched)
     }
 
+    #[inline]
     fn step_line(&mut self, input: &[u8]) -> Step {
         if self.progress == Progress::Matched(1) {
             // A carriage return came last: part of the end of the line only if the line ends here.

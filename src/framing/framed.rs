@@ -310,12 +310,14 @@ impl<H: Handler> Framed<H> {
 }
 
 impl Framing {
+    #[inline]
     fn step(&mut self, input: &[u8]) -> io::Result<Step> {
         let step = self.decoder.step(input, self.max_record);
         self.malformed |= step.is_err();
         step
     }
 
+    #[inline]
     fn use_up<'i>(&mut self, input: &mut &'i [u8], count: usize) -> &'i [u8] {
         let (used, rest) = input.split_at(count);
         *input = rest;
@@ -326,6 +328,7 @@ impl Framing {
     }
 
     /// Hands a piece of data to the handler, if the record may be that long.
+    #[inline]
     fn take<H: Handler>(
         &mut self,
         handler: &mut H,
@@ -353,6 +356,7 @@ impl Framing {
     }
 
     /// What `collect_incoming` does by default.
+    #[inline]
     pub(super) fn gather(&mut self, piece: &[u8]) -> io::Result<()> {
         if self.record.len() + piece.len() > self.max_record {
             self.malformed = true;
@@ -363,6 +367,7 @@ impl Framing {
     }
 
     /// A record is complete.
+    #[inline]
     fn found<H: Handler>(&mut self, handler: &mut H, cx: &mut Context<'_>) -> io::Result<()> {
         // The end of a body whose bytes came before is one, an empty record after it is two.
         const MOST: u8 = 2;

@@ -2,8 +2,6 @@
 
 use std::io;
 
-use slab::Slab;
-
 use crate::slot::Slot;
 use crate::watch::ends::Cause;
 use crate::world::ids::{AnyId, LAST_GENERATION, TOKEN_INDEX_MASK};
@@ -11,9 +9,13 @@ use crate::world::ids::{AnyId, LAST_GENERATION, TOKEN_INDEX_MASK};
 /// All slots, and the generation of each place.
 #[derive(Debug)]
 pub(crate) struct Slots<D> {
-    slab: Slab<Slot<D>>,
-    /// What is known of each place. As long as the slab has ever been.
+    /// Every place, taken or not: a vacant one holds an ended slot that no id names, so that a look-up need
+    /// not ask whether there is one.
+    slots: Vec<Slot<D>>,
+    /// What is known of each place.
     places: Vec<Place>,
+    /// Places that can be used again; the last that became vacant is the first.
+    vacant: Vec<u32>,
     /// Places whose generation is used up; they stay occupied by an ended slot.
     retired: usize,
 }
@@ -27,11 +29,14 @@ struct Place {
     last_end: Option<Cause>,
 }
 
+const GONE: &str = "slots are freed in the close step only";
+
 impl<D> Default for Slots<D> {
     fn default() -> Self {
         Slots {
-            slab: Slab::new(),
+            slots: Vec::new(),
             places: Vec::new(),
+            vacant: Vec::new(),
             retired: 0,
         }
     }
@@ -40,18 +45,21 @@ impl<D> Default for Slots<D> {
 impl<D> Slots<D> {
     /// How many dispatchers there are.
     pub(crate) fn len(&self) -> usize {
-        self.slab.len() - self.retired
+        self.slots.len() - self.vacant.len() - self.retired
     }
 
     #[cfg(feature = "testing")]
     pub(crate) fn capacity(&self) -> usize {
-        self.slab.capacity()
+        self.slots.capacity()
     }
 
     /// The id that the next [`Slots::insert`] will give, so that a socket can be registered under it
     /// before there is anything to take back.
     pub(crate) fn vacant_id(&self) -> io::Result<AnyId> {
-        let key = self.slab.vacant_key();
+        let key = self
+            .vacant
+            .last()
+            .map_or(self.slots.len(), |&index| index as usize);
         let index = u32::try_from(key)
             .ok()
             .filter(|_| key < TOKEN_INDEX_MASK)
@@ -67,43 +75,45 @@ impl<D> Slots<D> {
     pub(crate) fn insert(&mut self, id: AnyId, mut slot: Slot<D>) {
         slot.id = id;
         slot.feeds = id;
-        let key = self.slab.insert(slot);
-        debug_assert_eq!(
-            key,
-            id.index(),
-            "the slab fills the place that vacant_key names"
-        );
-        if key == self.places.len() {
-            self.places.push(Place {
-                generation: id.generation(),
-                last_end: None,
-            });
+        match self.vacant.pop() {
+            Some(index) => {
+                debug_assert_eq!(index as usize, id.index(), "as vacant_id said");
+                self.slots[index as usize] = slot;
+            }
+            None => {
+                debug_assert_eq!(self.slots.len(), id.index(), "as vacant_id said");
+                self.slots.push(slot);
+                self.places.push(Place {
+                    generation: id.generation(),
+                    last_end: None,
+                });
+            }
         }
     }
 
     /// The slot that `id` names, if its dispatcher is still there. The generation is compared here,
     /// and this is the only way from an id that was kept to a slot.
     pub(crate) fn get(&self, id: AnyId) -> Option<&Slot<D>> {
-        self.slab.get(id.index()).filter(|slot| slot.id == id)
+        self.slots.get(id.index()).filter(|slot| slot.id == id)
     }
 
     pub(crate) fn get_mut(&mut self, id: AnyId) -> Option<&mut Slot<D>> {
-        self.slab.get_mut(id.index()).filter(|slot| slot.id == id)
+        self.slots.get_mut(id.index()).filter(|slot| slot.id == id)
     }
 
     /// The slot of an id that was looked up earlier in this step: slots are freed in the close step
     /// only, so it is still there.
     pub(crate) fn slot(&self, id: AnyId) -> &Slot<D> {
-        self.slab
-            .get(id.index())
-            .expect("slots are freed in the close step only")
+        let slot = self.slots.get(id.index()).expect(GONE);
+        debug_assert_eq!(slot.id, id, "{GONE}");
+        slot
     }
 
     /// As [`Slots::slot`].
     pub(crate) fn slot_mut(&mut self, id: AnyId) -> &mut Slot<D> {
-        self.slab
-            .get_mut(id.index())
-            .expect("slots are freed in the close step only")
+        let slot = self.slots.get_mut(id.index()).expect(GONE);
+        debug_assert_eq!(slot.id, id, "{GONE}");
+        slot
     }
 
     /// Frees the place and raises its generation: from here on the id is not valid.
@@ -112,14 +122,15 @@ impl<D> Slots<D> {
         let place = &mut self.places[id.index()];
         place.last_end = last_end;
         let generation = &mut place.generation;
-        let slot = if *generation == LAST_GENERATION {
+        if *generation == LAST_GENERATION {
             self.retired += 1;
-            std::mem::replace(&mut self.slab[id.index()], Slot::tombstone())
         } else {
             *generation += 1;
-            self.slab.remove(id.index())
-        };
-        Some(slot)
+            let index = u32::try_from(id.index()).expect("an id's index has 32 bits");
+            self.vacant.push(index);
+        }
+        let slot = &mut self.slots[id.index()];
+        Some(std::mem::replace(slot, Slot::tombstone()))
     }
 
     /// Why a dispatcher ended: one that waits for its `handle_close`, or the last one of its place.
@@ -134,7 +145,7 @@ impl<D> Slots<D> {
 
     /// Every dispatcher's id and slot. Only for what is asked of all at once, never within a turn.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (AnyId, &Slot<D>)> {
-        let slots = self.slab.iter().map(|(_, slot)| (slot.id, slot));
+        let slots = self.slots.iter().map(|slot| (slot.id, slot));
         slots.filter(|&(id, _)| id != AnyId::NONE)
     }
 

@@ -137,14 +137,31 @@ impl Events {
         if self.taken > 0 {
             rest.nth(self.taken - 1);
         }
+        let mut cursor = Cursor {
+            count: self.taken,
+            taken: &mut self.taken,
+        };
         for event in rest {
-            self.taken += 1;
+            cursor.count += 1;
             each(AnyId::from_token(event.token()), Signals::of(event));
         }
+        drop(cursor);
         #[cfg(feature = "testing")]
         while !self.simulated.is_empty() {
             let (token, signals) = self.simulated.remove(0);
             each(AnyId::from_token(token), signals);
         }
+    }
+}
+
+/// How many events have been taken: counted in a register, and written down at the end, also by a panic.
+struct Cursor<'a> {
+    count: usize,
+    taken: &'a mut usize,
+}
+
+impl Drop for Cursor<'_> {
+    fn drop(&mut self) {
+        *self.taken = self.count;
     }
 }

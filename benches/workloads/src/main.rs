@@ -34,6 +34,7 @@ fn main() -> Outcome {
         "ring-200" => ring(200, length),
         "ring-1000" => ring(1_000, length),
         "ring-4000" => ring(4_000, length),
+        "ring-send" => ring_by_send(1_000, length),
         "echo" => echo(length),
         "lines" => lines(length),
         "pipelined-sends" => pipelined_sends(length),
@@ -93,6 +94,48 @@ impl Dispatcher for Pair {
         let n = cx.recv(&mut token)?;
         let _ = self.successor.write(&token[..n])?;
         Ok(())
+    }
+}
+
+/// As [`ring`], but the byte is sent on by the reactor: the writing ends are dispatchers as well.
+fn ring_by_send(pairs: usize, events: usize) -> Outcome {
+    let mut reactor = Reactor::new()?;
+    let mut readers = Vec::new();
+    let mut writers = Vec::new();
+    for _ in 0..pairs {
+        let (reader, writer) = UnixStream::pair()?;
+        readers.push(reader);
+        writers.push(writer);
+    }
+    for token in 0..TOKENS {
+        writers[token * pairs / TOKENS].write_all(b"t")?;
+    }
+    writers.rotate_left(1);
+    let wanted = events as u64;
+    for (reader, successor) in readers.into_iter().zip(writers) {
+        let successor = reactor.add(successor, Writer)?;
+        reactor.add(reader, Reader { successor })?;
+    }
+    while reactor.counters().bytes_in < wanted {
+        reactor.turn(None)?;
+    }
+    Ok(())
+}
+
+struct Writer;
+
+impl Dispatcher for Writer {}
+
+struct Reader {
+    successor: Id<Writer>,
+}
+
+impl Dispatcher for Reader {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut token = [0; 64];
+        let n = cx.recv(&mut token)?;
+        cx.at(self.successor)
+            .map_or(Ok(()), |mut successor| successor.send(&token[..n]))
     }
 }
 
