@@ -176,7 +176,7 @@ impl Context<'_> {
         if slot.outbox.is_empty() {
             slot.output_moved = state.now;
         }
-        state.chunks.append(&mut slot.outbox, bytes);
+        state.chunks.stage(&mut slot.outbox, bytes);
         if slot.readiness.raise(Flag::Dirty) {
             state.agenda.dirty.push(self.id);
         }

@@ -3,13 +3,19 @@
 //! The arena belongs to the reactor. A freed chunk keeps its memory for the next sender as long as the
 //! spare chunks together stay below a bound.
 //!
+//! What is sent first in a turn does not go into a chunk at once, but into a buffer that all outboxes share:
+//! most of it is written whole at the end of the turn, straight from there, and needs no chunk at all. What the
+//! kernel does not take is copied then. So an outbox may be *staged* only while it waits for this turn's
+//! flush, which looks at every outbox that is marked dirty and then empties the buffer.
+//!
 //! Invariants: an outbox's `len` is the sum of its chunks' bytes less `sent`; its `head` and `tail` are
-//! both `NO_CHUNK` or both name chunks; no chunk in a queue is empty.
+//! both `NO_CHUNK`, both `STAGED`, or both name chunks; no chunk in a queue is empty. A staged outbox's slot is
+//! on the dirty list.
 
 use std::fmt;
 use std::io::{self, IoSlice};
 
-use crate::slot::outbox::{NO_CHUNK, Outbox};
+use crate::slot::outbox::{NO_CHUNK, Outbox, STAGED};
 
 /// A chunk that still has room is filled further, up to this size; past it a new one is begun. Small
 /// enough that growing one copies little, large enough that a full vectored write carries 1 MiB.
@@ -24,6 +30,9 @@ pub(crate) const SPARE_BYTES: usize = 1024 * 1024;
 /// Most chunks that one vectored write carries. The kernel takes up to 1,024; past some tens the cost
 /// per byte no longer falls, and the array lives on the stack.
 pub(crate) const CHUNKS_PER_WRITE: usize = 64;
+
+/// With more than this in it the staging buffer takes no more: it is to stay in the cache, and small.
+const STAGED_BYTES: usize = 128 * 1024;
 
 #[derive(Debug)]
 struct Chunk {
@@ -43,6 +52,8 @@ pub(crate) struct Chunks {
     allocated: usize,
     /// Sum over all outboxes.
     queued: usize,
+    /// What the staged outboxes hold, each in one piece.
+    staged: Vec<u8>,
 }
 
 impl Default for Chunks {
@@ -53,13 +64,69 @@ impl Default for Chunks {
             spare: 0,
             allocated: 0,
             queued: 0,
+            staged: Vec::new(),
         }
     }
 }
 
 impl Chunks {
-    /// Appends a copy of `bytes`, which the caller has found to fit under the cap.
+    /// As [`Chunks::append`], for an outbox that the next flush looks at: if nothing is queued, or what is
+    /// queued is the last in the staging buffer, the copy goes there.
     #[inline]
+    pub(crate) fn stage(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
+        let end = self.staged.len();
+        if end >= STAGED_BYTES {
+            return self.append(outbox, bytes);
+        }
+        if outbox.is_empty() {
+            #[expect(clippy::cast_possible_truncation, reason = "the buffer is small")]
+            let start = end as u32;
+            (outbox.head, outbox.tail, outbox.sent) = (STAGED, STAGED, start);
+        } else if !outbox.is_staged() || outbox.sent as usize + outbox.len() != end {
+            return self.append(outbox, bytes);
+        }
+        self.staged.extend_from_slice(bytes);
+        self.grow(outbox, bytes.len());
+    }
+
+    #[inline]
+    fn grow(&mut self, outbox: &mut Outbox, bytes: usize) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "below the cap, which is a u32"
+        )]
+        {
+            outbox.len += bytes as u32;
+        }
+        self.queued += bytes;
+    }
+
+    /// Copies what is staged into a chunk of the outbox's own.
+    pub(crate) fn unstage(&mut self, outbox: &mut Outbox) {
+        if outbox.is_staged() {
+            self.copy_staged(outbox);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn copy_staged(&mut self, outbox: &mut Outbox) {
+        let (start, len) = (outbox.sent as usize, outbox.len());
+        self.queued -= len;
+        *outbox = Outbox::new(outbox.marks);
+        let staged = std::mem::take(&mut self.staged);
+        self.append(outbox, &staged[start..start + len]);
+        self.staged = staged;
+    }
+
+    /// The flush has looked at every staged outbox: none is left.
+    #[inline]
+    pub(crate) fn clear_staged(&mut self) {
+        self.staged.clear();
+    }
+
+    /// Appends a copy of `bytes`, which the caller has found to fit under the cap.
+    #[inline(never)]
     pub(crate) fn append(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
         debug_assert!(
             outbox.has_room_for(bytes.len()),
@@ -68,6 +135,7 @@ impl Chunks {
         if bytes.is_empty() {
             return;
         }
+        self.unstage(outbox);
         let chunk = if outbox.is_empty() {
             let (index, chunk) = self.take(bytes.len());
             outbox.head = index;
@@ -81,14 +149,7 @@ impl Chunks {
         } else {
             self.append_growing(outbox, bytes);
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "below the cap, which is a u32"
-        )]
-        {
-            outbox.len += bytes.len() as u32;
-        }
-        self.queued += bytes.len();
+        self.grow(outbox, bytes.len());
     }
 
     /// The last chunk is full as it is: it grows, and others are begun. However much is sent, it is cut into
@@ -174,6 +235,7 @@ impl Chunks {
         outbox: &Outbox,
         pieces: &mut [IoSlice<'a>; CHUNKS_PER_WRITE],
     ) -> usize {
+        debug_assert!(!outbox.is_staged(), "only what is in chunks is gathered");
         let mut next = outbox.head;
         let mut skip = outbox.sent as usize;
         let mut count = 0;
@@ -195,6 +257,9 @@ impl Chunks {
         outbox: &mut Outbox,
         write: impl FnOnce(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        if outbox.is_staged() {
+            return self.write_staged(outbox, write);
+        }
         let chunk = &mut self.chunks[outbox.head as usize];
         let piece = &chunk.bytes[outbox.sent as usize..];
         let written = write(piece)?;
@@ -205,6 +270,27 @@ impl Chunks {
             *outbox = Outbox::new(outbox.marks);
         }
         Ok(written)
+    }
+
+    #[inline]
+    fn write_staged(
+        &mut self,
+        outbox: &mut Outbox,
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let start = outbox.sent as usize;
+        let piece = &self.staged[start..start + outbox.len()];
+        match write(piece) {
+            Ok(written) if written == piece.len() => {
+                self.queued -= written;
+                *outbox = Outbox::new(outbox.marks);
+                Ok(written)
+            }
+            outcome => {
+                self.copy_staged(outbox);
+                outcome
+            }
+        }
     }
 
     /// The kernel has taken `written` bytes from the front.
@@ -220,6 +306,13 @@ impl Chunks {
         )]
         let mut left = written as u32;
         outbox.len -= left;
+        if outbox.is_staged() {
+            outbox.sent += left;
+            if outbox.is_empty() {
+                *outbox = Outbox::new(outbox.marks);
+            }
+            return;
+        }
         while outbox.head != NO_CHUNK {
             let chunk = &self.chunks[outbox.head as usize];
             #[expect(clippy::cast_possible_truncation, reason = "a chunk is below the cap")]
@@ -246,6 +339,10 @@ impl Chunks {
 
     /// A copy of all that is queued.
     pub(crate) fn copy(&self, outbox: &Outbox) -> Vec<u8> {
+        if outbox.is_staged() {
+            let start = outbox.sent as usize;
+            return self.staged[start..start + outbox.len()].to_vec();
+        }
         let mut bytes = Vec::with_capacity(outbox.len());
         let (mut next, mut skip) = (outbox.head, outbox.sent as usize);
         while next != NO_CHUNK {
@@ -258,7 +355,7 @@ impl Chunks {
 
     /// Bytes of memory that the outboxes hold: what is queued, and the rest of the chunks that it is in.
     pub(crate) fn held(&self) -> usize {
-        self.allocated - self.spare
+        self.allocated - self.spare + self.staged.len()
     }
 
     /// Bytes queued in all outboxes together.
@@ -278,6 +375,13 @@ impl Chunks {
         let mut queued = 0;
         let free = self.free();
         for outbox in outboxes {
+            if outbox.is_staged() {
+                let end = outbox.sent as usize + outbox.len();
+                assert!(end <= self.staged.len(), "what is staged is in the buffer");
+                assert!(!outbox.is_empty(), "an empty outbox is not staged");
+                queued += outbox.len();
+                continue;
+            }
             let mut bytes = 0;
             let mut next = outbox.head;
             while next != NO_CHUNK {
@@ -375,6 +479,63 @@ mod tests {
         let rest = buffers.write_piece(&mut outbox, |piece| Ok(piece.len()));
         assert_eq!((rest.unwrap(), outbox.len(), buffers.queued()), (50, 0, 0));
         assert_eq!(buffers.free().len(), 1, "the chunk is there for the next");
+    }
+
+    #[test]
+    fn what_is_staged_comes_out_in_order_whatever_the_kernel_takes() {
+        for taken in [0, 1, 5, 8] {
+            let mut buffers = Chunks::default();
+            let mut outboxes = [Outbox::new(Marks::default()), Outbox::new(Marks::default())];
+            let [one, two] = &mut outboxes;
+            buffers.stage(one, b"abc");
+            buffers.stage(one, b"de");
+            buffers.stage(two, b"other");
+            // No longer the last in the buffer.
+            assert!(one.is_staged());
+            buffers.stage(one, b"fgh");
+            assert!(!one.is_staged() && two.is_staged());
+            assert_eq!(buffers.queued(), 13);
+            let written = buffers.write_piece(two, |piece| {
+                assert_eq!(piece, b"other");
+                Ok(taken.min(5))
+            });
+            if !two.is_empty() {
+                buffers.advance(two, written.expect("it was taken"));
+            }
+            let failed = buffers.write_piece(one, |piece| {
+                assert_eq!(piece, b"abcdefgh");
+                Err(io::ErrorKind::WouldBlock.into())
+            });
+            assert!(failed.is_err());
+            buffers.clear_staged();
+            buffers.advance(one, taken);
+            assert_eq!(contents(&buffers, one), b"abcdefgh"[taken..]);
+            assert_eq!(contents(&buffers, two), b"other"[taken.min(5)..]);
+            buffers.discard(one);
+            buffers.discard(two);
+            assert_eq!(
+                (buffers.queued(), buffers.free().len()),
+                (0, buffers.chunks.len())
+            );
+        }
+    }
+
+    #[test]
+    fn a_write_that_takes_nothing_or_a_part_leaves_the_rest_in_a_chunk() {
+        let mut buffers = Chunks::default();
+        let mut outbox = Outbox::new(Marks::default());
+        buffers.stage(&mut outbox, b"staged");
+        let part = buffers.write_piece(&mut outbox, |_| Ok(2));
+        assert!(part.is_ok() && !outbox.is_staged());
+        buffers.clear_staged();
+        buffers.advance(&mut outbox, 2);
+        buffers.stage(&mut outbox, b" and more");
+        assert_eq!(contents(&buffers, &outbox), b"aged and more");
+        // A full buffer takes no more.
+        buffers.stage(&mut Outbox::new(Marks::default()), &[0; STAGED_BYTES]);
+        let mut late = Outbox::new(Marks::default());
+        buffers.stage(&mut late, b"late");
+        assert!(!late.is_staged());
     }
 
     #[test]

@@ -52,12 +52,15 @@ impl Marks {
 /// The end of a chain of chunks, and its beginning where there is none.
 pub(super) const NO_CHUNK: u32 = u32::MAX;
 
+/// In place of a chunk: what is queued is in the staging buffer.
+pub(super) const STAGED: u32 = u32::MAX - 1;
+
 /// One connection's queue. The bytes are in the chunks.
 #[derive(Clone, Copy)]
 pub(crate) struct Outbox {
     pub(super) head: u32,
     pub(super) tail: u32,
-    /// Bytes of the first chunk that are written already.
+    /// Bytes of the first chunk that are written already; where it begins if it is staged.
     pub(super) sent: u32,
     pub(super) len: u32,
     pub(crate) marks: Marks,
@@ -89,6 +92,12 @@ impl Outbox {
     #[inline]
     pub(crate) fn is_one_piece(&self) -> bool {
         self.head == self.tail && self.head != NO_CHUNK
+    }
+
+    /// Whether what is queued is in the staging buffer.
+    #[inline]
+    pub(crate) fn is_staged(&self) -> bool {
+        self.head == STAGED
     }
 
     #[inline]

@@ -49,6 +49,7 @@ pub(crate) fn flush<D>(state: &mut State<D>) {
             outcome => after_write(state, id, outcome),
         }
     }
+    state.chunks.clear_staged();
 }
 
 /// A flush in the middle of a turn, for what the high class has sent: it would otherwise wait until the others are
@@ -65,12 +66,15 @@ pub(crate) fn flush_early<D>(state: &mut State<D>) {
             write_queued(state, id);
         }
     }
+    state.chunks.clear_staged();
 }
 
 /// Writes an outbox of any length, in any state of its connection.
 #[inline(never)]
 fn write_queued<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
+    // Whatever becomes of it in this turn: the staging buffer is emptied after it.
+    state.chunks.unstage(&mut slot.outbox);
     match slot.life() {
         Life::Open | Life::Producing | Life::Flushing | Life::FlushingToReset => {}
         // Its outbox went over the cap, or another dispatcher's read found it broken.

@@ -137,6 +137,12 @@ fn check_slots(state: &State<Tenant>) {
                 "{id} has work and is on the ready list: {slot:?}"
             );
         }
+        if slot.outbox.is_staged() {
+            assert!(
+                readiness.has(Flag::Dirty),
+                "{id} is staged and the next flush looks at it: {slot:?}"
+            );
+        }
         if slot.can_flush() {
             assert!(
                 readiness.has(Flag::Dirty),
