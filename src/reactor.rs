@@ -2,12 +2,13 @@
 
 mod adding;
 mod closures;
+mod embedding;
+mod errands;
 mod posts;
 mod shutdown;
+mod timers;
 
-use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,10 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::handle::Job;
 use crate::state::config::Config;
-use crate::state::{State, budget, classes, output, total};
+use crate::state::{State, classes, output, total};
 use crate::time::clock::{Clock, Tick};
 use crate::turn::core::Core;
-use crate::turn::{call, close, dispatch, settle, timers};
+use crate::turn::{call, close, dispatch};
 use crate::world::ids::AnyId;
 use crate::world::mailbox::{Jobs, Mailbox};
 use crate::world::poller::{Events, Poller};
@@ -191,35 +192,6 @@ impl Reactor {
         self.contain(|reactor| dispatch::dispatch_by_class(&mut reactor.core));
     }
 
-    fn fire_timers(&mut self) {
-        let state = &self.core.state;
-        if state.timers.may_be_due(state.now) || !state.agenda.firing.is_empty() {
-            self.fire_due_timers();
-        }
-    }
-
-    /// Apart, so that the steps that run for each message have the registers of the turn to themselves.
-    #[inline(never)]
-    fn fire_due_timers(&mut self) {
-        let state = &mut self.core.state;
-        let (timers, now) = (&mut state.timers, state.now);
-        state.agenda.firing.refill(|due| timers.collect(now, due));
-        budget::begin_part(state, budget::OTHER_SHARE, 0);
-        self.contain(|reactor| {
-            while let Some(due) = reactor.core.state.agenda.firing.next() {
-                match reactor.core.state.timers.owner_of_due(due) {
-                    // Cancelled since, by one that fired before it for example.
-                    None => continue,
-                    Some(AnyId::NONE) => reactor.fire_own(due),
-                    Some(owner) => timers::fire(&mut reactor.core, owner, due),
-                }
-                if budget::is_up(&reactor.core.state) {
-                    break;
-                }
-            }
-        });
-    }
-
     fn flush(&mut self) {
         let agenda = &mut self.core.state.agenda;
         agenda.flushing.load(&mut agenda.dirty);
@@ -227,21 +199,6 @@ impl Reactor {
         if !self.core.state.agenda.errands.is_empty() {
             self.run_errands();
         }
-    }
-
-    /// The end of step 7: by now every outbox has been written, so no callback runs between two writes.
-    #[inline(never)]
-    fn run_errands(&mut self) {
-        self.errands_left = self.core.state.agenda.errands.len();
-        self.contain(|reactor| {
-            // Not those that a callback adds: they could go on for ever.
-            while reactor.errands_left > 0 {
-                reactor.errands_left -= 1;
-                if let Some(errand) = reactor.core.state.agenda.errands.pop_front() {
-                    settle::run_errand(&mut reactor.core, errand);
-                }
-            }
-        });
     }
 
     fn close(&mut self) {
@@ -318,33 +275,5 @@ impl Reactor {
     #[cfg(feature = "testing")]
     pub(crate) fn state_mut(&mut self) -> &mut State<crate::turn::core::Tenant> {
         &mut self.core.state
-    }
-}
-
-impl fmt::Debug for Reactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = &self.core.state;
-        let ready = state.agenda.ready.len() + state.agenda.classes.len();
-        f.debug_struct("Reactor")
-            .field("dispatchers", &state.slots.len())
-            .field("connections", &state.connections)
-            .field("ready", &ready)
-            .field("timers", &state.timers.len())
-            .field("queued_bytes", &state.chunks.queued())
-            .finish_non_exhaustive()
-    }
-}
-
-/// The poller's descriptor: readable when a turn would find events. For embedding in another loop,
-/// together with [`Reactor::turn`].
-impl AsFd for Reactor {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.core.state.poller.registry().as_fd()
-    }
-}
-
-impl AsRawFd for Reactor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod closures;
 pub(crate) mod connect;
 pub(crate) mod core;
 pub(crate) mod dispatch;
+pub(crate) mod errands;
 pub(crate) mod replace;
 pub(crate) mod settle;
 pub(crate) mod timers;

@@ -4,7 +4,7 @@ use super::Context;
 
 use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
-use crate::state::{closing, output};
+use crate::state::{closing, shutting};
 use crate::watch::ends::{Cause, End};
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
@@ -56,7 +56,7 @@ impl Context<'_> {
     /// Shuts the write side once everything queued has left; the peer sees the end of the stream.
     /// Reading goes on. When the peer's end has come as well, the connection closes by itself.
     pub fn shutdown_write(&mut self) {
-        output::shutdown_write(&mut self.core.state, self.id);
+        shutting::shutdown_write(&mut self.core.state, self.id);
     }
 
     /// Says whether a layer above the outbox holds output that it has accepted and not sent. While it does,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::reactor::Reactor;
 use crate::slot::life::Life;
 use crate::state::closing;
-use crate::turn::{close, settle};
+use crate::turn::{close, errands};
 use crate::watch::ends::Cause;
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
@@ -68,7 +68,7 @@ impl Reactor {
 
     fn announce_shutdown(&mut self) {
         self.in_turn = true;
-        self.contain(|reactor| settle::announce_shutdown(&mut reactor.core));
+        self.contain(|reactor| errands::announce_shutdown(&mut reactor.core));
         self.in_turn = false;
     }
 

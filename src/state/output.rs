@@ -13,7 +13,7 @@ use crate::slot::chunks::CHUNKS_PER_WRITE;
 use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::agenda::Errand;
-use crate::state::{State, closing, deadlines, flow, rates};
+use crate::state::{State, closing, deadlines, flow, rates, shutting};
 use crate::time::timers::Action;
 use crate::watch::ends::Cause;
 use crate::world::endpoint::Io;
@@ -202,7 +202,7 @@ fn write_stopped<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
 /// A write has failed for good: the outbox is dropped now, what input the kernel still has is
 /// delivered, then the connection ends.
 #[cold]
-fn write_failed<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
+pub(crate) fn write_failed<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
     let discarded = flow::discard_output(state, id);
     let slot = state.slots.slot_mut(id);
     let life = slot.life();
@@ -240,42 +240,8 @@ fn output_done<D>(state: &mut State<D>, id: AnyId) {
             if slot.readiness.output() == Output::Shutting
                 && !slot.readiness.has(Flag::MoreOutput) =>
         {
-            shut_now(state, id);
+            shutting::shut_now(state, id);
         }
         _ => {}
-    }
-}
-
-fn shut_now<D>(state: &mut State<D>, id: AnyId) {
-    let slot = state.slots.slot_mut(id);
-    slot.readiness.set_output(Output::Shut);
-    if let Err(error) = slot.io.shutdown_write() {
-        return write_failed(state, id, error);
-    }
-    // With the peer's end of stream behind it, and its own sent, nothing can happen any more.
-    state.requeue(id);
-}
-
-/// `shutdown_write()` of the API: the write side is shut once the outbox is empty.
-pub(crate) fn shutdown_write<D>(state: &mut State<D>, id: AnyId) {
-    let slot = state.slots.slot_mut(id);
-    if !matches!(slot.life(), Life::Connecting | Life::Open) {
-        return;
-    }
-    if !slot.io.can_half_close() {
-        if !slot.readiness.has(Flag::NoOutbox) {
-            // A pipe has no other half to keep open.
-            closing::close(state, id);
-        }
-        return;
-    }
-    if !slot.readiness.has(Flag::MoreOutput) {
-        slot.readiness.clear(Flag::WantWrite);
-    }
-    if slot.readiness.output() == Output::Open {
-        slot.readiness.set_output(Output::Shutting);
-        if slot.life() == Life::Open {
-            state.mark_dirty(id);
-        }
     }
 }

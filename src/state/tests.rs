@@ -1,17 +1,18 @@
 //! What the state promises by itself: no reactor, no callback, a string in the place of a dispatcher.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
-use crate::slot::life::{Input, Output};
+use crate::slot::life::{Input, Life, Output};
 use crate::slot::outbox::Marks;
 use crate::state::agenda::Errand;
 use crate::state::config::PanicPolicy;
 use crate::time::timers::Action;
 use crate::watch::ends::Cause;
 use crate::world::signals::Signals;
+use crate::world::socket::Socket;
 
 type Tenant = &'static str;
 
@@ -154,7 +155,7 @@ fn shutting_the_write_side_waits_for_the_queue_and_leaves_reading_alone() {
     let mut state = state();
     let (id, mut peer) = add(&mut state);
     queue(&mut state, id, b"last words");
-    output::shutdown_write(&mut state, id);
+    shutting::shutdown_write(&mut state, id);
     assert_eq!(state.slots.slot(id).readiness.output(), Output::Shutting);
     flush(&mut state);
     // The queue was written by this flush; with nothing queued, the same flush shuts.

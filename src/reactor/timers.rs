@@ -1,0 +1,37 @@
+//! Step 5 of a turn: the timers that are due, dispatchers' and the reactor's own, in the order of their times.
+
+use crate::reactor::Reactor;
+use crate::state::budget;
+use crate::turn::timers;
+use crate::world::ids::AnyId;
+
+impl Reactor {
+    pub(super) fn fire_timers(&mut self) {
+        let state = &self.core.state;
+        if state.timers.may_be_due(state.now) || !state.agenda.firing.is_empty() {
+            self.fire_due_timers();
+        }
+    }
+
+    /// Apart, so that the steps that run for each message have the registers of the turn to themselves.
+    #[inline(never)]
+    fn fire_due_timers(&mut self) {
+        let state = &mut self.core.state;
+        let (timers, now) = (&mut state.timers, state.now);
+        state.agenda.firing.refill(|due| timers.collect(now, due));
+        budget::begin_part(state, budget::OTHER_SHARE, 0);
+        self.contain(|reactor| {
+            while let Some(due) = reactor.core.state.agenda.firing.next() {
+                match reactor.core.state.timers.owner_of_due(due) {
+                    // Cancelled since, by one that fired before it for example.
+                    None => continue,
+                    Some(AnyId::NONE) => reactor.fire_own(due),
+                    Some(owner) => timers::fire(&mut reactor.core, owner, due),
+                }
+                if budget::is_up(&reactor.core.state) {
+                    break;
+                }
+            }
+        });
+    }
+}

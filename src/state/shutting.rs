@@ -1,0 +1,41 @@
+//! Shutting the write side of a connection, once everything queued has left.
+
+use crate::slot::life::{Life, Output};
+use crate::slot::readiness::Flag;
+use crate::state::output::write_failed;
+use crate::state::{State, closing};
+use crate::world::ids::AnyId;
+
+pub(crate) fn shut_now<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    slot.readiness.set_output(Output::Shut);
+    if let Err(error) = slot.io.shutdown_write() {
+        return write_failed(state, id, error);
+    }
+    // With the peer's end of stream behind it, and its own sent, nothing can happen any more.
+    state.requeue(id);
+}
+
+/// `shutdown_write()` of the API: the write side is shut once the outbox is empty.
+pub(crate) fn shutdown_write<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    if !matches!(slot.life(), Life::Connecting | Life::Open) {
+        return;
+    }
+    if !slot.io.can_half_close() {
+        if !slot.readiness.has(Flag::NoOutbox) {
+            // A pipe has no other half to keep open.
+            closing::close(state, id);
+        }
+        return;
+    }
+    if !slot.readiness.has(Flag::MoreOutput) {
+        slot.readiness.clear(Flag::WantWrite);
+    }
+    if slot.readiness.output() == Output::Open {
+        slot.readiness.set_output(Output::Shutting);
+        if slot.life() == Life::Open {
+            state.mark_dirty(id);
+        }
+    }
+}
