@@ -356,7 +356,6 @@ impl Framing {
     }
 
     /// What `collect_incoming` does by default.
-    #[inline]
     pub(super) fn gather(&mut self, piece: &[u8]) -> io::Result<()> {
         if self.record.len() + piece.len() > self.max_record {
             self.malformed = true;
