@@ -194,8 +194,10 @@ impl Reactor {
 
     fn flush(&mut self) {
         let agenda = &mut self.core.state.agenda;
-        agenda.flushing.load(&mut agenda.dirty);
-        output::flush(&mut self.core.state);
+        if !(agenda.dirty.is_empty() && agenda.flushing.is_empty()) {
+            agenda.flushing.load(&mut agenda.dirty);
+            output::flush(&mut self.core.state);
+        }
         if !self.core.state.agenda.errands.is_empty() {
             self.run_errands();
         }

@@ -12,6 +12,7 @@ pub(crate) mod pauses;
 pub(crate) mod priority;
 pub(crate) mod put_back;
 pub(crate) mod readiness;
+mod staging;
 
 use crate::slot::life::{Fate, Input, Life, Output};
 use crate::slot::links::Links;
@@ -176,6 +177,15 @@ impl<D> Slot<D> {
         !self.outbox.is_empty()
             && self.readiness.has(Flag::Writable)
             && (matches!(self.life(), Life::Open | Life::Producing) || self.life().is_flushing())
+    }
+
+    /// Whether a `send` of this many bytes, the first of a turn, can do without a chunk: they leave with the next
+    /// flush, and nothing else is to be thought of.
+    #[inline]
+    pub(crate) fn can_stage(&self, bytes: usize) -> bool {
+        self.readiness.can_queue_first()
+            && self.outbox.is_empty()
+            && self.outbox.stays_below_high(bytes)
     }
 
     /// Whether a `send` of this many bytes goes straight to the outbox.

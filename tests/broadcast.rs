@@ -167,6 +167,48 @@ fn broadcast_tells_how_many_it_reached_and_passes_over_those_who_are_gone() {
     assert_eq!(outputs, [5, 0, 0, 5]);
 }
 
+/// The members share one copy of what is sent: neither what one of them got before or after it, nor what its
+/// kernel takes of it, reaches the others.
+#[test]
+fn each_member_gets_its_own_bytes_whatever_came_before_and_after_a_broadcast() {
+    for room_in_the_kernel in [0, 1, 4, 5, 9, 100] {
+        let mut room = Room::new();
+        let wires: Vec<Wire> = (0..5)
+            .map(|i| match i {
+                2 => Wire::new(room_in_the_kernel),
+                _ => Wire::open(),
+            })
+            .collect();
+        let ids: Vec<_> = wires.iter().map(|wire| room.member(wire)).collect();
+        let send = |room: &mut Room, to: usize, bytes: &[u8]| {
+            let mut cx = room.reactor.at(ids[to]).expect("open");
+            cx.send(bytes).expect("room");
+        };
+        let all = room.members.borrow().clone();
+        send(&mut room, 1, b"before ");
+        let mut cx = room.reactor.at(ids[0]).expect("open");
+        assert_eq!(cx.broadcast(all.iter().copied(), b"hello"), 5);
+        send(&mut room, 2, b" two");
+        send(&mut room, 4, b" four");
+        send(&mut room, 3, b" three");
+        let mut cx = room.reactor.at(ids[0]).expect("open");
+        assert_eq!(cx.broadcast(all, b"!"), 5);
+        room.turn();
+        let outputs: Vec<Vec<u8>> = wires.iter().map(Wire::output).collect();
+        assert_eq!(outputs[0], b"hello!");
+        assert_eq!(outputs[1], b"before hello!");
+        assert_eq!(outputs[3], b"hello three!");
+        assert_eq!(outputs[4], b"hello four!");
+        let taken = room_in_the_kernel.min(10);
+        assert_eq!(
+            outputs[2],
+            b"hello two!"[..taken],
+            "what there was room for"
+        );
+        assert_eq!(room.reactor.at(ids[2]).expect("open").queued(), 10 - taken);
+    }
+}
+
 /// The cap is the offender's affair alone. With no back-pressure to lean on (whoever sends here is no
 /// connection) the one that reads nothing goes over it, by name, and the others have every message.
 #[test]

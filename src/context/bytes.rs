@@ -11,7 +11,7 @@ use crate::state::output::LARGE_BYTES;
 use crate::state::{broadcast, closing, flow, output, rates};
 use crate::watch::about::About;
 use crate::watch::ends::Cause;
-use crate::world::endpoint::{Io, Kind};
+use crate::world::endpoint::Kind;
 use crate::world::errors::{Class, classify, copy_of, invalid, is_interrupted, unsupported};
 use crate::world::ids::AnyId;
 use crate::world::metered::Direction;
@@ -31,28 +31,50 @@ impl Context<'_> {
     /// what the kernel says; the connection ends after this callback.
     #[inline(always)]
     pub fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.recv_plain(buffer) {
+            Ok(received) => Ok(received),
+            Err(outcome) => self.recv_otherwise(buffer, outcome),
+        }
+    }
+
+    /// The usual case: an open stream socket gives some bytes. Any other is an error here: with what the kernel
+    /// said, if it was asked.
+    #[inline(always)]
+    fn recv_plain(&mut self, buffer: &mut [u8]) -> Result<usize, Option<io::Result<usize>>> {
+        let state = &mut self.core.state;
+        let slot = state.slots.slot_mut(self.id);
+        if buffer.is_empty() || !slot.readiness.may_recv_until_drained() {
+            return Err(None);
+        }
+        let Some(outcome) = slot.door().receive_until_drained(buffer, &state.now) else {
+            return Err(None);
+        };
+        match outcome {
+            Ok(received) if received > 0 => {
+                state.counters.bytes_in += received as u64;
+                Ok(received)
+            }
+            outcome => Err(Some(outcome)),
+        }
+    }
+
+    /// Every other case. (One function: with a choice of several the compiler would have each `recv` test a
+    /// result that it knows.)
+    #[cold]
+    #[inline(never)]
+    fn recv_otherwise(
+        &mut self,
+        buffer: &mut [u8],
+        outcome: Option<io::Result<usize>>,
+    ) -> io::Result<usize> {
+        if let Some(outcome) = outcome {
+            return self.recv_stopped(outcome);
+        }
         let state = &mut self.core.state;
         let slot = state.slots.slot_mut(self.id);
         if buffer.is_empty() || !slot.readiness.may_recv() {
             return self.recv_refused(buffer);
         }
-        let Io::Stream(_) = &slot.io else {
-            return self.recv_beside_streams(buffer);
-        };
-        match slot.door().receive(buffer, &state.now) {
-            Ok(received) if received > 0 => {
-                state.counters.bytes_in += received as u64;
-                Ok(received)
-            }
-            outcome => self.recv_stopped(outcome),
-        }
-    }
-
-    /// Reads a datagram socket, or a stream that is no socket.
-    #[inline(never)]
-    fn recv_beside_streams(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let state = &mut self.core.state;
-        let slot = state.slots.slot_mut(self.id);
         if slot.io.kind() == Kind::Datagram {
             return self.recv_datagram(buffer);
         }
@@ -166,21 +188,70 @@ impl Context<'_> {
     /// a datagram socket whose buffer is full. `Unsupported` on listeners and foreign sources.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.send_first(bytes) {
+            Ok(())
+        } else {
+            self.send_further(bytes)
+        }
+    }
+
+    /// The usual case: the first of this turn, on an open connection with nothing queued. False, and nothing
+    /// is done, if it is any other. (The copy comes last: what a call needs kept costs a register each.)
+    #[inline(always)]
+    fn send_first(&mut self, bytes: &[u8]) -> bool {
         let state = &mut self.core.state;
         let slot = state.slots.slot_mut(self.id);
-        let plain =
-            slot.readiness.can_queue_and_forget() && slot.outbox.stays_below_high(bytes.len());
-        if !plain || bytes.is_empty() || bytes.len() >= LARGE_BYTES {
-            return self.send_with_marks(bytes);
+        if !(1..LARGE_BYTES).contains(&bytes.len()) || !slot.can_stage(bytes.len()) {
+            return false;
         }
-        if slot.outbox.is_empty() {
-            slot.output_moved = state.now;
+        let Some(place) = state.chunks.stage(&mut slot.outbox, bytes.len()) else {
+            return false;
+        };
+        slot.output_moved = state.now;
+        slot.readiness.set(Flag::Dirty);
+        state.agenda.dirty.push(self.id);
+        place.copy_from_slice(bytes);
+        true
+    }
+
+    /// As [`Context::send_first`], of what others are sent as well: all share the copy that the first of
+    /// them makes.
+    #[inline(always)]
+    fn send_shared(&mut self, bytes: &[u8], copy: &mut Option<u32>) -> bool {
+        let Some(start) = *copy else {
+            let is_sent = self.send_first(bytes);
+            if is_sent {
+                let slot = self.core.state.slots.slot(self.id);
+                *copy = Some(slot.outbox.staged_at());
+            }
+            return is_sent;
+        };
+        let state = &mut self.core.state;
+        let slot = state.slots.slot_mut(self.id);
+        if !slot.can_stage(bytes.len()) {
+            return false;
         }
-        state.chunks.stage(&mut slot.outbox, bytes);
-        if slot.readiness.raise(Flag::Dirty) {
-            state.agenda.dirty.push(self.id);
+        state
+            .chunks
+            .stage_shared(&mut slot.outbox, start, bytes.len());
+        slot.output_moved = state.now;
+        slot.readiness.set(Flag::Dirty);
+        state.agenda.dirty.push(self.id);
+        true
+    }
+
+    /// Sends more in the same turn, which is written with the first; or does whatever else it takes.
+    #[inline(never)]
+    fn send_further(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let state = &mut self.core.state;
+        let slot = state.slots.slot_mut(self.id);
+        if slot.readiness.can_queue_and_forget() && slot.outbox.stays_below_high(bytes.len()) {
+            if let Some(place) = state.chunks.stage_more(&mut slot.outbox, bytes.len()) {
+                place.copy_from_slice(bytes);
+                return Ok(());
+            }
         }
-        Ok(())
+        self.send_with_marks(bytes)
     }
 
     /// Sends what is large, or where the kernel is known to be full, or the high mark is near or exceeded.
@@ -190,14 +261,19 @@ impl Context<'_> {
         if !state.slots.slot(self.id).can_queue(bytes.len()) {
             return self.send_unqueued(bytes);
         }
-        if bytes.len() >= LARGE_BYTES {
+        let is_large = bytes.len() >= LARGE_BYTES;
+        if is_large {
             bytes = &bytes[output::write_at_once(state, self.id, bytes)..];
         }
         let slot = state.slots.slot_mut(self.id);
         if slot.outbox.is_empty() {
             slot.output_moved = state.now;
         }
-        state.chunks.append(&mut slot.outbox, bytes);
+        if is_large || !slot.readiness.can_queue_and_forget() {
+            state.chunks.append(&mut slot.outbox, bytes);
+        } else {
+            state.chunks.stage_or_append(&mut slot.outbox, bytes);
+        }
         if slot.can_flush() && slot.readiness.raise(Flag::Dirty) {
             state.agenda.dirty.push(self.id);
         }
@@ -276,13 +352,18 @@ impl Context<'_> {
         I::Item: Into<AnyId>,
     {
         let mut reached = 0;
+        let mut copy = None;
         for id in to {
             let id = id.into();
+            let Some(mut receiver) = self.at(id) else {
+                continue;
+            };
+            if receiver.send_shared(bytes, &mut copy) {
+                reached += 1;
+                continue;
+            }
             // A refusal has been dealt with: the receiver ends, and gets its handle_error.
-            if self
-                .at(id)
-                .is_some_and(|mut receiver| receiver.send(bytes).is_ok())
-            {
+            if receiver.send_further(bytes).is_ok() {
                 reached += 1;
                 let state = &mut self.core.state;
                 if state.slots.slot(id).readiness.has(Flag::Congested) {

@@ -3,19 +3,19 @@
 //! The arena belongs to the reactor. A freed chunk keeps its memory for the next sender as long as the
 //! spare chunks together stay below a bound.
 //!
-//! What is sent first in a turn does not go into a chunk at once, but into a buffer that all outboxes share:
-//! most of it is written whole at the end of the turn, straight from there, and needs no chunk at all. What the
-//! kernel does not take is copied then. So an outbox may be *staged* only while it waits for this turn's
-//! flush, which looks at every outbox that is marked dirty and then empties the buffer.
+//! What is sent first in a turn does not go into a chunk at once, but into the staging buffer (`staging.rs`).
+//! What the kernel does not take from there is copied to a chunk. So an outbox may be *staged* only while it
+//! waits for this turn's flush, which looks at every outbox that is marked dirty and then empties the buffer.
 //!
 //! Invariants: an outbox's `len` is the sum of its chunks' bytes less `sent`; its `head` and `tail` are
-//! both `NO_CHUNK`, both `STAGED`, or both name chunks; no chunk in a queue is empty. A staged outbox's slot is
-//! on the dirty list.
+//! both `NO_CHUNK` or both name chunks, or its `head` is `STAGED`; no chunk in a queue is empty. A staged outbox's
+//! slot is on the dirty list.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 
 use crate::slot::outbox::{NO_CHUNK, Outbox, STAGED};
+use crate::slot::staging::Staging;
 
 /// A chunk that still has room is filled further, up to this size; past it a new one is begun. Small
 /// enough that growing one copies little, large enough that a full vectored write carries 1 MiB.
@@ -30,9 +30,6 @@ pub(crate) const SPARE_BYTES: usize = 1024 * 1024;
 /// Most chunks that one vectored write carries. The kernel takes up to 1,024; past some tens the cost
 /// per byte no longer falls, and the array lives on the stack.
 pub(crate) const CHUNKS_PER_WRITE: usize = 64;
-
-/// With more than this in it the staging buffer takes no more: it is to stay in the cache, and small.
-const STAGED_BYTES: usize = 128 * 1024;
 
 #[derive(Debug)]
 struct Chunk {
@@ -53,7 +50,7 @@ pub(crate) struct Chunks {
     /// Sum over all outboxes.
     queued: usize,
     /// What the staged outboxes hold, each in one piece.
-    staged: Vec<u8>,
+    staging: Staging,
 }
 
 impl Default for Chunks {
@@ -64,41 +61,61 @@ impl Default for Chunks {
             spare: 0,
             allocated: 0,
             queued: 0,
-            staged: Vec::new(),
+            staging: Staging::default(),
         }
     }
 }
 
 impl Chunks {
-    /// As [`Chunks::append`], for an outbox that the next flush looks at: if nothing is queued, or what is
-    /// queued is the last in the staging buffer, the copy goes there.
-    #[inline]
-    pub(crate) fn stage(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
-        let end = self.staged.len();
-        if end >= STAGED_BYTES {
-            return self.append(outbox, bytes);
-        }
-        if outbox.is_empty() {
-            #[expect(clippy::cast_possible_truncation, reason = "the buffer is small")]
-            let start = end as u32;
-            (outbox.head, outbox.tail, outbox.sent) = (STAGED, STAGED, start);
-        } else if !outbox.is_staged() || outbox.sent as usize + outbox.len() != end {
-            return self.append(outbox, bytes);
-        }
-        self.staged.extend_from_slice(bytes);
-        self.grow(outbox, bytes.len());
+    /// Sets what an empty outbox holds to as many bytes of the staging buffer, for the caller to fill. The next
+    /// flush must look at it. `None`, and nothing is changed, if the buffer has no room.
+    #[inline(always)]
+    pub(crate) fn stage(&mut self, outbox: &mut Outbox, bytes: usize) -> Option<&mut [u8]> {
+        debug_assert!(outbox.is_empty(), "what is queued goes first");
+        let (start, place) = self.staging.take(bytes)?;
+        (outbox.head, outbox.sent) = (STAGED, start);
+        outbox.grow(bytes);
+        self.queued += bytes;
+        Some(place)
     }
 
+    /// Sets what an empty outbox holds to bytes that are in the staging buffer already, for another one.
     #[inline]
-    fn grow(&mut self, outbox: &mut Outbox, bytes: usize) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "below the cap, which is a u32"
-        )]
-        {
-            outbox.len += bytes as u32;
-        }
+    pub(crate) fn stage_shared(&mut self, outbox: &mut Outbox, start: u32, bytes: usize) {
+        debug_assert!(outbox.is_empty(), "what is queued goes first");
+        debug_assert!(start as usize + bytes <= self.staging.taken());
+        (outbox.head, outbox.sent) = (STAGED, start);
+        outbox.grow(bytes);
         self.queued += bytes;
+    }
+
+    /// As [`Chunks::stage`], behind what the outbox holds already, if that is staged and the last in the buffer.
+    #[inline]
+    pub(crate) fn stage_more(&mut self, outbox: &mut Outbox, bytes: usize) -> Option<&mut [u8]> {
+        if !outbox.is_staged() || outbox.staged().end != self.staging.taken() {
+            return None;
+        }
+        let (_, place) = self.staging.take(bytes)?;
+        outbox.grow(bytes);
+        self.queued += bytes;
+        Some(place)
+    }
+
+    /// As [`Chunks::append`], for an outbox that the next flush looks at: what can be staged is.
+    pub(crate) fn stage_or_append(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.staging.grow(bytes.len());
+        let place = if outbox.is_empty() {
+            self.stage(outbox, bytes.len())
+        } else {
+            self.stage_more(outbox, bytes.len())
+        };
+        match place {
+            Some(place) => place.copy_from_slice(bytes),
+            None => self.append(outbox, bytes),
+        }
     }
 
     /// Copies what is staged into a chunk of the outbox's own.
@@ -111,18 +128,18 @@ impl Chunks {
     #[cold]
     #[inline(never)]
     fn copy_staged(&mut self, outbox: &mut Outbox) {
-        let (start, len) = (outbox.sent as usize, outbox.len());
-        self.queued -= len;
+        let place = outbox.staged();
+        self.queued -= place.len();
         *outbox = Outbox::new(outbox.marks);
-        let staged = std::mem::take(&mut self.staged);
-        self.append(outbox, &staged[start..start + len]);
-        self.staged = staged;
+        let staging = std::mem::take(&mut self.staging);
+        self.append(outbox, staging.get(place));
+        self.staging = staging;
     }
 
     /// The flush has looked at every staged outbox: none is left.
     #[inline]
     pub(crate) fn clear_staged(&mut self) {
-        self.staged.clear();
+        self.staging.clear();
     }
 
     /// Appends a copy of `bytes`, which the caller has found to fit under the cap.
@@ -149,7 +166,8 @@ impl Chunks {
         } else {
             self.append_growing(outbox, bytes);
         }
-        self.grow(outbox, bytes.len());
+        outbox.grow(bytes.len());
+        self.queued += bytes.len();
     }
 
     /// The last chunk is full as it is: it grows, and others are begun. However much is sent, it is cut into
@@ -249,48 +267,18 @@ impl Chunks {
         count
     }
 
-    /// Writes what is queued in one piece, see [`Outbox::is_one_piece`]. If all of it was taken the
-    /// outbox is empty afterwards; what follows from any other outcome is left to the caller.
+    /// What a staged outbox holds.
     #[inline]
-    pub(crate) fn write_piece(
-        &mut self,
-        outbox: &mut Outbox,
-        write: impl FnOnce(&[u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        if outbox.is_staged() {
-            return self.write_staged(outbox, write);
-        }
-        let chunk = &mut self.chunks[outbox.head as usize];
-        let piece = &chunk.bytes[outbox.sent as usize..];
-        let written = write(piece)?;
-        if written == piece.len() {
-            self.queued -= written;
-            let kept = (&mut self.free, &mut self.spare, &mut self.allocated);
-            Self::recycle(chunk, outbox.head, kept);
-            *outbox = Outbox::new(outbox.marks);
-        }
-        Ok(written)
+    pub(crate) fn staged(&self, outbox: &Outbox) -> &[u8] {
+        self.staging.get(outbox.staged())
     }
 
+    /// The kernel has taken all that a staged outbox held.
     #[inline]
-    fn write_staged(
-        &mut self,
-        outbox: &mut Outbox,
-        write: impl FnOnce(&[u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let start = outbox.sent as usize;
-        let piece = &self.staged[start..start + outbox.len()];
-        match write(piece) {
-            Ok(written) if written == piece.len() => {
-                self.queued -= written;
-                *outbox = Outbox::new(outbox.marks);
-                Ok(written)
-            }
-            outcome => {
-                self.copy_staged(outbox);
-                outcome
-            }
-        }
+    pub(crate) fn staged_is_written(&mut self, outbox: &mut Outbox, written: usize) {
+        debug_assert_eq!(written, outbox.len(), "all of it is written");
+        self.queued -= written;
+        outbox.unstage();
     }
 
     /// The kernel has taken `written` bytes from the front.
@@ -309,7 +297,7 @@ impl Chunks {
         if outbox.is_staged() {
             outbox.sent += left;
             if outbox.is_empty() {
-                *outbox = Outbox::new(outbox.marks);
+                outbox.unstage();
             }
             return;
         }
@@ -340,8 +328,7 @@ impl Chunks {
     /// A copy of all that is queued.
     pub(crate) fn copy(&self, outbox: &Outbox) -> Vec<u8> {
         if outbox.is_staged() {
-            let start = outbox.sent as usize;
-            return self.staged[start..start + outbox.len()].to_vec();
+            return self.staged(outbox).to_vec();
         }
         let mut bytes = Vec::with_capacity(outbox.len());
         let (mut next, mut skip) = (outbox.head, outbox.sent as usize);
@@ -355,7 +342,7 @@ impl Chunks {
 
     /// Bytes of memory that the outboxes hold: what is queued, and the rest of the chunks that it is in.
     pub(crate) fn held(&self) -> usize {
-        self.allocated - self.spare + self.staged.len()
+        self.allocated - self.spare + self.staging.taken()
     }
 
     /// Bytes queued in all outboxes together.
@@ -376,8 +363,11 @@ impl Chunks {
         let free = self.free();
         for outbox in outboxes {
             if outbox.is_staged() {
-                let end = outbox.sent as usize + outbox.len();
-                assert!(end <= self.staged.len(), "what is staged is in the buffer");
+                let end = outbox.staged().end;
+                assert!(
+                    end <= self.staging.taken(),
+                    "what is staged is in the buffer"
+                );
                 assert!(!outbox.is_empty(), "an empty outbox is not staged");
                 queued += outbox.len();
                 continue;
@@ -468,16 +458,11 @@ mod tests {
             buffers.append(&mut outbox, &[byte]);
         }
         assert_eq!(outbox.len(), 200);
-        assert!(outbox.is_one_piece());
-        let part = buffers.write_piece(&mut outbox, |piece| {
-            assert_eq!(piece, (0..200).collect::<Vec<u8>>());
-            Ok(150)
-        });
-        assert_eq!(outbox.len(), 200, "a part is the caller's to account for");
-        buffers.advance(&mut outbox, part.unwrap());
+        assert_eq!(buffers.chunks.len(), 1);
+        buffers.advance(&mut outbox, 150);
         assert_eq!(contents(&buffers, &outbox), (150..200).collect::<Vec<u8>>());
-        let rest = buffers.write_piece(&mut outbox, |piece| Ok(piece.len()));
-        assert_eq!((rest.unwrap(), outbox.len(), buffers.queued()), (50, 0, 0));
+        buffers.advance(&mut outbox, 50);
+        assert_eq!((outbox.len(), buffers.queued()), (0, 0));
         assert_eq!(buffers.free().len(), 1, "the chunk is there for the next");
     }
 
@@ -487,26 +472,22 @@ mod tests {
             let mut buffers = Chunks::default();
             let mut outboxes = [Outbox::new(Marks::default()), Outbox::new(Marks::default())];
             let [one, two] = &mut outboxes;
-            buffers.stage(one, b"abc");
-            buffers.stage(one, b"de");
-            buffers.stage(two, b"other");
-            // No longer the last in the buffer.
+            buffers.stage_or_append(one, b"abc");
+            buffers.stage_or_append(one, b"de");
+            buffers.stage_or_append(two, b"other");
             assert!(one.is_staged());
-            buffers.stage(one, b"fgh");
+            assert_eq!(buffers.staged(one), b"abcde");
+            // No longer the last in the buffer.
+            buffers.stage_or_append(one, b"fgh");
             assert!(!one.is_staged() && two.is_staged());
             assert_eq!(buffers.queued(), 13);
-            let written = buffers.write_piece(two, |piece| {
-                assert_eq!(piece, b"other");
-                Ok(taken.min(5))
-            });
-            if !two.is_empty() {
-                buffers.advance(two, written.expect("it was taken"));
+            assert_eq!(buffers.staged(two), b"other");
+            if taken >= 5 {
+                buffers.staged_is_written(two, 5);
+            } else {
+                buffers.unstage(two);
+                buffers.advance(two, taken);
             }
-            let failed = buffers.write_piece(one, |piece| {
-                assert_eq!(piece, b"abcdefgh");
-                Err(io::ErrorKind::WouldBlock.into())
-            });
-            assert!(failed.is_err());
             buffers.clear_staged();
             buffers.advance(one, taken);
             assert_eq!(contents(&buffers, one), b"abcdefgh"[taken..]);
@@ -521,21 +502,25 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_takes_nothing_or_a_part_leaves_the_rest_in_a_chunk() {
+    fn nothing_is_staged_if_there_are_no_bytes_or_no_room() {
         let mut buffers = Chunks::default();
         let mut outbox = Outbox::new(Marks::default());
-        buffers.stage(&mut outbox, b"staged");
-        let part = buffers.write_piece(&mut outbox, |_| Ok(2));
-        assert!(part.is_ok() && !outbox.is_staged());
-        buffers.clear_staged();
-        buffers.advance(&mut outbox, 2);
-        buffers.stage(&mut outbox, b" and more");
-        assert_eq!(contents(&buffers, &outbox), b"aged and more");
-        // A full buffer takes no more.
-        buffers.stage(&mut Outbox::new(Marks::default()), &[0; STAGED_BYTES]);
+        buffers.stage_or_append(&mut outbox, b"");
+        assert!(outbox.is_empty() && !outbox.is_staged());
+        buffers.stage_or_append(&mut outbox, &[0; 100 * 1024]);
+        assert!(outbox.is_staged());
         let mut late = Outbox::new(Marks::default());
-        buffers.stage(&mut late, b"late");
+        buffers.stage_or_append(&mut late, &[0; 100 * 1024]);
         assert!(!late.is_staged());
+        assert_eq!(late.len(), 100 * 1024);
+        // What does not fit behind the rest goes to chunks with it.
+        buffers.stage_or_append(&mut outbox, &[0; 100 * 1024]);
+        assert!(!outbox.is_staged());
+        assert_eq!(contents(&buffers, &outbox).len(), 200 * 1024);
+        buffers.clear_staged();
+        let mut next = Outbox::new(Marks::default());
+        buffers.stage_or_append(&mut next, b"next");
+        assert!(next.is_staged());
     }
 
     #[test]

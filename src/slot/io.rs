@@ -8,8 +8,7 @@
 use std::io::{self, IoSlice, Read};
 
 use crate::slot::Slot;
-use crate::slot::outbox::Outbox;
-use crate::slot::readiness::Readiness;
+use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
 use crate::world::endpoint::{Io, send};
 use crate::world::errors::is_would_block;
@@ -20,25 +19,16 @@ pub(crate) struct Door<'a> {
     socket: &'a mut Io,
     readiness: &'a mut Readiness,
     touched: &'a mut Tick,
-    output_moved: &'a mut Tick,
 }
 
 impl<D> Slot<D> {
-    /// The door beside the outbox, so that the bytes of one can go through the other.
     #[inline(always)]
-    pub(crate) fn door_and_outbox(&mut self) -> (Door<'_>, &mut Outbox) {
-        let door = Door {
+    pub(crate) fn door(&mut self) -> Door<'_> {
+        Door {
             socket: &mut self.io,
             readiness: &mut self.readiness,
             touched: &mut self.touched,
-            output_moved: &mut self.output_moved,
-        };
-        (door, &mut self.outbox)
-    }
-
-    #[inline(always)]
-    pub(crate) fn door(&mut self) -> Door<'_> {
-        self.door_and_outbox().0
+        }
     }
 }
 
@@ -47,7 +37,6 @@ impl Door<'_> {
     ///
     /// (`now` is a reference so that it is read after the system call: kept across it, it would take a
     /// register from the caller.)
-    #[inline(always)]
     pub(crate) fn receive(self, buffer: &mut [u8], now: &Tick) -> io::Result<usize> {
         let (outcome, capped) = match self.socket {
             Io::Stream(stream) => (stream.read(buffer), false),
@@ -62,6 +51,29 @@ impl Door<'_> {
                 Ok(received)
             }
             outcome => read_stopped(self.readiness, outcome),
+        }
+    }
+
+    /// As [`Door::receive`], of a stream socket on which a short read does mean that the kernel has no more, see
+    /// [`Readiness::may_recv_until_drained`]. `None` for what is no stream socket.
+    #[inline(always)]
+    pub(crate) fn receive_until_drained(
+        self,
+        buffer: &mut [u8],
+        now: &Tick,
+    ) -> Option<io::Result<usize>> {
+        let Io::Stream(stream) = self.socket else {
+            return None;
+        };
+        match stream.read(buffer) {
+            Ok(received) if received > 0 => {
+                if received < buffer.len() {
+                    self.readiness.clear(Flag::Readable);
+                }
+                *self.touched = *now;
+                Some(Ok(received))
+            }
+            outcome => Some(read_stopped(self.readiness, outcome)),
         }
     }
 
@@ -88,7 +100,6 @@ impl Door<'_> {
         match outcome {
             Ok(written) => {
                 *self.touched = *now;
-                *self.output_moved = *now;
                 Ok(written)
             }
             Err(error) => Err(write_stopped(self.readiness, error)),
@@ -121,7 +132,6 @@ mod tests {
     use super::*;
     use crate::slot::life::Life;
     use crate::slot::outbox::Marks;
-    use crate::slot::readiness::Flag;
     use crate::world::address::Address;
     use std::time::Duration;
 
@@ -165,7 +175,7 @@ mod tests {
         let bytes = vec![7; 16 << 20];
         let taken = slot.door().transmit(&bytes, &now).expect("some room");
         assert!(taken < bytes.len() && slot.readiness.has(Flag::Writable));
-        assert_eq!((slot.touched, slot.output_moved), (now, now));
+        assert_eq!(slot.touched, now);
         while slot.readiness.has(Flag::Writable) {
             let _ = slot.door().transmit(&bytes, &now);
         }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 
 use crate::world::errors::invalid;
 
@@ -88,16 +89,42 @@ impl Outbox {
         self.len == 0
     }
 
-    /// Whether all that is queued is in one chunk, which is the usual case.
-    #[inline]
-    pub(crate) fn is_one_piece(&self) -> bool {
-        self.head == self.tail && self.head != NO_CHUNK
-    }
-
     /// Whether what is queued is in the staging buffer.
     #[inline]
     pub(crate) fn is_staged(&self) -> bool {
         self.head == STAGED
+    }
+
+    /// Where in the staging buffer it is, if it is staged.
+    #[inline]
+    pub(super) fn staged(&self) -> Range<usize> {
+        let start = self.sent as usize;
+        start..start + self.len()
+    }
+
+    /// Where in the staging buffer it begins, if it is staged.
+    #[inline]
+    pub(crate) fn staged_at(&self) -> u32 {
+        self.sent
+    }
+
+    /// What was staged is gone, and nothing else is queued.
+    #[inline]
+    pub(super) fn unstage(&mut self) {
+        self.head = NO_CHUNK;
+        self.sent = 0;
+        self.len = 0;
+    }
+
+    #[inline]
+    pub(super) fn grow(&mut self, bytes: usize) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "below the cap, which is a u32"
+        )]
+        {
+            self.len += bytes as u32;
+        }
     }
 
     #[inline]

@@ -139,6 +139,9 @@ const AFTER_A_WRITE: u32 =
 const READ_MASK: u32 = Flag::WantRead.bit() | Flag::Held.bit() | INPUT | Flag::Readable.bit();
 const READ_WHEN: u32 = Flag::WantRead.bit() | Flag::Readable.bit();
 
+/// With one of these a short read does not mean that the kernel has no more: an end or an error may follow.
+const NOT_DRAINED: u32 = Signals::READ_CLOSED | Signals::HUNG_UP | Signals::ERROR | Signals::URGENT;
+
 impl Readiness {
     #[inline]
     pub(crate) fn life(self) -> Life {
@@ -243,8 +246,6 @@ impl Readiness {
     /// `WouldBlock`, except where a short read does not mean "drained".
     #[inline]
     pub(crate) fn read_short(&mut self) {
-        const NOT_DRAINED: u32 =
-            Signals::READ_CLOSED | Signals::HUNG_UP | Signals::ERROR | Signals::URGENT;
         if self.0 & NOT_DRAINED == 0 {
             self.clear(Flag::Readable);
         }
@@ -261,6 +262,13 @@ impl Readiness {
     #[inline]
     pub(crate) fn is_just_readable(self) -> bool {
         self.0 & (READ_MASK | BEYOND_READING | LIFE | Flag::Queued.bit()) == READ_WHEN
+    }
+
+    /// Takes in an event that said no more than that there is input. See [`Readiness::is_just_readable`].
+    #[inline]
+    pub(crate) fn becomes_just_readable(&mut self) -> bool {
+        self.set(Flag::Readable);
+        self.is_just_readable()
     }
 
     /// Whether this is an open slot with no work left.
@@ -291,6 +299,12 @@ impl Readiness {
         self.0 & (WHEN | INPUT | LIFE) == WHEN
     }
 
+    /// As [`Readiness::may_recv`], and a short read means that the kernel has no more.
+    #[inline]
+    pub(crate) fn may_recv_until_drained(self) -> bool {
+        self.may_recv() && self.0 & NOT_DRAINED == 0
+    }
+
     /// Whether what is sent on this open connection leaves with the next flush, and nothing else is to
     /// be thought of.
     #[inline]
@@ -298,6 +312,12 @@ impl Readiness {
         const WHEN: u32 = Flag::Writable.bit();
         const NOT: u32 = Flag::NoOutbox.bit() | Flag::Congested.bit() | OUTPUT | LIFE;
         self.0 & (WHEN | NOT) == WHEN
+    }
+
+    /// As [`Readiness::can_queue_and_forget`], and it is not on the dirty list.
+    #[inline]
+    pub(crate) fn can_queue_first(self) -> bool {
+        self.can_queue_and_forget() && !self.has(Flag::Dirty)
     }
 
     /// Whether output of this open connection may be written, and nothing follows from it once it is.

@@ -114,9 +114,14 @@ impl<D> Slots<D> {
 
     /// As [`Slots::slot`].
     pub(crate) fn slot_mut(&mut self, id: AnyId) -> &mut Slot<D> {
-        let slot = self.slots.get_mut(id.index()).expect(GONE);
+        self.get_by_index(id).expect(GONE)
+    }
+
+    /// As [`Slots::slot_mut`], for a caller that has something to say before it panics.
+    pub(crate) fn get_by_index(&mut self, id: AnyId) -> Option<&mut Slot<D>> {
+        let slot = self.slots.get_mut(id.index())?;
         debug_assert_eq!(slot.id, id, "{GONE}");
-        slot
+        Some(slot)
     }
 
     /// Frees the place and raises its generation: from here on the id is not valid.

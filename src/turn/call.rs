@@ -95,11 +95,19 @@ pub(crate) fn call_taken(
     // The guard's own drop is for unwinding; here it would only be checked once more.
     let dispatcher = seat.dispatcher.take().map(ManuallyDrop::into_inner);
     std::mem::forget(seat);
-    let slot = core.state.slots.slot_mut(id);
+    let Some(slot) = core.state.slots.get_by_index(id) else {
+        // By value: a result that an unwinding might have to drop would be kept in memory.
+        slot_is_gone(result)
+    };
     let nothing = std::mem::replace(&mut slot.dispatcher, dispatcher);
     // An assignment would look whether there is something to drop.
     std::mem::forget(nothing);
     (result, slot)
+}
+
+#[cold]
+fn slot_is_gone(result: io::Result<()>) -> ! {
+    panic!("slots are freed in the close step only; its callback returned {result:?}")
 }
 
 /// The time before a call of users' code, if calls are measured.

@@ -92,17 +92,22 @@ pub(crate) fn can_dispatch_events(core: &Core) -> bool {
 #[inline(never)]
 pub(crate) fn dispatch_events(core: &mut Core, events: &mut Events) {
     events.take(|id, signals| {
-        if signals.is_just_readable() {
-            if let Some(slot) = core.state.slots.get_mut(id) {
-                slot.readiness.set(Flag::Readable);
-                if slot.readiness.is_just_readable() {
-                    let dispatcher = slot.take_dispatcher();
-                    return read(core, id, dispatcher);
-                }
+        if !signals.is_just_readable() {
+            return note_and_serve(core, id, signals);
+        }
+        if let Some(slot) = core.state.slots.get_mut(id) {
+            if slot.readiness.becomes_just_readable() {
+                let dispatcher = slot.take_dispatcher();
+                return read(core, id, dispatcher);
             }
         }
-        note_and_serve(core, id, signals);
+        note_input_and_serve(core, id);
     });
+}
+
+#[inline(never)]
+fn note_input_and_serve(core: &mut Core, id: AnyId) {
+    note_and_serve(core, id, Signals::INPUT);
 }
 
 #[inline(never)]

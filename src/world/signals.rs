@@ -14,6 +14,8 @@ impl Signals {
     pub(crate) const ERROR: u32 = 1 << 4;
     pub(crate) const URGENT: u32 = 1 << 5;
 
+    pub(crate) const INPUT: Signals = Signals(Self::READABLE);
+
     /// All but readable and writable are hints in mio's terms: present where the system has them.
     #[inline]
     pub(crate) fn of(event: &Event) -> Signals {

@@ -39,6 +39,8 @@ fn main() -> Outcome {
         "lines" => lines(length),
         "pipelined-sends" => pipelined_sends(length),
         "broadcast" => broadcast(length),
+        "echo-both-ends" => echo_both_ends(length),
+        "broadcast-both-ends" => broadcast_both_ends(length),
         "timer-cancelled" => timers_cancelled(length),
         "timer-fired" => timers_fired(length),
         "post" => posts(length),
@@ -253,6 +255,52 @@ fn broadcast(deliveries: usize) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// As [`echo`], but the far ends are dispatchers too, and answer as well: nothing but the reactor is counted.
+fn echo_both_ends(messages: usize) -> Outcome {
+    const PAIRS: usize = 100;
+    let mut reactor = Reactor::new()?;
+    for _ in 0..PAIRS {
+        let (one, other) = UnixStream::pair()?;
+        let one = reactor.add(one, Echo)?;
+        reactor.add(other, Echo)?;
+        let mut one = reactor.at(one).ok_or("it was just added")?;
+        one.send(&MESSAGE)?;
+    }
+    let wanted = (messages * MESSAGE.len()) as u64;
+    while reactor.counters().bytes_in < wanted {
+        reactor.turn(Duration::ZERO)?;
+    }
+    Ok(())
+}
+
+/// As [`broadcast`], but the far ends are dispatchers too, which read what they hear.
+fn broadcast_both_ends(deliveries: usize) -> Outcome {
+    const MEMBERS: usize = 100;
+    let mut reactor = Reactor::new()?;
+    let mut members: Vec<AnyId> = Vec::new();
+    for _ in 0..MEMBERS {
+        let (server, client) = UnixStream::pair()?;
+        members.push(reactor.add(server, Echo)?.into());
+        reactor.add(client, Hearer)?;
+    }
+    for _ in 0..deliveries / MEMBERS {
+        let mut first = reactor.at(members[0]).ok_or("a member is gone")?;
+        first.broadcast(members.iter().copied(), black_box(&MESSAGE));
+        reactor.turn(Duration::ZERO)?;
+    }
+    Ok(())
+}
+
+struct Hearer;
+
+impl Dispatcher for Hearer {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut heard = [0; 1024];
+        black_box(cx.recv(&mut heard)?);
+        Ok(())
+    }
 }
 
 /// A reactor with ten thousand timers that are far off, and a dispatcher to set more on.
