@@ -15,6 +15,8 @@ mod interest;
 
 mod adding;
 
+mod files;
+
 mod comforts;
 
 mod replacing;
@@ -162,10 +164,11 @@ impl Context<'_> {
         self.core.state.local_addr(self.id)
     }
 
-    /// Bytes accepted for sending that the kernel has not taken yet.
+    /// Bytes accepted for sending that the kernel has not taken yet. (Those of files are
+    /// [counted apart](Context::queued_in_files).)
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.core.state.slots.slot(self.id).outbox.len()
+        self.core.state.slots.slot(self.id).queued()
     }
 
     /// Most bytes that may be queued on this connection.
@@ -174,12 +177,12 @@ impl Context<'_> {
         self.core.state.slots.slot(self.id).outbox.marks.cap as usize
     }
 
-    /// Whether there is room for a producer's next piece: the outbox is below its low mark, and sending
-    /// is still possible.
+    /// Whether there is room for a producer's next piece: the outbox is below its low mark, no file
+    /// waits, and sending is still possible.
     #[must_use]
     pub fn wants_output(&self) -> bool {
         let slot = self.core.state.slots.slot(self.id);
-        slot.outbox.is_below_low() && slot.can_queue(1)
+        slot.outbox.is_below_low() && !slot.has_files() && slot.can_queue(1)
     }
 
     /// Whether a `send` would be taken, but for the hard cap.
@@ -196,6 +199,9 @@ impl Context<'_> {
 
     /// How much may be sent without holding the sources that feed this one.
     pub(crate) fn room_below_high(&self) -> usize {
+        if self.core.state.slots.slot(self.id).has_files() {
+            return 0;
+        }
         self.marks().1.saturating_sub(self.queued())
     }
 

@@ -56,6 +56,7 @@ use crate::world::topics;
 /// | a callback returns a disconnect | the end of the stream, or a reset if output was queued | `Reset` |
 /// | a callback panics | a reset | `Panic` |
 /// | a `send` goes over the hard cap | a reset | `OverCap` |
+/// | a file that is being sent becomes shorter, or cannot be read | a reset | `Error` |
 /// | output stalls for the stall timeout | a reset | `Stalled` |
 /// | no traffic for the idle timeout | the end of the stream, or a reset if output was queued or produced | `Idle` |
 /// | a request takes longer than its timeout | a reset | `RequestTimeout` |

@@ -4,6 +4,7 @@
 //! without a reactor. `D` is what sits in the slot: a dispatcher, as the layers above know.
 
 pub(crate) mod chunks;
+pub(crate) mod files;
 pub(crate) mod io;
 pub(crate) mod life;
 pub(crate) mod links;
@@ -11,6 +12,7 @@ pub(crate) mod outbox;
 pub(crate) mod pauses;
 pub(crate) mod priority;
 pub(crate) mod put_back;
+pub(crate) mod rare;
 pub(crate) mod readiness;
 mod staging;
 
@@ -19,7 +21,7 @@ use crate::slot::links::Links;
 use crate::slot::outbox::{Marks, Outbox};
 use crate::slot::pauses::Pauses;
 use crate::slot::priority::Priority;
-use crate::slot::put_back::PutBack;
+use crate::slot::rare::Rare;
 use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
 use crate::time::timers::TimerList;
@@ -61,8 +63,8 @@ pub(crate) struct Slot<D> {
     pub(crate) pauses: Pauses,
     /// Timeouts of its own, in place of the reactor's. Most slots have none.
     pub(crate) timeouts: Option<Box<Timeouts>>,
-    /// Input that was put back, to be read before what the kernel has. Most slots have none.
-    pub(crate) put_back: Option<Box<PutBack>>,
+    /// What few slots have: input that was put back, files that wait to be sent.
+    pub(crate) rare: Option<Box<Rare>>,
     /// The timers that die with this slot.
     pub(crate) timers: TimerList,
     /// The dispatcher's type, for log lines.
@@ -93,7 +95,7 @@ impl<D> Slot<D> {
             fate: Fate::default(),
             pauses: Pauses::default(),
             timeouts: None,
-            put_back: None,
+            rare: None,
             timers: TimerList::default(),
             type_name,
         }
@@ -162,6 +164,7 @@ impl<D> Slot<D> {
             && self.readiness.has(Flag::Writable)
             && !self.readiness.is_done_sending()
             && self.outbox.is_below_low()
+            && !self.has_files()
     }
 
     /// Whether a producer has output that is still to be sent: `handle_write` is asked for, or a layer
@@ -174,7 +177,7 @@ impl<D> Slot<D> {
     /// Whether the next flush has anything to do for this slot.
     #[inline]
     pub(crate) fn can_flush(&self) -> bool {
-        !self.outbox.is_empty()
+        self.has_output()
             && self.readiness.has(Flag::Writable)
             && (matches!(self.life(), Life::Open | Life::Producing) || self.life().is_flushing())
     }
@@ -194,7 +197,9 @@ impl<D> Slot<D> {
         matches!(self.life(), Life::Open | Life::Connecting | Life::Producing)
             && !self.readiness.is_done_sending()
             && !self.readiness.has(Flag::NoOutbox)
-            && self.outbox.has_room_for(bytes)
+            && self
+                .outbox
+                .has_room_for(bytes.saturating_add(self.queued_behind_files()))
     }
 
     /// Whether an open connection has come to its end with no callback left that would notice.
@@ -213,7 +218,7 @@ impl<D> Slot<D> {
         // while the user has switched reading off none will be made. A write would: if output is
         // queued, the flush finds out.
         if readiness.input() == Input::Told {
-            return self.outbox.is_empty();
+            return !self.has_output();
         }
         not_read && readiness.has(Flag::Error)
     }

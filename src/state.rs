@@ -17,6 +17,7 @@ pub(crate) mod classes;
 pub(crate) mod closing;
 pub(crate) mod config;
 pub(crate) mod deadlines;
+pub(crate) mod files;
 pub(crate) mod flow;
 pub(crate) mod gauges;
 pub(crate) mod label;

@@ -7,6 +7,7 @@ pub(crate) mod descriptor;
 pub(crate) mod detached;
 pub(crate) mod endpoint;
 pub(crate) mod errors;
+pub(crate) mod file;
 pub(crate) mod foreign;
 pub(crate) mod ids;
 mod listener;

@@ -266,11 +266,11 @@ impl Context<'_> {
             bytes = &bytes[output::write_at_once(state, self.id, bytes)..];
         }
         let slot = state.slots.slot_mut(self.id);
-        if slot.outbox.is_empty() {
+        if !slot.has_output() {
             slot.output_moved = state.now;
         }
         if is_large || !slot.readiness.can_queue_and_forget() {
-            state.chunks.append(&mut slot.outbox, bytes);
+            state.chunks.append(slot.outbox_for(bytes.len()), bytes);
         } else {
             state.chunks.stage_or_append(&mut slot.outbox, bytes);
         }
@@ -285,7 +285,7 @@ impl Context<'_> {
 
     /// Sends on what has no outbox, or says why nothing can be queued.
     #[cold]
-    fn send_unqueued(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn send_unqueued(&mut self, bytes: &[u8]) -> io::Result<()> {
         let slot = self.core.state.slots.slot_mut(self.id);
         match slot.life() {
             Life::Connecting | Life::Open | Life::Producing => {}
@@ -315,7 +315,7 @@ impl Context<'_> {
                 "send on a connection shut for writing",
             ));
         }
-        let queued = slot.outbox.len();
+        let queued = slot.queued();
         Err(self.over_the_cap(queued, bytes.len()))
     }
 
@@ -333,7 +333,9 @@ impl Context<'_> {
         state.counters.over_cap += 1;
         let kept = About::error(io::ErrorKind::QuotaExceeded, self.id, text);
         let slot = state.slots.slot_mut(self.id);
-        slot.fate.fail(Cause::OverCap { unsent: queued }, kept);
+        let in_files = usize::try_from(slot.queued_in_files()).unwrap_or(usize::MAX);
+        let unsent = queued.saturating_add(in_files);
+        slot.fate.fail(Cause::OverCap { unsent }, kept);
         slot.enter(Life::Broken);
         state.mark_dirty(self.id);
         error

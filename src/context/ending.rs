@@ -19,7 +19,8 @@ impl Context<'_> {
     /// input makes the kernel throw away replies that it had accepted.)
     ///
     /// No callback but `handle_close` follows; if the deadline passes with output still queued, one
-    /// `handle_error` with `TimedOut` comes before it. Closing again does nothing.
+    /// `handle_error` with `TimedOut` comes before it, and one that says why if a
+    /// [file](Context::send_file) cannot be sent. Closing again does nothing.
     pub fn close(&mut self) {
         closing::close(&mut self.core.state, self.id);
     }

@@ -1,6 +1,9 @@
 //! The dispatcher that stands between a socket and a [`Handler`].
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::ops::RangeBounds;
+use std::sync::Arc;
 
 use super::decoder::{Decoder, LengthPrefix, Step, Terminator, too_long};
 use super::handler::Handler;
@@ -10,6 +13,7 @@ use crate::dispatcher::Dispatcher;
 use crate::time::timers::TimerId;
 use crate::watch::ends::Cause;
 use crate::world::errors::invalid;
+use crate::world::file::FilePart;
 use crate::world::ids::AnyId;
 
 /// The state of the layer, as its handler sees it.
@@ -106,6 +110,49 @@ impl Framing {
         }
         self.producers.push(cx, producer);
         cx.start_writing();
+    }
+
+    /// Sends a part of a regular file, after everything pushed before it, producers included, and before
+    /// everything pushed after it; see [`Context::send_file`]. While it is being sent no record is handed out.
+    ///
+    /// ```
+    /// use slabloop::Context;
+    /// use slabloop::framing::{Framing, Handler};
+    /// use std::fs::File;
+    /// use std::io;
+    ///
+    /// struct Mailbox;
+    /// impl Handler for Mailbox {
+    ///     fn found_terminator(&mut self, cx: &mut Context<'_>, framing: &mut Framing, _: &[u8]) -> io::Result<()> {
+    ///         framing.push(cx, b"+OK\r\n")?;
+    ///         framing.push_file(cx, File::open("/var/mail/ada/1")?, ..)?;
+    ///         framing.push(cx, b"\r\n.\r\n")
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::send_file`]; `QuotaExceeded` also if 256 producers and files wait here. `NotConnected` after
+    /// [`close_when_done`](Framing::close_when_done).
+    pub fn push_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: impl Into<Arc<File>>,
+        range: impl RangeBounds<u64>,
+    ) -> io::Result<()> {
+        if self.closing || cx.is_closing() {
+            return Err(cx.refusal(io::ErrorKind::NotConnected, "push_file after close"));
+        }
+        if self.producers.is_empty() {
+            return cx.send_file(file, range);
+        }
+        let part = FilePart::new(file.into(), &range)?;
+        if !cx.can_send() {
+            let what = "push_file on a connection shut for writing";
+            return Err(cx.refusal(io::ErrorKind::BrokenPipe, what));
+        }
+        self.producers.push_file(cx, part)
     }
 
     /// Asks the producers again, after one has said `WouldBlock` and then got something to give. Until

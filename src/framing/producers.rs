@@ -1,4 +1,5 @@
-//! Output that is drawn, not pushed: a producer is asked for its next piece only when there is room.
+//! Output that is drawn, not pushed: a producer is asked for its next piece only when there is room. Files wait
+//! in the same queue.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -6,12 +7,16 @@ use std::io::{self, Cursor, Read};
 
 use crate::context::Context;
 use crate::world::errors::{is_interrupted, is_would_block};
+use crate::world::file::FilePart;
 
 /// How much is asked of a producer at a time.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// With more waiting than this whoever causes output is held: each may keep a file open.
 const MANY: usize = 16;
+
+/// With as many waiting no file is taken any more.
+const MOST: usize = 256;
 
 /// The queue of producers, and of what was pushed behind one and has to wait for its turn.
 #[derive(Default)]
@@ -28,6 +33,8 @@ enum Output {
     /// Pieces that follow one another are gathered here, so that many small ones cost no more than
     /// their bytes.
     Pushed(Cursor<Vec<u8>>),
+    /// It goes to the connection's own queue in one step, and is sent from there.
+    File(FilePart),
 }
 
 impl Producers {
@@ -38,6 +45,19 @@ impl Producers {
     pub(super) fn push(&mut self, cx: &mut Context<'_>, producer: impl Read + 'static) {
         self.queue.push_back(Output::Drawn(Box::new(producer)));
         self.review(cx);
+    }
+
+    /// Queues a file behind what is there.
+    pub(super) fn push_file(&mut self, cx: &mut Context<'_>, part: FilePart) -> io::Result<()> {
+        if self.queue.len() >= MOST {
+            let text = format!("push_file: {MOST} producers and files wait already");
+            return Err(cx.refusal(io::ErrorKind::QuotaExceeded, &text));
+        }
+        if part.left() > 0 {
+            self.queue.push_back(Output::File(part));
+            self.review(cx);
+        }
+        Ok(())
     }
 
     /// Queues bytes behind what is there, within the connection's hard cap.
@@ -61,10 +81,14 @@ impl Producers {
     /// Sends pieces until the outbox is no longer below its low mark, or nothing is left.
     pub(super) fn pump(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut piece = [0; PIECE_BYTES];
-        while let Some(output) = self.queue.front_mut() {
-            if !cx.wants_output() {
-                break;
+        while cx.wants_output() {
+            if let Some(part) = self.next_if_file() {
+                cx.send_part(part)?;
+                continue;
             }
+            let Some(output) = self.queue.front_mut() else {
+                break;
+            };
             // Up to the high mark and not over it: a producer never stops its own connection's reading.
             let room = cx.room_below_high().min(PIECE_BYTES);
             let drawn = match output {
@@ -72,6 +96,7 @@ impl Producers {
                 Output::Pushed(pushed) => pushed
                     .read(&mut piece[..room])
                     .inspect(|count| self.waiting -= count),
+                Output::File(_) => unreachable!("it has just been looked for"),
             };
             match drawn {
                 Ok(0) => {
@@ -94,6 +119,17 @@ impl Producers {
         }
         self.review(cx);
         Ok(())
+    }
+
+    /// Takes out what is next, if that is a file.
+    fn next_if_file(&mut self) -> Option<FilePart> {
+        match self.queue.pop_front()? {
+            Output::File(part) => Some(part),
+            other => {
+                self.queue.push_front(other);
+                None
+            }
+        }
     }
 
     /// Has whoever feeds this connection held while much is queued here, as if it were in the outbox.

@@ -81,7 +81,7 @@ impl Reactor {
         let left: Vec<_> = left
             .map(|(id, slot)| Aborted {
                 id,
-                unsent: slot.outbox.len(),
+                unsent: slot.unsent(),
             })
             .collect();
         for aborted in &left {

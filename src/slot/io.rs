@@ -1,13 +1,15 @@
 //! The two doors between the kernel and a stream's slot.
 //!
 //! Every byte of a stream comes in by [`Door::receive`] and goes out by [`Door::transmit`] (or its
-//! vectored form). What the kernel answered becomes readiness in the same breath, so the readiness word
+//! vectored form, or the one for a file's). What the kernel answered becomes readiness in the same breath, so the readiness word
 //! cannot miss a `WouldBlock` or a short read. What else follows from an answer (an end, a callback, a
 //! deadline) is decided by the caller.
 
+use std::fs::File;
 use std::io::{self, IoSlice, Read};
 
 use crate::slot::Slot;
+use crate::slot::files::Files;
 use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
 use crate::world::endpoint::{Io, send};
@@ -29,6 +31,17 @@ impl<D> Slot<D> {
             readiness: &mut self.readiness,
             touched: &mut self.touched,
         }
+    }
+
+    /// The door beside the files that wait.
+    pub(crate) fn door_and_files(&mut self) -> (Door<'_>, Option<&mut Files>) {
+        let door = Door {
+            socket: &mut self.io,
+            readiness: &mut self.readiness,
+            touched: &mut self.touched,
+        };
+        let rare = self.rare.as_deref_mut();
+        (door, rare.and_then(|rare| rare.files.as_mut()))
     }
 }
 
@@ -93,6 +106,30 @@ impl Door<'_> {
     pub(crate) fn transmit_vectored(self, pieces: &[IoSlice<'_>], now: &Tick) -> io::Result<usize> {
         let outcome = self.socket.send_vectored(pieces);
         self.written(outcome, now)
+    }
+
+    /// As [`Door::transmit`], for `length` bytes of a file, which the kernel copies. `Ok(0)` if the file ends
+    /// before, `Unsupported` where there is no such call.
+    pub(crate) fn transmit_file(
+        self,
+        file: &File,
+        offset: u64,
+        length: usize,
+        now: &Tick,
+    ) -> io::Result<usize> {
+        match self.socket.send_file(file, offset, length) {
+            Ok(0) => Ok(0),
+            outcome => self.written(outcome, now),
+        }
+    }
+
+    /// The same door, for a first attempt.
+    pub(crate) fn again(&mut self) -> Door<'_> {
+        Door {
+            socket: self.socket,
+            readiness: self.readiness,
+            touched: self.touched,
+        }
     }
 
     #[inline(always)]

@@ -22,11 +22,9 @@ impl<D> Slot<D> {
             return;
         }
         let ended = self.readiness.input().is_over();
-        let put_back = self.put_back.get_or_insert_with(|| {
-            Box::new(PutBack {
-                bytes: VecDeque::new(),
-                ended,
-            })
+        let put_back = self.rare().put_back.get_or_insert_with(|| PutBack {
+            bytes: VecDeque::new(),
+            ended,
         });
         let behind = std::mem::replace(&mut put_back.bytes, bytes.to_vec().into());
         put_back.bytes.extend(behind);
@@ -35,7 +33,10 @@ impl<D> Slot<D> {
 
     /// Reads what was put back; 0 if nothing was. With the last byte the input is where it was before.
     pub(crate) fn read_put_back(&mut self, buffer: &mut [u8]) -> usize {
-        let Some(put_back) = &mut self.put_back else {
+        let Some(rare) = &mut self.rare else {
+            return 0;
+        };
+        let Some(put_back) = &mut rare.put_back else {
             return 0;
         };
         let read = put_back.bytes.read(buffer);
@@ -46,7 +47,8 @@ impl<D> Slot<D> {
             } else {
                 Input::Open
             };
-            self.put_back = None;
+            rare.put_back = None;
+            self.tidy();
             self.readiness.set_input(input);
         }
         read
@@ -54,7 +56,8 @@ impl<D> Slot<D> {
 
     /// Takes all that was put back.
     pub(crate) fn take_put_back(&mut self) -> Vec<u8> {
-        let mut bytes = vec![0; self.put_back.as_ref().map_or(0, |back| back.bytes.len())];
+        let put_back = self.rare.as_ref().and_then(|rare| rare.put_back.as_ref());
+        let mut bytes = vec![0; put_back.map_or(0, |back| back.bytes.len())];
         self.read_put_back(&mut bytes);
         bytes
     }

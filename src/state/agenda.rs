@@ -20,6 +20,8 @@ pub(crate) enum Errand {
     Broken(AnyId),
     /// An error that counts as if a callback of its own had returned it.
     Fault(AnyId, io::Error),
+    /// A file that it was to send cannot be read.
+    FileFailed(AnyId, io::Error),
     /// Its outbox is empty, and it asked to be told.
     Sent(AnyId),
     /// One that it watches has ended, for this cause.

@@ -67,7 +67,7 @@ pub(crate) fn established<D>(state: &mut State<D>, id: AnyId) {
     slot.enter(next);
     deadlines::arm_idle(state, id);
     let slot = state.slots.slot(id);
-    let has_output = !slot.outbox.is_empty() || slot.readiness.output() == Output::Shutting;
+    let has_output = slot.has_output() || slot.readiness.output() == Output::Shutting;
     if next != Life::Open || has_output {
         state.mark_dirty(id);
     }
@@ -122,7 +122,7 @@ pub(crate) fn close_when_sent<D>(state: &mut State<D>, id: AnyId) {
 fn close_to<D>(state: &mut State<D>, id: AnyId, connecting: Life, flushing: Life) {
     let slot = state.slots.slot_mut(id);
     match slot.life() {
-        Life::Connecting if !slot.outbox.is_empty() => {
+        Life::Connecting if slot.has_output() => {
             // Bytes were accepted for sending: they leave first, once the connection is established.
             slot.enter(connecting);
             slot.readiness.want_nothing();
@@ -136,7 +136,7 @@ fn close_to<D>(state: &mut State<D>, id: AnyId, connecting: Life, flushing: Life
             flow::set_layer_full(state, id, false);
             cancel_user_timers(state, id);
             let slot = state.slots.slot(id);
-            if !slot.outbox.is_empty() && !slot.readiness.has(Flag::Writable) {
+            if slot.has_output() && !slot.readiness.has(Flag::Writable) {
                 // The flush that would arm it has been and gone.
                 deadlines::arm_close(state, id);
             }
@@ -185,7 +185,7 @@ pub(crate) fn end<D>(state: &mut State<D>, id: AnyId, cause: Cause) {
         return;
     }
     let cause = slot.fate.end_by(cause);
-    if !slot.outbox.is_empty() || slot.is_cut_short_by(cause) {
+    if slot.has_output() || slot.is_cut_short_by(cause) {
         prepare_reset(slot);
     }
     state.counters.ends.count(cause);

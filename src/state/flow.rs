@@ -59,14 +59,15 @@ pub(crate) fn feeds<D>(state: &mut State<D>, source: AnyId, sink: AnyId) {
 /// Gives a connection marks of its own.
 pub(crate) fn set_marks<D>(state: &mut State<D>, id: AnyId, marks: Marks) -> io::Result<()> {
     let slot = state.slots.slot_mut(id);
-    if slot.outbox.len() > marks.cap as usize {
+    if slot.queued() > marks.cap as usize {
         return Err(invalid(format!(
             "{} bytes are queued already; cap {}",
-            slot.outbox.len(),
+            slot.queued(),
             marks.cap
         )));
     }
     slot.outbox.marks = marks;
+    slot.remark_files();
     review(state, id);
     state.requeue(id);
     Ok(())
@@ -80,7 +81,7 @@ pub(crate) fn review<D>(state: &mut State<D>, sink: AnyId) {
     let slot = state.slots.slot_mut(sink);
     if !congested && (full || slot.outbox.is_over_high()) {
         slot.readiness.set(Flag::Congested);
-        let queued = slot.outbox.len();
+        let queued = slot.queued();
         log::debug!(
             target: topics::FLOW,
             "{}: {queued} bytes queued: what feeds it is not read",
@@ -97,7 +98,9 @@ pub(crate) fn review<D>(state: &mut State<D>, sink: AnyId) {
 
 /// Whether a connection is to be treated as over its high mark although its outbox is not.
 pub(crate) fn counts_as_full<D>(state: &State<D>, slot: &Slot<D>) -> bool {
-    slot.readiness.has(Flag::LayerFull) || state.over_total && !slot.outbox.is_empty()
+    slot.readiness.has(Flag::LayerFull)
+        || slot.has_files()
+        || state.over_total && !slot.outbox.is_empty()
 }
 
 /// A layer above the outbox says whether it has so much queued that it counts as over the mark.
@@ -115,7 +118,10 @@ pub(crate) fn set_layer_full<D>(state: &mut State<D>, sink: AnyId, full: bool) {
 pub(crate) fn discard_output<D>(state: &mut State<D>, id: AnyId) -> usize {
     let slot = state.slots.slot_mut(id);
     slot.readiness.clear(Flag::LayerFull);
-    let discarded = state.chunks.discard(&mut slot.outbox);
+    let mut discarded = state.chunks.discard(&mut slot.outbox);
+    for mut behind in slot.take_files() {
+        discarded += state.chunks.discard(&mut behind);
+    }
     review(state, id);
     discarded
 }

@@ -13,7 +13,7 @@ use crate::slot::chunks::CHUNKS_PER_WRITE;
 use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::agenda::Errand;
-use crate::state::{State, closing, deadlines, flow, rates, shutting};
+use crate::state::{State, closing, deadlines, files, flow, rates, shutting};
 use crate::time::timers::Action;
 use crate::watch::ends::Cause;
 use crate::world::endpoint::Io;
@@ -89,11 +89,14 @@ fn write_queued<D>(state: &mut State<D>, id: AnyId) {
         | Life::Draining
         | Life::Ended => return,
     }
-    if slot.outbox.is_empty() {
+    if !slot.has_output() {
         return output_done(state, id);
     }
     if !slot.readiness.has(Flag::Writable) {
         return;
+    }
+    if slot.outbox.is_empty() {
+        return files::write(state, id);
     }
     state.counters.writes += 1;
     let mut pieces = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
@@ -163,9 +166,18 @@ pub(crate) fn write_at_once<D>(state: &mut State<D>, id: AnyId, bytes: &[u8]) ->
 /// The kernel has taken something, and more follows from it than "done".
 #[cold]
 fn write_continued<D>(state: &mut State<D>, id: AnyId) {
-    state.slots.slot_mut(id).readiness.clear(Flag::Stuck);
+    let slot = state.slots.slot_mut(id);
+    slot.readiness.clear(Flag::Stuck);
+    if slot.outbox.is_empty() && slot.has_files() {
+        return files::write(state, id);
+    }
+    review_written(state, id);
+}
+
+/// What follows when the kernel has taken something and is not known to be full.
+pub(crate) fn review_written<D>(state: &mut State<D>, id: AnyId) {
     flow::review(state, id);
-    if state.slots.slot(id).outbox.is_empty() {
+    if !state.slots.slot(id).has_output() {
         output_done(state, id);
     } else {
         // Most likely the kernel is full, but only WouldBlock promises an event when it no longer is.
@@ -176,7 +188,7 @@ fn write_continued<D>(state: &mut State<D>, id: AnyId) {
 
 /// The kernel has taken nothing.
 #[cold]
-fn write_stopped<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
+pub(crate) fn write_stopped<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
     if is_interrupted(&error) {
         return state.mark_dirty(id);
     }

@@ -77,7 +77,7 @@ impl Reactor {
     #[must_use]
     pub fn outboxes(&self) -> Vec<(AnyId, usize)> {
         let slots = self.state().slots.iter();
-        slots.map(|(id, slot)| (id, slot.outbox.len())).collect()
+        slots.map(|(id, slot)| (id, slot.queued())).collect()
     }
 
     /// Gives a socket that was made elsewhere a send buffer of this size. (Its receive buffer cannot

@@ -27,7 +27,7 @@ impl Reactor {
         check_counts(state);
         state
             .chunks
-            .check(&mut state.slots.iter().map(|(_, slot)| slot.outbox));
+            .check(&mut state.slots.iter().flat_map(|(_, slot)| slot.outboxes()));
         check_firing(state);
     }
 }
@@ -154,7 +154,7 @@ fn check_slots(state: &State<Tenant>) {
                 state.agenda.ending.contains(&id),
                 "{id} has ended and waits for its handle_close"
             );
-            assert!(slot.outbox.is_empty(), "{id} has ended and keeps no output");
+            assert!(!slot.has_output(), "{id} has ended and keeps no output");
         }
         if slot.life() == Life::Listening && readiness.has(Flag::AcceptPaused) {
             let retries = state.timers.has(slot.timers, &Action::AcceptRetry);
@@ -232,8 +232,10 @@ fn check_flow(state: &State<Tenant>) {
             );
         } else {
             assert!(
-                !slot.outbox.is_over_high() && !slot.readiness.has(Flag::LayerFull),
-                "{id} is over its high mark and congested"
+                !slot.outbox.is_over_high()
+                    && !slot.readiness.has(Flag::LayerFull)
+                    && !slot.has_files(),
+                "{id} is over its high mark, or a file waits, and it is congested"
             );
         }
     }

@@ -1,9 +1,16 @@
 //! What dispatchers are told outside the dispatch: errands after the flush, and that the reactor shuts down.
 
+use std::io;
+
+use crate::slot::life::Life;
 use crate::state::agenda::Errand;
+use crate::state::closing;
 use crate::state::running::Callback;
 use crate::turn::core::Core;
-use crate::turn::settle::{call_and_settle, end_broken, settle};
+use crate::turn::settle::{call_and_settle, end_broken, report, settle};
+use crate::watch::about::About;
+use crate::watch::ends::Cause;
+use crate::world::ids::AnyId;
 
 /// Calls `handle_shutdown` of every dispatcher that is to leave.
 pub(crate) fn announce_shutdown(core: &mut Core) {
@@ -20,8 +27,11 @@ pub(crate) fn announce_shutdown(core: &mut Core) {
 
 /// Tells a dispatcher what came up where no callback could run.
 pub(crate) fn run_errand(core: &mut Core, errand: Errand) {
-    let (Errand::Broken(id) | Errand::Fault(id, _) | Errand::Sent(id) | Errand::Gone(id, ..)) =
-        errand;
+    let (Errand::Broken(id)
+    | Errand::Fault(id, _)
+    | Errand::FileFailed(id, _)
+    | Errand::Sent(id)
+    | Errand::Gone(id, ..)) = errand;
     let Some(slot) = core.state.slots.get(id) else {
         return;
     };
@@ -30,6 +40,7 @@ pub(crate) fn run_errand(core: &mut Core, errand: Errand) {
         Errand::Fault(_, error) => {
             settle(core, id, Callback::Call, Err(error));
         }
+        Errand::FileFailed(_, error) => return end_for_a_file(core, id, &error),
         Errand::Sent(_) if slot.readiness.is_open() => {
             call_and_settle(core, id, Callback::Sent, |dispatcher, cx| {
                 dispatcher.handle_sent(cx)
@@ -43,4 +54,24 @@ pub(crate) fn run_errand(core: &mut Core, errand: Errand) {
         Errand::Sent(_) | Errand::Gone(..) => {}
     }
     core.state.requeue(id);
+}
+
+/// Ends a connection that was to send a file which cannot be read. It ends in a reset, also while it closes: its
+/// peer must not take a part for the whole.
+#[cold]
+fn end_for_a_file(core: &mut Core, id: AnyId, error: &io::Error) {
+    let state = &mut core.state;
+    let slot = state.slots.slot_mut(id);
+    if slot.life() == Life::Ended {
+        return;
+    }
+    let cause = Cause::Error(error.kind());
+    slot.fate.note(cause);
+    if slot.readiness.is_live() {
+        // Nothing that handle_error does may keep it.
+        slot.enter(Life::Broken);
+    }
+    let text = format!("{}: sending a file: {error}", state.label(id));
+    report(core, id, About::error(error.kind(), id, text));
+    closing::abort(&mut core.state, id, cause);
 }

@@ -83,6 +83,9 @@ pub(crate) fn detach(core: &mut Core, id: AnyId) -> io::Result<Detached> {
     if slot.readiness.has(Flag::MoreOutput) {
         return Err(refused(core, id, "a layer has output that is not sent"));
     }
+    if slot.has_files() {
+        return Err(refused(core, id, "a file waits to be sent"));
+    }
     let Some(dispatcher) = &mut slot.dispatcher else {
         return Err(refused(core, id, "its own callback is running"));
     };

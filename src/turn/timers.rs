@@ -57,7 +57,7 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
         }
         Action::Stalled(limit) => {
             let left = slot.output_moved.after(limit).since(now);
-            let waiting = slot.outbox.len();
+            let waiting = slot.unsent();
             if waiting == 0 || slot.life() != Life::Open {
                 // It moves again; the next time it is stuck sets a new deadline.
             } else if left > Duration::ZERO {
@@ -106,7 +106,7 @@ fn close_deadline(core: &mut Core, id: AnyId) {
     if left > Duration::ZERO {
         return deadlines::arm(state, id, left, Action::CloseDeadline);
     }
-    let waiting = slot.outbox.len();
+    let waiting = slot.unsent();
     let cause = Cause::CloseTimeout { unsent: waiting };
     time_out(core, id, Timeout::Close, cause, &cause.to_string());
 }

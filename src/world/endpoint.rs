@@ -6,9 +6,12 @@
 
 use std::any::Any;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use mio::unix::SourceFd;
@@ -100,6 +103,11 @@ pub(crate) trait Endpoint: Any {
 
     fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.send(pieces.first().map_or(&[], |first| first))
+    }
+
+    /// `length` bytes of a file from `offset` on, copied by the kernel; see [`send_file`].
+    fn send_file(&mut self, _: &File, _: u64, _: usize) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -304,6 +312,19 @@ impl Io {
         }
     }
 
+    /// `length` bytes of a file from `offset` on, copied by the kernel; see [`send_file`].
+    pub(crate) fn send_file(
+        &mut self,
+        file: &File,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<usize> {
+        match self {
+            Io::Stream(socket) => send_file(socket, file, offset, length),
+            Io::Other(endpoint) => endpoint.send_file(file, offset, length),
+        }
+    }
+
     pub(crate) fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Io::Stream(socket) => send_vectored(socket, pieces),
@@ -414,6 +435,29 @@ pub(crate) fn send_vectored(socket: &socket2::Socket, pieces: &[IoSlice<'_>]) ->
     socket.send_vectored_with_flags(pieces, MSG_NOSIGNAL)
 }
 
+/// Has the kernel copy `length` bytes, at least one, from a file to a stream socket. `Ok(0)` if the file ends
+/// before `offset`; `Unsupported` where there is no such call.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn send_file(
+    socket: &socket2::Socket,
+    file: &File,
+    offset: u64,
+    length: usize,
+) -> io::Result<usize> {
+    // Where a pointer has 32 bits the call's offset has no more.
+    match isize::try_from(offset) {
+        Ok(offset) => socket.sendfile(file, offset.unsigned_abs(), NonZeroUsize::new(length)),
+        Err(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// The other systems that have the call report `WouldBlock` after they have sent a part, and socket2 does not
+/// pass on how much.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn send_file(_: &socket2::Socket, _: &File, _: u64, _: usize) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 pub(crate) fn stream_interest() -> Interest {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return Interest::READABLE | Interest::PRIORITY;
@@ -422,7 +466,8 @@ pub(crate) fn stream_interest() -> Interest {
 }
 
 /// A write to a peer that has gone must be an error, not a signal that ends the process. Rust programs
-/// ignore SIGPIPE, but a C program that embeds the reactor need not. (Pipes know no such flag.)
+/// ignore SIGPIPE, but a C program that embeds the reactor need not. (Pipes and
+/// `sendfile` know no such flag.)
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MSG_NOSIGNAL: i32 = 0x4000;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

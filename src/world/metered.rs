@@ -4,6 +4,7 @@
 //! the bare socket. What there is too little of looks like a kernel that says `WouldBlock`; whoever grants more
 //! (`state/rates.rs`) sets the readiness again, as an event would.
 
+use std::fs::File;
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
@@ -13,7 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
-use crate::world::endpoint::{Endpoint, Kind, send, send_vectored, stream_interest};
+use crate::world::endpoint::{Endpoint, Kind, send, send_file, send_vectored, stream_interest};
 
 /// The two directions of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,6 +143,13 @@ impl Endpoint for Metered {
             return self.send(pieces.first().map_or(&[], |first| first));
         }
         let sent = send_vectored(&self.socket, pieces)?;
+        used(&mut self.write, sent);
+        Ok(sent)
+    }
+
+    fn send_file(&mut self, file: &File, offset: u64, length: usize) -> io::Result<usize> {
+        let count = allowed(self.write, length)?;
+        let sent = send_file(&self.socket, file, offset, count)?;
         used(&mut self.write, sent);
         Ok(sent)
     }
