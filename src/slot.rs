@@ -17,7 +17,6 @@ pub(crate) mod readiness;
 mod staging;
 
 use crate::slot::life::{Fate, Input, Life, Output};
-use crate::slot::links::Links;
 use crate::slot::outbox::{Marks, Outbox};
 use crate::slot::pauses::Pauses;
 use crate::slot::priority::Priority;
@@ -26,7 +25,6 @@ use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
 use crate::time::timers::TimerList;
 use crate::watch::ends::Cause;
-use crate::watch::timeouts::Timeouts;
 use crate::world::address::Address;
 use crate::world::endpoint::{Io, Kind};
 use crate::world::ids::{AnyId, TypeName};
@@ -48,11 +46,6 @@ pub(crate) struct Slot<D> {
     pub(crate) touched: Tick,
     /// When the kernel last took output, or output began to wait; what stall deadlines look at.
     pub(crate) output_moved: Tick,
-    /// The connection that this one's input is written to: while it is over its high mark, this one
-    /// is not read. Itself, unless `feeds` said otherwise.
-    pub(crate) feeds: AnyId,
-    /// Which others feed this one, and which wait for which to drain after a broadcast.
-    pub(crate) links: Links,
     /// How many congested connections hold this one; the `Held` flag says whether any.
     pub(crate) holds: u32,
     /// The class in which it is served.
@@ -61,9 +54,7 @@ pub(crate) struct Slot<D> {
     pub(crate) fate: Fate,
     /// Why it is not read; the `WantRead` flag says whether for any reason.
     pub(crate) pauses: Pauses,
-    /// Timeouts of its own, in place of the reactor's. Most slots have none.
-    pub(crate) timeouts: Option<Box<Timeouts>>,
-    /// What few slots have: input that was put back, files that wait to be sent.
+    /// What few slots have.
     pub(crate) rare: Option<Box<Rare>>,
     /// The timers that die with this slot.
     pub(crate) timers: TimerList,
@@ -88,20 +79,17 @@ impl<D> Slot<D> {
             outbox: Outbox::new(marks),
             touched: Tick::default(),
             output_moved: Tick::default(),
-            feeds: AnyId::NONE,
-            links: Links::default(),
             holds: 0,
             priority: Priority::Normal,
             fate: Fate::default(),
             pauses: Pauses::default(),
-            timeouts: None,
             rare: None,
             timers: TimerList::default(),
             type_name,
         }
     }
 
-    /// A place that has run out of generations: ended, and never to be used again.
+    /// What is in a vacant place, and in one that has run out of generations: an ended slot.
     pub(crate) fn tombstone() -> Slot<D> {
         let socket = (Io::closed(), Address::None);
         Slot::new(None, || "", socket, Life::Ended, Marks::default())

@@ -26,7 +26,7 @@ use crate::world::file::{Failure, FilePart};
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// The files of one connection. There is at least one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Files {
     queue: VecDeque<Waiting>,
     /// Bytes in the outboxes behind them.
@@ -54,12 +54,12 @@ impl<D> Slot<D> {
 
     #[inline]
     fn files(&self) -> Option<&Files> {
-        self.rare.as_ref()?.files.as_ref()
+        self.rare.as_ref()?.files.as_deref()
     }
 
     #[inline]
     fn files_mut(&mut self) -> Option<&mut Files> {
-        self.rare.as_mut()?.files.as_mut()
+        self.rare.as_mut()?.files.as_deref_mut()
     }
 
     /// Bytes queued, with those behind files and without those in files.
@@ -94,10 +94,7 @@ impl<D> Slot<D> {
     /// Queues a file, which is not empty, behind everything.
     pub(crate) fn push_file(&mut self, part: FilePart) {
         let behind = Outbox::new(self.outbox.marks);
-        let files = self.rare().files.get_or_insert_with(|| Files {
-            queue: VecDeque::new(),
-            behind: 0,
-        });
+        let files = self.rare().files.get_or_insert_default();
         files.queue.push_back(Waiting { part, behind });
     }
 

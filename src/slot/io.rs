@@ -41,7 +41,7 @@ impl<D> Slot<D> {
             touched: &mut self.touched,
         };
         let rare = self.rare.as_deref_mut();
-        (door, rare.and_then(|rare| rare.files.as_mut()))
+        (door, rare.and_then(|rare| rare.files.as_deref_mut()))
     }
 }
 

@@ -1,7 +1,8 @@
-//! A slot's neighbours in flow control. Most slots have none, and then it is one word.
+//! A slot's neighbours: in flow control, and those that are told when one ends. Most slots have none.
 
 use std::collections::BTreeSet;
 
+use crate::slot::Slot;
 use crate::world::ids::AnyId;
 
 /// What a neighbour is to this slot.
@@ -22,10 +23,7 @@ pub(crate) enum Link {
 /// Sets of neighbours. Adding, removing and asking take logarithmic time, for their number is in the hands
 /// of peers.
 #[derive(Debug, Default)]
-pub(crate) struct Links(Option<Box<Sets>>);
-
-#[derive(Debug, Default)]
-struct Sets {
+pub(crate) struct Links {
     feeders: BTreeSet<AnyId>,
     broadcasters: BTreeSet<AnyId>,
     receivers: BTreeSet<AnyId>,
@@ -33,7 +31,7 @@ struct Sets {
     watched: BTreeSet<AnyId>,
 }
 
-impl Sets {
+impl Links {
     fn of(&mut self, link: Link) -> &mut BTreeSet<AnyId> {
         match link {
             Link::Feeder => &mut self.feeders,
@@ -56,54 +54,61 @@ impl Sets {
     }
 }
 
-impl Links {
-    /// False if it was there already.
-    pub(crate) fn add(&mut self, link: Link, id: AnyId) -> bool {
-        self.0.get_or_insert_default().of(link).insert(id)
+impl<D> Slot<D> {
+    /// Adds a neighbour. False if it was one already.
+    pub(crate) fn link(&mut self, link: Link, id: AnyId) -> bool {
+        let links = self.rare().links.get_or_insert_default();
+        links.of(link).insert(id)
     }
 
-    /// False if it was not there.
-    pub(crate) fn remove(&mut self, link: Link, id: AnyId) -> bool {
-        let Some(sets) = &mut self.0 else {
-            return false;
-        };
-        let removed = sets.of(link).remove(&id);
-        if sets.is_empty() {
-            self.0 = None;
-        }
+    /// Removes a neighbour. False if it was none.
+    pub(crate) fn unlink(&mut self, link: Link, id: AnyId) -> bool {
+        let removed = self.links().is_some_and(|links| links.of(link).remove(&id));
+        self.tidy_links();
         removed
     }
 
     /// All of one kind; none is left.
-    pub(crate) fn take(&mut self, link: Link) -> BTreeSet<AnyId> {
-        let Some(sets) = &mut self.0 else {
-            return BTreeSet::new();
-        };
-        let taken = std::mem::take(sets.of(link));
-        if sets.is_empty() {
-            self.0 = None;
-        }
+    pub(crate) fn take_links(&mut self, link: Link) -> BTreeSet<AnyId> {
+        let links = self.links();
+        let taken = links.map_or_else(BTreeSet::new, |links| std::mem::take(links.of(link)));
+        self.tidy_links();
         taken
     }
 
     /// Gives back what was taken.
-    pub(crate) fn restore(&mut self, link: Link, ids: BTreeSet<AnyId>) {
+    pub(crate) fn restore_links(&mut self, link: Link, ids: BTreeSet<AnyId>) {
         if !ids.is_empty() {
-            *self.0.get_or_insert_default().of(link) = ids;
+            *self.rare().links.get_or_insert_default().of(link) = ids;
+        }
+    }
+
+    fn links(&mut self) -> Option<&mut Links> {
+        self.rare.as_mut()?.links.as_deref_mut()
+    }
+
+    fn tidy_links(&mut self) {
+        let Some(rare) = &mut self.rare else {
+            return;
+        };
+        if rare.links.as_deref().is_some_and(Links::is_empty) {
+            rare.links = None;
+            self.tidy();
         }
     }
 
     #[cfg(feature = "testing")]
-    pub(crate) fn all(&self, link: Link) -> Vec<AnyId> {
-        let Some(sets) = &self.0 else {
+    pub(crate) fn all_links(&self, link: Link) -> Vec<AnyId> {
+        let links = self.rare.as_ref().and_then(|rare| rare.links.as_deref());
+        let Some(links) = links else {
             return Vec::new();
         };
         let set = match link {
-            Link::Feeder => &sets.feeders,
-            Link::Broadcaster => &sets.broadcasters,
-            Link::Receiver => &sets.receivers,
-            Link::Watcher => &sets.watchers,
-            Link::Watched => &sets.watched,
+            Link::Feeder => &links.feeders,
+            Link::Broadcaster => &links.broadcasters,
+            Link::Receiver => &links.receivers,
+            Link::Watcher => &links.watchers,
+            Link::Watched => &links.watched,
         };
         set.iter().copied().collect()
     }
@@ -112,19 +117,23 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slot::life::Life;
+    use crate::slot::outbox::Marks;
+    use crate::world::address::Address;
+    use crate::world::endpoint::Io;
 
     #[test]
     fn neighbours_of_one_kind_are_apart_from_those_of_another_and_none_takes_no_memory() {
+        let socket = (Io::closed(), Address::None);
+        let mut slot = Slot::new(Some(()), || "", socket, Life::Open, Marks::default());
         let (one, two) = (AnyId::new(1, 1), AnyId::new(2, 1));
-        let mut links = Links::default();
-        assert!(links.add(Link::Feeder, one) && !links.add(Link::Feeder, one));
-        assert!(links.add(Link::Broadcaster, two));
-        assert!(!links.remove(Link::Receiver, one) && !links.remove(Link::Feeder, two));
-        let feeders = links.take(Link::Feeder);
+        assert!(slot.link(Link::Feeder, one) && !slot.link(Link::Feeder, one));
+        assert!(slot.link(Link::Broadcaster, two));
+        assert!(!slot.unlink(Link::Receiver, one) && !slot.unlink(Link::Feeder, two));
+        let feeders = slot.take_links(Link::Feeder);
         assert_eq!(feeders.iter().copied().collect::<Vec<_>>(), [one]);
-        links.restore(Link::Feeder, feeders);
-        assert!(links.remove(Link::Feeder, one) && links.remove(Link::Broadcaster, two));
-        assert!(links.0.is_none());
-        assert_eq!(size_of::<Links>(), size_of::<usize>());
+        slot.restore_links(Link::Feeder, feeders);
+        assert!(slot.unlink(Link::Feeder, one) && slot.unlink(Link::Broadcaster, two));
+        assert!(slot.rare.is_none());
     }
 }

@@ -22,9 +22,11 @@ impl<D> Slot<D> {
             return;
         }
         let ended = self.readiness.input().is_over();
-        let put_back = self.rare().put_back.get_or_insert_with(|| PutBack {
-            bytes: VecDeque::new(),
-            ended,
+        let put_back = self.rare().put_back.get_or_insert_with(|| {
+            Box::new(PutBack {
+                bytes: VecDeque::new(),
+                ended,
+            })
         });
         let behind = std::mem::replace(&mut put_back.bytes, bytes.to_vec().into());
         put_back.bytes.extend(behind);

@@ -19,17 +19,13 @@ use crate::world::ids::AnyId;
 pub(crate) fn hold_sender<D>(state: &mut State<D>, receiver: AnyId) {
     let sender = state.running.id;
     let reads = state.slots.get(sender).is_some_and(|slot| {
-        slot.io.kind() == Kind::Stream && slot.readiness.is_live() && slot.feeds != receiver
+        slot.io.kind() == Kind::Stream && slot.readiness.is_live() && slot.feeds() != receiver
     });
     let slot = state.slots.slot_mut(receiver);
-    if !reads || slot.readiness.has(Flag::Stuck) || !slot.links.add(Link::Broadcaster, sender) {
+    if !reads || slot.readiness.has(Flag::Stuck) || !slot.link(Link::Broadcaster, sender) {
         return;
     }
-    state
-        .slots
-        .slot_mut(sender)
-        .links
-        .add(Link::Receiver, receiver);
+    state.slots.slot_mut(sender).link(Link::Receiver, receiver);
     flow::hold(state, sender);
     let patience = state.config.broadcast_patience;
     deadlines::arm(state, receiver, patience, Action::Patience(patience));

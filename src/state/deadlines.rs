@@ -110,14 +110,14 @@ pub(crate) fn set_timeout<D>(
             }
         }
         Timeout::Stall => {
-            slot.timeouts.get_or_insert_default().stall = Some(limit);
+            slot.timeouts_mut().stall = Some(limit);
             if let (Some(limit), true) = (limit, was_set) {
                 slot.output_moved = now;
                 arm_at(state, id, now.after(limit), Action::Stalled(limit));
             }
         }
         Timeout::Close => {
-            slot.timeouts.get_or_insert_default().close = limit;
+            slot.timeouts_mut().close = limit;
             if was_set {
                 slot.output_moved = now;
                 let limit = close_timeout(state, id);
@@ -134,14 +134,14 @@ pub(crate) fn set_timeout<D>(
 
 /// The stall timeout that holds for a connection.
 pub(crate) fn stall_timeout<D>(state: &State<D>, id: AnyId) -> Option<Duration> {
-    let own = state.slots.slot(id).timeouts.as_ref();
+    let own = state.slots.slot(id).timeouts();
     let own = own.and_then(|timeouts| timeouts.stall);
     own.unwrap_or(state.config.stall_timeout)
 }
 
 /// The close timeout that holds for a connection.
 pub(crate) fn close_timeout<D>(state: &State<D>, id: AnyId) -> Duration {
-    let own = state.slots.slot(id).timeouts.as_ref();
+    let own = state.slots.slot(id).timeouts();
     let own = own.and_then(|timeouts| timeouts.close);
     own.unwrap_or(state.config.close_timeout)
 }

@@ -43,14 +43,14 @@ pub(crate) fn feeds<D>(state: &mut State<D>, source: AnyId, sink: AnyId) {
         .get_mut(sink)
         .filter(|slot| slot.life() != Life::Ended)
     else {
-        state.slots.slot_mut(source).feeds = AnyId::NONE;
+        state.slots.slot_mut(source).set_feeds(AnyId::NONE);
         return;
     };
     let congested = slot.readiness.has(Flag::Congested);
     if sink != source {
-        slot.links.add(Link::Feeder, source);
+        slot.link(Link::Feeder, source);
     }
-    state.slots.slot_mut(source).feeds = sink;
+    state.slots.slot_mut(source).set_feeds(sink);
     if congested {
         hold(state, source);
     }
@@ -128,18 +128,18 @@ pub(crate) fn discard_output<D>(state: &mut State<D>, id: AnyId) -> usize {
 
 /// The sink has ended, its output is discarded: from now on its feeders feed nothing.
 pub(crate) fn forget_sink<D>(state: &mut State<D>, sink: AnyId) {
-    for source in state.slots.slot_mut(sink).links.take(Link::Feeder) {
-        state.slots.slot_mut(source).feeds = AnyId::NONE;
+    for source in state.slots.slot_mut(sink).take_links(Link::Feeder) {
+        state.slots.slot_mut(source).set_feeds(AnyId::NONE);
     }
 }
 
 /// Takes a source off its sink's list, and from under its hold.
 pub(crate) fn unlink_source<D>(state: &mut State<D>, source: AnyId) {
-    let sink = state.slots.slot(source).feeds;
+    let sink = state.slots.slot(source).feeds();
     let Some(slot) = state.slots.get_mut(sink) else {
         return;
     };
-    slot.links.remove(Link::Feeder, source);
+    slot.unlink(Link::Feeder, source);
     if slot.readiness.has(Flag::Congested) {
         release(state, source);
     }
@@ -147,18 +147,18 @@ pub(crate) fn unlink_source<D>(state: &mut State<D>, source: AnyId) {
 
 /// The senders that were held for a broadcast to `sink` go on.
 pub(crate) fn release_broadcasters<D>(state: &mut State<D>, sink: AnyId) {
-    for source in state.slots.slot_mut(sink).links.take(Link::Broadcaster) {
+    for source in state.slots.slot_mut(sink).take_links(Link::Broadcaster) {
         let slot = state.slots.slot_mut(source);
-        slot.links.remove(Link::Receiver, sink);
+        slot.unlink(Link::Receiver, sink);
         release(state, source);
     }
 }
 
 /// A sender has ended: no receiver has to release it any more.
 pub(crate) fn forget_broadcaster<D>(state: &mut State<D>, sender: AnyId) {
-    for receiver in state.slots.slot_mut(sender).links.take(Link::Receiver) {
+    for receiver in state.slots.slot_mut(sender).take_links(Link::Receiver) {
         let slot = state.slots.slot_mut(receiver);
-        slot.links.remove(Link::Broadcaster, sender);
+        slot.unlink(Link::Broadcaster, sender);
     }
 }
 
@@ -180,16 +180,15 @@ fn release<D>(state: &mut State<D>, source: AnyId) {
 }
 
 fn for_each_feeder<D>(state: &mut State<D>, sink: AnyId, each: fn(&mut State<D>, AnyId)) {
-    if state.slots.slot(sink).feeds == sink {
+    if state.slots.slot(sink).feeds() == sink {
         each(state, sink);
     }
-    let feeders = state.slots.slot_mut(sink).links.take(Link::Feeder);
+    let feeders = state.slots.slot_mut(sink).take_links(Link::Feeder);
     for &source in &feeders {
         each(state, source);
     }
     state
         .slots
         .slot_mut(sink)
-        .links
-        .restore(Link::Feeder, feeders);
+        .restore_links(Link::Feeder, feeders);
 }

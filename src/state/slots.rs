@@ -12,21 +12,14 @@ pub(crate) struct Slots<D> {
     /// Every place, taken or not: a vacant one holds an ended slot that no id names, so that a look-up need
     /// not ask whether there is one.
     slots: Vec<Slot<D>>,
-    /// What is known of each place.
-    places: Vec<Place>,
+    /// The generation that the next slot of each place gets.
+    generations: Vec<u32>,
+    /// Why the last slot of each place ended, as far as the last place of which one has ended.
+    last_ends: Vec<Option<Cause>>,
     /// Places that can be used again; the last that became vacant is the first.
     vacant: Vec<u32>,
     /// Places whose generation is used up; they stay occupied by an ended slot.
     retired: usize,
-}
-
-/// What a place remembers while nothing is in it.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    /// The generation that the next slot gets.
-    generation: u32,
-    /// Why the last slot ended.
-    last_end: Option<Cause>,
 }
 
 const GONE: &str = "slots are freed in the close step only";
@@ -35,7 +28,8 @@ impl<D> Default for Slots<D> {
     fn default() -> Self {
         Slots {
             slots: Vec::new(),
-            places: Vec::new(),
+            generations: Vec::new(),
+            last_ends: Vec::new(),
             vacant: Vec::new(),
             retired: 0,
         }
@@ -68,13 +62,12 @@ impl<D> Slots<D> {
             })?;
         Ok(AnyId::new(
             index,
-            self.places.get(key).map_or(1, |place| place.generation),
+            self.generations.get(key).copied().unwrap_or(1),
         ))
     }
 
     pub(crate) fn insert(&mut self, id: AnyId, mut slot: Slot<D>) {
         slot.id = id;
-        slot.feeds = id;
         match self.vacant.pop() {
             Some(index) => {
                 debug_assert_eq!(index as usize, id.index(), "as vacant_id said");
@@ -83,10 +76,7 @@ impl<D> Slots<D> {
             None => {
                 debug_assert_eq!(self.slots.len(), id.index(), "as vacant_id said");
                 self.slots.push(slot);
-                self.places.push(Place {
-                    generation: id.generation(),
-                    last_end: None,
-                });
+                self.generations.push(id.generation());
             }
         }
     }
@@ -127,9 +117,11 @@ impl<D> Slots<D> {
     /// Frees the place and raises its generation: from here on the id is not valid.
     pub(crate) fn remove(&mut self, id: AnyId) -> Option<Slot<D>> {
         let last_end = self.get(id)?.fate.cause();
-        let place = &mut self.places[id.index()];
-        place.last_end = last_end;
-        let generation = &mut place.generation;
+        if id.index() >= self.last_ends.len() {
+            self.last_ends.resize(id.index() + 1, None);
+        }
+        self.last_ends[id.index()] = last_end;
+        let generation = &mut self.generations[id.index()];
         if *generation == LAST_GENERATION {
             self.retired += 1;
         } else {
@@ -146,9 +138,10 @@ impl<D> Slots<D> {
         if let Some(slot) = self.get(id) {
             return slot.fate.cause();
         }
-        let place = self.places.get(id.index())?;
-        let was_last = place.generation == id.generation().wrapping_add(1);
-        place.last_end.filter(|_| was_last)
+        let generation = self.generations.get(id.index())?;
+        let was_last = *generation == id.generation().wrapping_add(1);
+        let last_end = self.last_ends.get(id.index()).copied().flatten();
+        last_end.filter(|_| was_last)
     }
 
     /// Every dispatcher's id and slot. Only for what is asked of all at once, never within a turn.
@@ -164,7 +157,7 @@ impl<D> Slots<D> {
 
     #[cfg(test)]
     fn set_next_generation(&mut self, index: usize, generation: u32) {
-        self.places[index].generation = generation;
+        self.generations[index] = generation;
     }
 }
 

@@ -119,7 +119,7 @@ fn an_end_is_entered_once_and_takes_timers_output_and_links_along() {
     assert_eq!(state.agenda.ending, [sink]);
     assert_eq!((state.timers.len(), state.chunks.queued()), (0, 0));
     assert!(!is_held(&state, source));
-    assert_eq!(state.slots.slot(source).feeds, AnyId::NONE);
+    assert_eq!(state.slots.slot(source).feeds(), AnyId::NONE);
 }
 
 #[test]

@@ -193,12 +193,12 @@ fn check_slots(state: &State<Tenant>) {
 fn check_flow(state: &State<Tenant>) {
     let mut held_for: HashMap<AnyId, u32> = HashMap::new();
     for (_, slot) in state.slots.iter() {
-        for source in slot.links.all(Link::Broadcaster) {
+        for source in slot.all_links(Link::Broadcaster) {
             *held_for.entry(source).or_default() += 1;
         }
     }
     for (id, slot) in state.slots.iter() {
-        let feeds = slot.feeds;
+        let feeds = slot.feeds();
         let sink = state.slots.get(feeds);
         let fed = sink.is_some_and(|sink| sink.readiness.has(Flag::Congested));
         let broadcasts = held_for.get(&id).copied().unwrap_or(0);
@@ -215,13 +215,13 @@ fn check_flow(state: &State<Tenant>) {
             );
         }
         if feeds != id && feeds != AnyId::NONE && slot.life() != Life::Ended {
-            let known = sink.is_some_and(|sink| sink.links.all(Link::Feeder).contains(&id));
+            let known = sink.is_some_and(|sink| sink.all_links(Link::Feeder).contains(&id));
             assert!(known, "{feeds} knows that {id} feeds it");
         }
-        for feeder in slot.links.all(Link::Feeder) {
+        for feeder in slot.all_links(Link::Feeder) {
             let source = state.slots.get(feeder);
             assert!(
-                source.is_some_and(|source| source.feeds == id),
+                source.is_some_and(|source| source.feeds() == id),
                 "{feeder} feeds {id}"
             );
         }
