@@ -207,7 +207,9 @@ impl Reactor {
         if self.core.state.agenda.has_ends() {
             self.close_ended();
         }
-        total::review(&mut self.core.state);
+        let state = &mut self.core.state;
+        total::review(state);
+        state.timers.end_turn(&state.clock);
     }
 
     #[inline(never)]
@@ -227,9 +229,11 @@ impl Reactor {
                 dispatch::merge(&mut self.core, &mut self.events);
                 self.in_turn = false;
                 self.mailbox.set_awake(false);
-                self.core.state.refusing = false;
-                self.core.state.agenda.leaving.clear();
-                self.core.state.agenda.was_cut_short = true;
+                let state = &mut self.core.state;
+                state.timers.end_turn(&state.clock);
+                state.refusing = false;
+                state.agenda.leaving.clear();
+                state.agenda.was_cut_short = true;
                 resume_unwind(payload);
             }
         }

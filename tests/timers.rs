@@ -244,6 +244,161 @@ fn timer_set_late_in_a_slow_callback_counts_from_when_it_was_set() {
     assert_eq!(fired.get(), Some(6 * SECOND));
 }
 
+/// Runs `body` in a turn, with the reactor.
+fn in_a_turn(reactor: &mut Reactor, body: impl FnOnce(&mut Reactor) + 'static) {
+    reactor.call_later(Duration::ZERO, body);
+    turn(reactor);
+    reactor.check_invariants();
+}
+
+/// What a closure notes when it fires: its number, and the time.
+type Fired = Rc<RefCell<Vec<(u32, Duration)>>>;
+
+fn note(clock: &SimClock, fired: &Fired, number: u32) -> impl FnOnce(&mut Reactor) + 'static {
+    let (clock, fired) = (clock.clone(), Rc::clone(fired));
+    move |_| fired.borrow_mut().push((number, clock.now()))
+}
+
+#[test]
+fn timers_set_in_a_turn_count_from_its_end_and_are_not_early_after_a_slow_callback() {
+    let clock = SimClock::new();
+    let mut reactor = still(&clock);
+    let (slow, fired) = (clock.clone(), Fired::default());
+    let [first, second] = [1, 2].map(|number| note(&clock, &fired, number));
+    in_a_turn(&mut reactor, move |reactor| {
+        reactor.call_later(10 * MILLISECOND, first);
+        slow.advance(50 * MILLISECOND);
+        reactor.call_later(10 * MILLISECOND, second);
+        slow.advance(5 * MILLISECOND);
+    });
+    assert_eq!(reactor.next_timer(), Some(10 * MILLISECOND));
+    clock.advance(10 * MILLISECOND - NANOSECOND);
+    turn(&mut reactor);
+    assert_eq!(*fired.borrow(), []);
+    clock.advance(NANOSECOND);
+    turn(&mut reactor);
+    let end = 65 * MILLISECOND;
+    assert_eq!(*fired.borrow(), [(1, end), (2, end)]);
+}
+
+#[test]
+fn timers_set_while_time_passes_fire_in_order_and_each_after_its_whole_time() {
+    const AFTER: Duration = Duration::from_micros(500);
+    let micro = Duration::from_micros(1);
+    let clock = SimClock::new();
+    let mut reactor = still(&clock);
+    let (passing, fired) = (clock.clone(), Fired::default());
+    let set_at: Fired = Rc::default();
+    let (noted, count) = (Rc::clone(&set_at), 200);
+    let fires: Vec<_> = (0..count)
+        .map(|number| note(&clock, &fired, number))
+        .collect();
+    in_a_turn(&mut reactor, move |reactor| {
+        for (number, fires) in (0..).zip(fires) {
+            passing.advance(micro);
+            noted.borrow_mut().push((number, passing.now()));
+            reactor.call_later(AFTER, fires);
+        }
+    });
+    let first_reading = 32 * micro;
+    assert_eq!(
+        reactor.next_timer(),
+        Some(first_reading + AFTER - clock.now()),
+        "the first have not waited for the end of the turn"
+    );
+    while reactor.timer_count() > 0 {
+        clock.advance(micro);
+        turn(&mut reactor);
+    }
+    for (set, fired) in set_at.borrow().iter().zip(&*fired.borrow()) {
+        assert_eq!(set.0, fired.0, "in the order of setting");
+        assert!(fired.1 >= set.1 + AFTER, "timer {} was early", set.0);
+        assert!(
+            fired.1 < set.1 + AFTER + 32 * micro,
+            "timer {} was late",
+            set.0
+        );
+    }
+    assert_eq!(fired.borrow().len(), set_at.borrow().len());
+}
+
+#[test]
+fn timers_set_in_a_turn_share_a_reading_of_the_clock() {
+    let clock = SimClock::new();
+    let mut reactor = still(&clock);
+    let mut reads = |set: u32| {
+        let before = clock.reads();
+        in_a_turn(&mut reactor, move |reactor| {
+            for _ in 0..set {
+                reactor.call_later(HOUR, |_| {});
+            }
+        });
+        clock.reads() - before
+    };
+    let none = reads(0);
+    assert_eq!(reads(1) - none, 1);
+    assert_eq!(reads(31) - none, 1);
+    assert_eq!(reads(32 + 31) - none, 2);
+}
+
+#[test]
+fn timer_set_in_a_turn_can_be_cancelled_or_set_anew_before_it_ends() {
+    let clock = SimClock::new();
+    let mut reactor = still(&clock);
+    let fired = Fired::default();
+    let [cancelled, newcomer, earlier, later] = [1, 2, 3, 4].map(|n| note(&clock, &fired, n));
+    in_a_turn(&mut reactor, move |reactor| {
+        let old = reactor.call_later(SECOND, cancelled);
+        assert!(reactor.cancel_timer(old));
+        assert!(!reactor.cancel_timer(old) && !reactor.reset_timer(old, SECOND));
+        reactor.call_later(2 * SECOND, newcomer);
+        let earlier = reactor.call_later(HOUR, earlier);
+        assert!(reactor.reset_timer(earlier, SECOND));
+        let later = reactor.call_later(SECOND, later);
+        assert!(reactor.reset_timer(later, HOUR) && reactor.reset_timer(later, 3 * SECOND));
+        assert!(reactor.unref_timer(later));
+        assert_eq!(reactor.timer_count(), 3);
+        assert_eq!(
+            reactor.next_timer(),
+            Some(SECOND),
+            "also when asked in the turn"
+        );
+    });
+    assert_eq!(reactor.next_timer(), Some(SECOND));
+    for _ in 0..4 {
+        clock.advance(SECOND);
+        turn(&mut reactor);
+    }
+    let expected = [(3, SECOND), (2, 2 * SECOND), (4, 3 * SECOND)];
+    assert_eq!(*fired.borrow(), expected);
+    assert_eq!((reactor.timer_count(), reactor.next_timer()), (0, None));
+}
+
+#[test]
+fn timers_set_in_a_turn_that_a_panic_ends_fire_and_later_ones_count_from_the_call() {
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder()
+        .clock(clock.clone())
+        .panic_policy(PanicPolicy::Propagate)
+        .build()
+        .unwrap();
+    let fired = Fired::default();
+    let [inside, outside] = [1, 2].map(|number| note(&clock, &fired, number));
+    reactor.call_later(Duration::ZERO, move |reactor| {
+        reactor.call_later(SECOND, inside);
+        panic!("on purpose");
+    });
+    let unwound = catch_unwind(AssertUnwindSafe(|| turn(&mut reactor)));
+    assert!(unwound.is_err());
+    assert_eq!(reactor.next_timer(), Some(SECOND));
+    clock.advance(SECOND);
+    reactor.call_later(SECOND, outside);
+    clock.advance(SECOND);
+    turn(&mut reactor);
+    let end = 2 * SECOND;
+    assert_eq!(*fired.borrow(), [(1, end), (2, end)]);
+}
+
 #[test]
 fn what_a_timer_arms_waits_for_the_next_turn_even_at_zero() {
     let clock = SimClock::new();

@@ -5,22 +5,30 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use crate::state::deadlines;
-use crate::time::timers::{Action, TimerId};
+use crate::time::action::Action;
+use crate::time::timers::TimerId;
 use crate::turn::closures::{Closure, Once};
 use crate::watch::timeouts::Timeout;
 use crate::world::ids::AnyId;
 
 /// # Timers and timeouts
+///
+/// A timer is never early: it fires when its time has passed since it was set, or later. What is set in a turn
+/// does not count from the call, for which the clock would have to be read each time, but from a reading that is
+/// taken afterwards: when the turn ends, or when 32 timers wait for it. So it is later by what its turn still
+/// takes at most, in which no timer that it sets can fire anyway; and timers of equal length that are set in one
+/// turn fire in the order of the calls. Outside of a turn, through
+/// [`Reactor::at`](crate::Reactor::at) for example, each counts from the call.
 impl Context<'_> {
     /// Calls [`handle_timer`](crate::Dispatcher::handle_timer) once, when `after` has passed, never before.
-    /// The timer dies with this dispatcher: set on one that is closing it never fires, and in `handle_close`
+    /// It counts from the end of this turn at the latest, see above. The timer dies with this dispatcher: set on one that is closing it never fires, and in `handle_close`
     /// that is logged. Any duration is good; `Duration::MAX` means never.
     pub fn set_timer(&mut self, after: Duration) -> TimerId {
         self.set_user_timer(after, None)
     }
 
     /// Calls [`handle_timer`](crate::Dispatcher::handle_timer) every `period`, on a fixed grid that begins
-    /// now: a late call delays none of the others. A call that missed several periods comes once. With
+    /// as the time of a [`set_timer`](Context::set_timer) does: a late call delays none of the others. A call that missed several periods comes once. With
     /// a period of zero it comes once a turn, and the loop never sleeps.
     pub fn set_interval(&mut self, period: Duration) -> TimerId {
         self.set_user_timer(period, Some(period))
@@ -58,13 +66,12 @@ impl Context<'_> {
         self.core.state.timers.tag(timer, tag)
     }
 
-    /// Sets a timer that has not fired to a new time, `after` from now; its id stays. A periodic one begins a
-    /// new grid then. False, and nothing is set, if it has fired, was cancelled or died with its dispatcher.
+    /// Sets a timer that has not fired to a new time, `after` from now, counted as for
+    /// [`set_timer`](Context::set_timer); its id stays. A periodic one begins a new grid then. False, and nothing is set, if it has fired, was cancelled or died with its dispatcher.
     /// One that is due in this very turn and has not fired yet does not fire in it.
     pub fn reset_timer(&mut self, timer: TimerId, after: Duration) -> bool {
         let state = &mut self.core.state;
-        let due = state.clock.now().after(after);
-        state.timers.reset(timer, due)
+        state.timers.reset(timer, after, &state.clock)
     }
 
     /// Has [`run`](crate::Reactor::run) return although this timer is still set, if nothing else is left; false
@@ -89,8 +96,9 @@ impl Context<'_> {
     ) -> TimerId {
         let action = self.core.closures.add(closure);
         let state = &mut self.core.state;
-        let due = state.clock.now().after(after);
-        state.timers.arm(due, period, AnyId::NONE, None, action)
+        state
+            .timers
+            .arm_after(after, &state.clock, period, AnyId::NONE, None, action)
     }
 
     pub(crate) fn deferred(&mut self) -> &mut VecDeque<Once> {
@@ -114,7 +122,8 @@ impl Context<'_> {
         self.set_timeout(Timeout::Idle, limit);
     }
 
-    /// Gives this connection a [timeout](Timeout) of its own, in place of the reactor's; it counts from now.
+    /// Gives this connection a [timeout](Timeout) of its own, in place of the reactor's; it counts from now,
+    /// as a timer that is set now.
     /// `None` means no limit, but for [`Timeout::Close`]: every closing connection has an end, and `None` is the
     /// reactor's. When it expires, `handle_error` gets an error of kind `TimedOut`, by which
     /// [`Timeout::of`] tells which it was, and then the connection ends.

@@ -7,14 +7,16 @@ use crate::context::Context;
 use crate::reactor::Reactor;
 use crate::state::running::{Callback, Running};
 use crate::state::{deadlines, rates};
+use crate::time::action::Action;
 use crate::time::heap::Due;
-use crate::time::timers::{Action, TimerId};
+use crate::time::timers::TimerId;
 use crate::turn::call;
 use crate::turn::closures::{Closure, Once};
 use crate::world::ids::AnyId;
 
 impl Reactor {
-    /// Runs a closure once, on the reactor, when `after` has passed, never before.
+    /// Runs a closure once, on the reactor, when `after` has passed, never before. From inside a turn it counts
+    /// from the end of that turn at the latest; see [`Context::set_timer`].
     pub fn call_later(
         &mut self,
         after: Duration,
@@ -23,8 +25,7 @@ impl Reactor {
         self.outside().call_later(after, closure)
     }
 
-    /// Runs a closure on the reactor every `period`, on a fixed grid that begins now; see
-    /// [`Context::set_interval`]. If it panics it is cancelled.
+    /// Runs a closure on the reactor every `period`, on a fixed grid; see [`Context::set_interval`]. If it panics it is cancelled.
     pub fn call_every(
         &mut self,
         period: Duration,
@@ -156,8 +157,8 @@ impl Context<'_> {
         self.deferred().push_back(deferred);
     }
 
-    /// Runs a closure once, on the reactor, when `after` has passed, never before. Unlike a dispatcher's
-    /// [timer](Context::set_timer) it does not die with the dispatcher that sets it, so that `handle_close`
+    /// Runs a closure once, on the reactor, when `after` has passed, never before, counted as for
+    /// [`set_timer`](Context::set_timer). Unlike such a timer it does not die with the dispatcher that sets it, so that `handle_close`
     /// can use it to connect anew after a while.
     pub fn call_later(
         &mut self,

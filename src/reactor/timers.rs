@@ -5,6 +5,9 @@ use crate::state::budget;
 use crate::turn::timers;
 use crate::world::ids::AnyId;
 
+/// So many due timers are fetched from memory at a time.
+const FETCHED: usize = 16;
+
 impl Reactor {
     pub(super) fn fire_timers(&mut self) {
         let state = &self.core.state;
@@ -21,7 +24,14 @@ impl Reactor {
         state.agenda.firing.refill(|due| timers.collect(now, due));
         budget::begin_part(state, budget::OTHER_SHARE, 0);
         self.contain(|reactor| {
-            while let Some(due) = reactor.core.state.agenda.firing.next() {
+            loop {
+                let state = &mut reactor.core.state;
+                if let Some(lot) = state.agenda.firing.next_lot(FETCHED) {
+                    state.timers.fetch(lot);
+                }
+                let Some(due) = state.agenda.firing.next() else {
+                    break;
+                };
                 match reactor.core.state.timers.owner_of_due(due) {
                     // Cancelled since, by one that fired before it for example.
                     None => continue,

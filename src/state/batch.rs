@@ -38,6 +38,15 @@ impl<T: Copy> Batch<T> {
         item
     }
 
+    /// The next `count`, once for each so many and if so many are left: for what is better done for all at once.
+    #[inline]
+    pub(crate) fn next_lot(&self, count: usize) -> Option<&[T]> {
+        if self.next % count != 0 {
+            return None;
+        }
+        self.items.get(self.next..self.next + count)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.next == self.items.len()
     }

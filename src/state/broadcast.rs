@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::slot::links::Link;
 use crate::slot::readiness::Flag;
 use crate::state::{State, deadlines, flow};
-use crate::time::timers::Action;
+use crate::time::action::Action;
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
 

@@ -16,7 +16,7 @@ use crate::slot::life::{Input, Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::running::Running;
 use crate::state::{State, deadlines, flow, listening, rates, watching};
-use crate::time::timers::Action;
+use crate::time::action::Action;
 use crate::watch::about::About;
 use crate::watch::ends::Cause;
 use crate::world::address::Address;

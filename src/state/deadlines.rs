@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::slot::life::Life;
 use crate::state::State;
+use crate::time::action::Action;
 use crate::time::clock::Tick;
-use crate::time::timers::{Action, TimerId};
+use crate::time::timers::TimerId;
 use crate::watch::timeouts::Timeout;
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
@@ -19,13 +20,11 @@ pub(crate) fn set_timer<D>(
     period: Option<Duration>,
     action: Action,
 ) -> TimerId {
-    // The clock is read here and not taken from the turn: counted from the turn's beginning, a
-    // timer set late in a slow callback would be early.
-    let due = state.clock.now().after(after);
     let slot = state.slots.slot_mut(id);
+    let list = Some(&mut slot.timers);
     let armed = state
         .timers
-        .arm(due, period, id, Some(&mut slot.timers), action);
+        .arm_after(after, &state.clock, period, id, list, action);
     if !slot.readiness.is_live() {
         refuse_timer(state, id, armed);
     }
@@ -72,12 +71,18 @@ fn arm_at<D>(state: &mut State<D>, id: AnyId, due: Tick, action: Action) {
     }
 }
 
-/// Sets the deadline of a connection attempt that begins now. As with users' timers the clock is read
-/// here: the turn's time may be long past, in a slow callback and all the more outside of a turn, and a
+/// Sets the deadline of a connection attempt that begins now. As users' timers it does not count from the
+/// turn's time: that may be long past, in a slow callback and all the more outside of a turn, and a
 /// short deadline would be over before the attempt was made.
 pub(crate) fn arm_connecting<D>(state: &mut State<D>, id: AnyId, after: Duration) {
-    let due = state.clock.now().after(after);
-    arm_at(state, id, due, Action::ConnectDeadline);
+    let slot = state.slots.slot_mut(id);
+    let list = &mut slot.timers;
+    let action = Action::ConnectDeadline;
+    if !state.timers.has(*list, &action) {
+        state
+            .timers
+            .arm_after(after, &state.clock, None, id, Some(list), action);
+    }
 }
 
 /// Gives a connection a timeout of its own, which counts from now.
@@ -96,7 +101,6 @@ pub(crate) fn set_timeout<D>(
         Timeout::Request => matches!(action, Action::Request(_)),
     };
     let was_set = state.timers.cancel_where(&mut slot.timers, is_set);
-    let now = state.clock.now();
     match timeout {
         Timeout::Connect => {
             if let (Some(limit), true) = (limit, slot.life().is_connecting()) {
@@ -104,7 +108,7 @@ pub(crate) fn set_timeout<D>(
             }
         }
         Timeout::Idle => {
-            slot.touched = now;
+            slot.touched = state.clock.now();
             if let Some(limit) = limit {
                 set_timer(state, id, limit, None, Action::Idle(limit));
             }
@@ -112,6 +116,7 @@ pub(crate) fn set_timeout<D>(
         Timeout::Stall => {
             slot.timeouts_mut().stall = Some(limit);
             if let (Some(limit), true) = (limit, was_set) {
+                let now = state.clock.now();
                 slot.output_moved = now;
                 arm_at(state, id, now.after(limit), Action::Stalled(limit));
             }
@@ -119,6 +124,7 @@ pub(crate) fn set_timeout<D>(
         Timeout::Close => {
             slot.timeouts_mut().close = limit;
             if was_set {
+                let now = state.clock.now();
                 slot.output_moved = now;
                 let limit = close_timeout(state, id);
                 arm_at(state, id, now.after(limit), Action::CloseDeadline);

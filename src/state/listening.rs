@@ -5,7 +5,7 @@ use std::io;
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::{State, deadlines};
-use crate::time::timers::Action;
+use crate::time::action::Action;
 use crate::world::ids::AnyId;
 use crate::world::topics;
 

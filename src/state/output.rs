@@ -14,7 +14,7 @@ use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::agenda::Errand;
 use crate::state::{State, closing, deadlines, files, flow, rates, shutting};
-use crate::time::timers::Action;
+use crate::time::action::Action;
 use crate::watch::ends::Cause;
 use crate::world::endpoint::Io;
 use crate::world::errors::{Class, classify, is_interrupted};

@@ -14,8 +14,8 @@ use slab::Slab;
 
 use crate::slot::readiness::Flag;
 use crate::state::State;
+use crate::time::action::Action;
 use crate::time::clock::Tick;
-use crate::time::timers::Action;
 use crate::watch::rate::Rate;
 use crate::world::endpoint::Io;
 use crate::world::errors::invalid;

@@ -9,7 +9,7 @@ use crate::slot::life::{Input, Life, Output};
 use crate::slot::outbox::Marks;
 use crate::state::agenda::Errand;
 use crate::state::config::PanicPolicy;
-use crate::time::timers::Action;
+use crate::time::action::Action;
 use crate::watch::ends::Cause;
 use crate::world::signals::Signals;
 use crate::world::socket::Socket;

@@ -41,6 +41,7 @@ impl Reactor {
     pub fn next_timer(&mut self) -> Option<Duration> {
         let state = self.state_mut();
         let now = state.clock.now();
+        state.timers.date_all(now);
         state.timers.next_due().map(|due| due.since(now))
     }
 

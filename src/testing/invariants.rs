@@ -7,7 +7,7 @@ use crate::slot::life::Life;
 use crate::slot::links::Link;
 use crate::slot::readiness::Flag;
 use crate::state::{State, flow};
-use crate::time::timers::Action;
+use crate::time::action::Action;
 use crate::turn::core::Tenant;
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::framing::Terminator;
 use crate::framing::{decoder, search};
+use crate::time::action::Action;
 use crate::time::clock::Tick;
-use crate::time::timers::{Action, TimerId, Timers};
+use crate::time::timers::{TimerId, Timers};
 use crate::world::ids::AnyId;
 
 /// Where a byte first is in `input`; its length if it is not there.

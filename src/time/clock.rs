@@ -1,7 +1,9 @@
 //! Time as the reactor sees it: nanoseconds since it was built, monotonic, read at one place.
 //!
-//! A turn reads the clock once, after the wait, and everything in it happens at that instant; only
-//! arming a timer reads it anew, so that a timer armed late in a slow callback is still never early.
+//! A turn reads the clock once, after the wait, and everything in it happens at that instant. Timers that
+//! are armed in it count from a later reading, lest one armed late in a slow callback should be early
+//! (`undated.rs`).
+//!
 //! Counting in `u64` nanoseconds keeps a time in one register, makes `Duration::MAX` saturate to
 //! [`Tick::NEVER`] in place of overflowing, and lasts 584 years.
 
@@ -19,17 +21,25 @@ impl Tick {
         Tick(self.0.saturating_add(nanos(span)))
     }
 
+    pub(super) fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The same time after `start` as this one is after the beginning.
+    pub(super) fn counted_from(self, start: Tick) -> Tick {
+        Tick(self.0.saturating_add(start.0))
+    }
+
     /// How long it is from `earlier` to here; zero if `earlier` is later.
     pub(crate) fn since(self, earlier: Tick) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The first point of the grid `self`, `self + period`, … that lies after `now`.
+    /// The first point of the grid `self`, `self + period`, … that lies after `now`. The period is in nanoseconds.
     ///
     /// A repeat that missed several of its times fires once and then is back on its old grid: counting
     /// from `now` would make it drift, firing for each missed one would make a storm of it.
-    pub(crate) fn next_on_grid(self, period: Duration, now: Tick) -> Tick {
-        let period = nanos(period);
+    pub(super) fn next_on_grid(self, period: u64, now: Tick) -> Tick {
         if period == 0 {
             return now.max(self);
         }
@@ -38,7 +48,8 @@ impl Tick {
     }
 }
 
-fn nanos(span: Duration) -> u64 {
+/// A span in nanoseconds; what is longer than 584 years is never over.
+pub(super) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -94,17 +105,16 @@ mod tests {
     fn the_longest_duration_saturates_to_never() {
         assert_eq!(Tick(5).after(Duration::MAX), Tick::NEVER);
         assert_eq!(
-            Tick::NEVER.next_on_grid(Duration::from_secs(1), Tick(3)),
+            Tick::NEVER.next_on_grid(1_000_000_000, Tick(3)),
             Tick::NEVER
         );
     }
 
     #[test]
     fn a_repeat_that_missed_periods_returns_to_its_grid() {
-        let period = Duration::from_nanos(10);
-        assert_eq!(Tick(100).next_on_grid(period, Tick(100)), Tick(110));
-        assert_eq!(Tick(100).next_on_grid(period, Tick(109)), Tick(110));
-        assert_eq!(Tick(100).next_on_grid(period, Tick(137)), Tick(140));
-        assert_eq!(Tick(100).next_on_grid(Duration::ZERO, Tick(137)), Tick(137));
+        assert_eq!(Tick(100).next_on_grid(10, Tick(100)), Tick(110));
+        assert_eq!(Tick(100).next_on_grid(10, Tick(109)), Tick(110));
+        assert_eq!(Tick(100).next_on_grid(10, Tick(137)), Tick(140));
+        assert_eq!(Tick(100).next_on_grid(0, Tick(137)), Tick(137));
     }
 }

@@ -18,18 +18,46 @@
 //! and then sorted. To take out the earliest, again and again, would each time bring one up from the
 //! end to the top, to sink through the whole tree.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::time::clock::Tick;
 
-/// When a timer is due, and which. The fields are in the order by which timers fire: by time, and those
-/// of one time as they were set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// When a timer is due, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(super) at: Tick,
     pub(super) serial: u64,
     /// Where the timer is found.
     pub(super) index: u32,
+}
+
+impl Due {
+    /// By what timers fire in order: by time, and those of one time as they were set. (As one number, because
+    /// it can be compared without a jump.)
+    fn key(&self) -> u128 {
+        u128::from(self.at.nanos()) << 64 | u128::from(self.serial)
+    }
+
+    /// The same, if `at` so far is how long after `start` it is due.
+    pub(super) fn counted_from(self, start: Tick) -> Due {
+        Due {
+            at: self.at.counted_from(start),
+            ..self
+        }
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Due) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Due) -> Ordering {
+        self.key().cmp(&other.key())
+    }
 }
 
 /// All due times; the first is the earliest.
@@ -114,7 +142,7 @@ impl Heap {
         let sinking = self.dues[place];
         loop {
             let children = self.children(place);
-            let Some(earliest) = children.min_by_key(|&child| self.dues[child]) else {
+            let Some(earliest) = children.min_by_key(|&child| self.dues[child].key()) else {
                 break;
             };
             if sinking < self.dues[earliest] {

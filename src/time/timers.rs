@@ -6,18 +6,23 @@
 //! be (plus a constant): queues that kept their dead have eaten whole processors.
 //!
 //! A timer has one due time at most. It is out of the heap while the timer waits to be fired in this
-//! turn; a periodic one then gets its next.
+//! turn, a periodic one then gets its next; and while it waits for its first, see `undated.rs`.
 //!
 //! Timers of one dispatcher are chained through the slab, so that they can die with it.
+//!
+//! Where millions are set, each step to another one's entry is a wait for memory, so the entries are kept small
+//! (six words), and those of the timers to be fired next are looked at beforehand, many at once.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::hint::black_box;
 use std::time::Duration;
 
 use slab::Slab;
 
-use crate::time::clock::Tick;
+use crate::time::action::{Action, Kind, Parts};
+use crate::time::clock::{Clock, Tick, nanos};
 use crate::time::heap::{Due, Heap};
+use crate::time::undated::Undated;
 use crate::world::ids::AnyId;
 
 /// Names a timer. Like an id it is never reissued: cancelling one that has fired, or that died with
@@ -52,46 +57,6 @@ impl fmt::Debug for TimerId {
     }
 }
 
-/// What happens when a timer is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// `handle_timer` of the owner.
-    Callback,
-    /// The reactor's closure of this number; what is behind the number is known above.
-    Closure(u32),
-    /// The rate limit of this number shares out what has come in.
-    Share(u32),
-    /// The connection attempt has taken too long.
-    ConnectDeadline,
-    /// Nothing has moved for the time given.
-    Idle(Duration),
-    /// A request has to be finished within the time given.
-    Request(Duration),
-    /// Output waits and the peer has taken none of it for the time given.
-    Stalled(Duration),
-    /// A broadcast has waited for this one to drain for the time given.
-    Patience(Duration),
-    /// A closing connection has had its time.
-    CloseDeadline,
-    /// A listener that ran out of something tries again.
-    AcceptRetry,
-}
-
-impl Action {
-    /// The reactor's own deadlines can be told apart by kind alone: a slot has at most one of each.
-    pub(crate) fn is_same_kind(&self, other: &Action) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-    }
-
-    /// Whether the timer is there because the user set it on a dispatcher.
-    pub(crate) fn is_users(&self) -> bool {
-        matches!(
-            self,
-            Action::Callback | Action::Idle(_) | Action::Request(_)
-        )
-    }
-}
-
 const NONE: u32 = u32::MAX;
 
 /// The head of a dispatcher's chain of timers.
@@ -116,19 +81,36 @@ struct Entry {
     serial: u64,
     /// That of its one living due time; another one than its name's once it was set anew.
     due_serial: u64,
-    period: Option<Duration>,
     owner: AnyId,
-    action: Action,
+    /// How far apart a periodic one's times are; of the others what their action says.
+    span: u64,
+    /// The tag of a user's; of the others what their action says.
+    number: u32,
     /// The owner's chain.
     next: u32,
     previous: u32,
+    kind: Kind,
+    is_periodic: bool,
+    /// The loop need not go on for it.
+    unref: bool,
 }
 
-/// What belongs to a timer that has a tag, or that the loop need not go on for.
-#[derive(Clone, Copy, Debug, Default)]
-struct Extra {
-    tag: u32,
-    unref: bool,
+impl Entry {
+    #[inline]
+    fn parts(&self) -> Parts {
+        Parts {
+            kind: self.kind,
+            limit_ns: self.span,
+            number: self.number,
+        }
+    }
+
+    fn tag(&self) -> u32 {
+        match self.kind {
+            Kind::Callback => self.number,
+            _ => 0,
+        }
+    }
 }
 
 /// All timers of a reactor.
@@ -136,13 +118,12 @@ struct Extra {
 pub(crate) struct Timers {
     entries: Slab<Entry>,
     heap: Heap,
+    undated: Undated,
     /// Counts the timers. The count is a new one's serial, which distinguishes it from all others, and goes
     /// after those of the same time.
     armed: u64,
     /// What it was when the turn began.
     armed_before_turn: u64,
-    /// What a few have beside, by index: the others need not carry it.
-    extras: HashMap<u32, Extra>,
 }
 
 impl Timers {
@@ -150,6 +131,16 @@ impl Timers {
     /// newcomer could be called in the turn that added it.
     pub(crate) fn begin_turn(&mut self) {
         self.armed_before_turn = self.armed;
+        self.undated.begin();
+    }
+
+    /// The turn ends: what was set in it counts from here at the latest.
+    #[inline]
+    pub(crate) fn end_turn(&mut self, clock: &Clock) {
+        self.undated.end();
+        if !self.undated.is_empty() {
+            self.date_all(clock.now());
+        }
     }
 
     /// How many timers are set, the reactor's own deadlines included.
@@ -162,12 +153,13 @@ impl Timers {
         let counts = |due: &Due| {
             due.at != Tick::NEVER
                 && is_alive(&self.entries, due)
-                && !self.extras.get(&due.index).is_some_and(|extra| extra.unref)
+                && !self.entries[due.index as usize].unref
         };
         self.heap.iter().any(counts)
     }
 
-    /// Sets a timer. `list` is the owner's chain, `None` for the reactor's own closures.
+    /// Sets a timer that is due at a given time. `list` is the owner's chain, `None` for the reactor's own
+    /// closures.
     pub(crate) fn arm(
         &mut self,
         due: Tick,
@@ -176,17 +168,53 @@ impl Timers {
         list: Option<&mut TimerList>,
         action: Action,
     ) -> TimerId {
+        let timer = self.insert(period, owner, list, action.parts());
+        self.heap.push(Due {
+            at: due,
+            serial: timer.serial,
+            index: timer.index(),
+        });
+        timer
+    }
+
+    /// As [`Timers::arm`], of one that is due when `after` has passed, counted from now or a little later.
+    #[inline]
+    pub(crate) fn arm_after(
+        &mut self,
+        after: Duration,
+        clock: &Clock,
+        period: Option<Duration>,
+        owner: AnyId,
+        list: Option<&mut TimerList>,
+        action: Action,
+    ) -> TimerId {
+        let timer = self.insert(period, owner, list, action.parts());
+        self.put_off(timer.index(), timer.serial, after, clock);
+        timer
+    }
+
+    /// Makes an entry without a due time.
+    fn insert(
+        &mut self,
+        period: Option<Duration>,
+        owner: AnyId,
+        list: Option<&mut TimerList>,
+        action: Parts,
+    ) -> TimerId {
         self.armed += 1;
         let serial = self.armed;
         let next = list.as_ref().map_or(NONE, |list| list.0);
         let entry = Entry {
             serial,
             due_serial: serial,
-            period,
             owner,
-            action,
+            span: period.map_or(action.limit_ns, nanos),
+            number: action.number,
             next,
             previous: NONE,
+            kind: action.kind,
+            is_periodic: period.is_some(),
+            unref: false,
         };
         let key = self.entries.insert(entry);
         let index = u32::try_from(key).expect("four thousand million timers do not fit in memory");
@@ -196,62 +224,61 @@ impl Timers {
         if let Some(list) = list {
             list.0 = index;
         }
-        self.heap.push(Due {
-            at: due,
-            serial,
-            index,
-        });
         TimerId::new(index, 0, serial)
     }
 
-    /// Gives a timer that is still set another due time; false if it is not. One that waits to be fired in
-    /// this turn is no longer due.
-    pub(crate) fn reset(&mut self, id: TimerId, due: Tick) -> bool {
-        let serial = self.armed + 1;
-        if self.owner(id).is_none() {
-            return false;
+    /// Gives an entry a due time: at once, or in a turn as soon as the clock is read.
+    fn put_off(&mut self, index: u32, serial: u64, after: Duration, clock: &Clock) {
+        let at = Tick::default().after(after);
+        let due = Due { at, serial, index };
+        if !self.undated.is_in_use() {
+            self.heap.push(due.counted_from(clock.now()));
+        } else if self.undated.push(due) {
+            self.date_all(clock.now());
         }
-        self.entries[id.index() as usize].due_serial = serial;
+    }
+
+    /// Gives due times to all that have none. Those that were cancelled since never get one.
+    pub(crate) fn date_all(&mut self, now: Tick) {
+        for due in self.undated.drain() {
+            if is_alive(&self.entries, &due) {
+                self.heap.push(due.counted_from(now));
+            }
+        }
+    }
+
+    /// Gives a timer that is still set another due time, as [`Timers::arm_after`]; false if it is not. One
+    /// that waits to be fired in this turn is no longer due.
+    pub(crate) fn reset(&mut self, id: TimerId, after: Duration, clock: &Clock) -> bool {
+        let serial = self.armed + 1;
+        let Some(entry) = self.entry(id) else {
+            return false;
+        };
+        entry.due_serial = serial;
         self.armed = serial;
-        self.heap.push(Due {
-            at: due,
-            serial,
-            index: id.index(),
-        });
+        self.put_off(id.index(), serial, after, clock);
         self.drop_the_dead();
         true
     }
 
     /// The loop need not go on for the sake of this timer; false if it is gone.
     pub(crate) fn unref(&mut self, id: TimerId) -> bool {
-        let extra = self.extra(id);
-        extra.map(|extra| extra.unref = true).is_some()
+        let entry = self.entry(id);
+        entry.map(|entry| entry.unref = true).is_some()
     }
 
-    /// Gives a timer that has just been set a tag, which is part of its name.
+    /// Gives a user's timer that has just been set a tag, which is part of its name.
     pub(crate) fn tag(&mut self, id: TimerId, tag: u32) -> TimerId {
-        if let Some(extra) = self.extra(id) {
-            extra.tag = tag;
+        if let Some(entry) = self.entry(id) {
+            entry.number = tag;
         }
         TimerId::new(id.index(), tag, id.serial)
     }
 
-    /// What a timer that is still set has beside.
-    fn extra(&mut self, id: TimerId) -> Option<&mut Extra> {
-        self.owner(id)?;
-        Some(self.extras.entry(id.index()).or_default())
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn tag_of(&self, index: u32) -> u32 {
-        self.extras.get(&index).map_or(0, |extra| extra.tag)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn forget_extra(&mut self, index: u32) {
-        self.extras.remove(&index);
+    /// The entry of a timer that is still set.
+    fn entry(&mut self, id: TimerId) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(id.index() as usize)?;
+        (entry.serial == id.serial).then_some(entry)
     }
 
     /// The owner of a timer that is still set.
@@ -264,7 +291,7 @@ impl Timers {
     /// [`Timers::owner`].
     pub(crate) fn cancel(&mut self, id: TimerId, list: Option<&mut TimerList>) -> Option<Action> {
         self.owner(id)?;
-        Some(self.remove(id.index(), list))
+        Some(self.remove(id.index(), list).action())
     }
 
     /// Cancels those of a chain that `which` picks; whether there was one.
@@ -277,7 +304,7 @@ impl Timers {
         let mut next = list.0;
         while next != NONE {
             let entry = &self.entries[next as usize];
-            let (index, picked) = (next, which(&entry.action));
+            let (index, picked) = (next, which(&entry.parts().action()));
             next = entry.next;
             if picked {
                 self.remove(index, Some(list));
@@ -290,7 +317,7 @@ impl Timers {
         let mut next = list.0;
         while next != NONE {
             let entry = &self.entries[next as usize];
-            if entry.action.is_same_kind(kind) {
+            if entry.kind == kind.parts().kind {
                 return true;
             }
             next = entry.next;
@@ -298,11 +325,8 @@ impl Timers {
         false
     }
 
-    fn remove(&mut self, index: u32, list: Option<&mut TimerList>) -> Action {
+    fn remove(&mut self, index: u32, list: Option<&mut TimerList>) -> Parts {
         let entry = self.entries.remove(index as usize);
-        if !self.extras.is_empty() {
-            self.forget_extra(index);
-        }
         if entry.next != NONE {
             self.entries[entry.next as usize].previous = entry.previous;
         }
@@ -312,7 +336,7 @@ impl Timers {
             list.0 = entry.next;
         }
         self.drop_the_dead();
-        entry.action
+        entry.parts()
     }
 
     /// Few dead ones are cheaper to skip than to sweep; this many are always tolerated.
@@ -352,6 +376,22 @@ impl Timers {
         self.heap.take_due(is_due, batch);
     }
 
+    /// So many entries are in a processor's cache anyway.
+    const CACHED: usize = 10_000;
+
+    /// Has the processor fetch the entries of the timers that come next, and of their neighbours on the chains.
+    /// They lie all over memory: one at a time each would be waited for alone.
+    pub(crate) fn fetch(&self, dues: &[Due]) {
+        if self.entries.len() < Self::CACHED {
+            return;
+        }
+        let entry = |index: u32| self.entries.get(index as usize);
+        let of_dues = || dues.iter().filter_map(|due| entry(due.index));
+        black_box(of_dues().fold(0, |seen, entry| seen ^ entry.due_serial));
+        let beside = of_dues().flat_map(|due| [due.next, due.previous].map(entry));
+        black_box(beside.flatten().fold(0, |seen, entry| seen ^ entry.next));
+    }
+
     /// The owner of a collected timer that has not been cancelled since.
     pub(crate) fn owner_of_due(&self, due: Due) -> Option<AnyId> {
         let entry = self.entries.get(due.index as usize)?;
@@ -367,20 +407,16 @@ impl Timers {
         list: Option<&mut TimerList>,
     ) -> (TimerId, Action) {
         let entry = &self.entries[due.index as usize];
-        let tag = if self.extras.is_empty() {
-            0
-        } else {
-            self.tag_of(due.index)
-        };
-        let id = TimerId::new(due.index, tag, entry.serial);
-        let Some(period) = entry.period else {
-            return (id, self.remove(due.index, list));
-        };
+        let id = TimerId::new(due.index, entry.tag(), entry.serial);
+        if !entry.is_periodic {
+            return (id, self.remove(due.index, list).action());
+        }
+        let parts = entry.parts();
         self.heap.push(Due {
-            at: due.at.next_on_grid(period, now),
+            at: due.at.next_on_grid(entry.span, now),
             ..due
         });
-        (id, entry.action)
+        (id, parts.action())
     }
 
     #[cfg(feature = "testing")]
@@ -391,6 +427,10 @@ impl Timers {
     /// `due` is how many of them wait to be fired.
     #[cfg(feature = "testing")]
     pub(crate) fn check(&self, due: usize, mut owner_has: impl FnMut(AnyId) -> Option<TimerList>) {
+        assert!(
+            self.undated.is_empty(),
+            "between turns each timer has its due time"
+        );
         assert!(
             self.heap.len() <= 2 * self.entries.len() + Self::TOLERATED_DEAD,
             "dead timers are at most as many as the living, plus a constant"

@@ -10,7 +10,7 @@ use std::fmt;
 
 use slab::Slab;
 
-use crate::time::timers::Action;
+use crate::time::action::Action;
 
 /// Runs once; its argument is the reactor.
 pub(crate) type Once = Box<dyn FnOnce(&mut dyn Any)>;

@@ -10,7 +10,7 @@ use std::io;
 use crate::slot::life::Life;
 use crate::state::closing;
 use crate::state::running::Callback;
-use crate::time::timers::Action;
+use crate::time::action::Action;
 use crate::turn::core::Core;
 use crate::turn::settle;
 use crate::watch::ends::Cause;

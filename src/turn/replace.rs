@@ -6,7 +6,7 @@ use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::running::Running;
 use crate::state::{closing, flow};
-use crate::time::timers::Action;
+use crate::time::action::Action;
 use crate::turn::core::{Core, Tenant};
 use crate::world::detached::Detached;
 use crate::world::ids::{AnyId, TypeName};

@@ -328,16 +328,31 @@ impl Dispatcher for Timed {
     }
 }
 
+/// Runs `body` on the dispatcher with the timers, in a turn as its own callbacks would.
+fn in_a_turn(
+    reactor: &mut Reactor,
+    id: Id<Timed>,
+    body: impl FnOnce(&mut Context<'_>) + 'static,
+) -> Outcome {
+    reactor.call_later(Duration::ZERO, move |reactor| {
+        if let Some(mut timed) = reactor.at(id) {
+            body(&mut timed);
+        }
+    });
+    Ok(reactor.turn(Duration::ZERO)?)
+}
+
 /// Timers that are set and cancelled, a thousand at a time, as time-outs mostly are.
 fn timers_cancelled(count: usize) -> Outcome {
     let (mut reactor, id) = with_timers()?;
-    let mut set = Vec::with_capacity(1_000);
     for _ in 0..count / 1_000 {
-        let mut timed = reactor.at(id).ok_or("the dispatcher is gone")?;
-        set.extend((1..=1_000).map(|seconds| timed.set_timer(Duration::from_secs(seconds))));
-        for timer in set.drain(..) {
-            timed.cancel_timer(timer);
-        }
+        in_a_turn(&mut reactor, id, |timed| {
+            let seconds = (1..=1_000).map(Duration::from_secs);
+            let set: Vec<_> = seconds.map(|after| timed.set_timer(after)).collect();
+            for timer in set {
+                timed.cancel_timer(timer);
+            }
+        })?;
     }
     Ok(())
 }
@@ -347,10 +362,11 @@ fn timers_fired(count: usize) -> Outcome {
     let (mut reactor, id) = with_timers()?;
     let mut set = 0;
     while set < count {
-        let mut timed = reactor.at(id).ok_or("the dispatcher is gone")?;
-        for _ in 0..1_000 {
-            timed.set_timer(Duration::ZERO);
-        }
+        in_a_turn(&mut reactor, id, |timed| {
+            for _ in 0..1_000 {
+                timed.set_timer(Duration::ZERO);
+            }
+        })?;
         set += 1_000;
         turn_until(&mut reactor, |reactor| {
             reactor.with(id, |timed, _| timed.fired) == Some(set)

@@ -69,7 +69,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
              before, and all cancelled, in the order of arming; then as many are armed again and, \
              once all are due, the loop is let run until the last has fired. Processor time of the \
              program divided by the number of timers. Each loop has the form of timer that its \
-             users have one of for each client: a timer of a dispatcher with slabloop, a source \
+             users have one of for each client: a timer of a dispatcher with slabloop, set in a turn, a source \
              with calloop, a boxed `Sleep` with tokio and for firing a task, a `uv_timer_t`, an \
              `ev_timer` and an `event` in one block of memory, `call_later` in Python, where \
              clearing away the cancelled in the next turn is part of cancelling. libuv and tokio \
