@@ -88,6 +88,9 @@ fn connect_upstream(
     Ok(())
 }
 
+/// What is moved at a time: less makes large messages dearer, more makes the other sessions wait.
+const PIECE_BYTES: usize = 128 * 1024;
+
 /// One of the two connections of a session.
 struct Leg {
     other: Option<Id<Leg>>,
@@ -124,7 +127,9 @@ impl Dispatcher for Leg {
     }
 
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        cx.recv_with(|bytes, cx| self.other(cx).map_or(Ok(()), |mut other| other.send(bytes)))
+        cx.recv_up_to(PIECE_BYTES, |bytes, cx| {
+            self.other(cx).map_or(Ok(()), |mut other| other.send(bytes))
+        })
     }
 
     /// The end of one stream is the end of that stream, not of the session: the answer may be to come.

@@ -23,7 +23,7 @@ const NARROW: usize = 4096;
 const HIGH: usize = 64 * 1024;
 const LOW: usize = 32 * 1024;
 /// What a leg reads in one callback.
-const ONE_READ: usize = 16 * 1024;
+const ONE_READ: usize = 128 * 1024;
 const PENDING: usize = 4_000_000;
 const BOTH_WAYS: usize = 1_000_000;
 

@@ -17,9 +17,9 @@ use calloop::{
 };
 use slabloop_peers::cli::{self, Doing, Result};
 use slabloop_peers::relay::{Progress, Relay};
-use slabloop_peers::serve::{self, SCRATCH_BYTES};
+use slabloop_peers::serve::{self, Scratch};
 
-type Scratch = Rc<RefCell<Vec<u8>>>;
+type SharedScratch = Rc<RefCell<Scratch>>;
 
 fn main() -> ExitCode {
     cli::run(serve)
@@ -31,7 +31,7 @@ fn serve() -> Result<()> {
 
     let mut event_loop = EventLoop::<()>::try_new().doing("making the event loop")?;
     let handle = event_loop.handle();
-    let scratch = Rc::new(RefCell::new(vec![0; SCRATCH_BYTES]));
+    let scratch = Rc::new(RefCell::new(Scratch::default()));
     let source = Generic::new(listener, Interest::READ, Mode::Level);
     event_loop
         .handle()
@@ -48,7 +48,7 @@ fn serve() -> Result<()> {
 fn accept(
     listener: &TcpListener,
     handle: &LoopHandle<'static, ()>,
-    scratch: &Scratch,
+    scratch: &SharedScratch,
 ) -> io::Result<PostAction> {
     serve::accept_all(listener, |stream| {
         let connection = Connection {
@@ -67,7 +67,7 @@ fn accept(
 struct Connection {
     socket: Generic<TcpStream>,
     relay: Relay,
-    scratch: Scratch,
+    scratch: SharedScratch,
 }
 
 impl Connection {

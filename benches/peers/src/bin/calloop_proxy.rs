@@ -19,10 +19,10 @@ use calloop::{
 use slabloop_peers::cli::{self, Doing, Result};
 use slabloop_peers::link::{Input, Link, ShutdownWrite, Side};
 use slabloop_peers::relay::Progress;
-use slabloop_peers::serve::{self, ProxyOptions, SCRATCH_BYTES};
+use slabloop_peers::serve::{self, ProxyOptions, Scratch};
 use slabloop_peers::sys;
 
-type Scratch = Rc<RefCell<Vec<u8>>>;
+type SharedScratch = Rc<RefCell<Scratch>>;
 
 fn main() -> ExitCode {
     cli::run(serve)
@@ -35,7 +35,7 @@ fn serve() -> Result<()> {
 
     let mut event_loop = EventLoop::<()>::try_new().doing("making the event loop")?;
     let handle = event_loop.handle();
-    let scratch = Rc::new(RefCell::new(vec![0; SCRATCH_BYTES]));
+    let scratch = Rc::new(RefCell::new(Scratch::default()));
     let source = Generic::new(listener, Interest::READ, Mode::Level);
     event_loop
         .handle()
@@ -53,7 +53,7 @@ fn accept(
     listener: &TcpListener,
     upstream: SocketAddr,
     handle: &LoopHandle<'static, ()>,
-    scratch: &Scratch,
+    scratch: &SharedScratch,
 ) -> io::Result<PostAction> {
     serve::accept_all(listener, |client| {
         let proxied = match join(client, upstream, scratch) {
@@ -71,7 +71,7 @@ fn accept(
     Ok(PostAction::Continue)
 }
 
-fn join(client: TcpStream, upstream: SocketAddr, scratch: &Scratch) -> io::Result<Proxied> {
+fn join(client: TcpStream, upstream: SocketAddr, scratch: &SharedScratch) -> io::Result<Proxied> {
     let upstream = sys::start_connect(upstream)?;
     upstream.set_nodelay(true)?;
     let (client, upstream) = (Shared(Rc::new(client)), Shared(Rc::new(upstream)));
@@ -119,7 +119,7 @@ struct Proxied {
     client: Generic<Shared>,
     upstream: Generic<Shared>,
     link: Link<Shared>,
-    scratch: Scratch,
+    scratch: SharedScratch,
 }
 
 impl Proxied {

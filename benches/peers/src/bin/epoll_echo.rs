@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use slabloop_peers::cli::{self, Result};
 use slabloop_peers::relay::{Progress, Relay};
-use slabloop_peers::serve::{self, SCRATCH_BYTES};
+use slabloop_peers::serve::{self, Scratch};
 use slabloop_peers::sys::{Epoll, Event, Interest};
 use slabloop_peers::table::Table;
 
@@ -31,7 +31,7 @@ fn serve() -> Result<()> {
     serve::announce(listener.local_addr())?;
 
     let mut connections = Table::default();
-    let mut scratch = vec![0; SCRATCH_BYTES];
+    let mut scratch = Scratch::default();
     let mut batch = Vec::new();
     loop {
         batch.clear();

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use slabloop_peers::cli::{self, Result};
 use slabloop_peers::link::{Input, Link, Side};
 use slabloop_peers::relay::Progress;
-use slabloop_peers::serve::{self, ProxyOptions, SCRATCH_BYTES};
+use slabloop_peers::serve::{self, ProxyOptions, Scratch};
 use slabloop_peers::sys::{self, Epoll, Event, Interest};
 use slabloop_peers::table::Table;
 
@@ -28,7 +28,7 @@ fn serve() -> Result<()> {
     serve::announce(listener.local_addr())?;
 
     let mut links = Table::default();
-    let mut scratch = vec![0; SCRATCH_BYTES];
+    let mut scratch = Scratch::default();
     let mut batch = Vec::new();
     loop {
         batch.clear();

@@ -11,7 +11,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
 use slabloop_peers::cli::{self, Result};
 use slabloop_peers::relay::{Progress, Relay};
-use slabloop_peers::serve::{self, SCRATCH_BYTES};
+use slabloop_peers::serve::{self, Scratch};
 use slabloop_peers::table::Table;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -33,7 +33,7 @@ fn serve() -> Result<()> {
     serve::announce(listener.local_addr())?;
 
     let mut connections = Table::default();
-    let mut scratch = vec![0; SCRATCH_BYTES];
+    let mut scratch = Scratch::default();
     let mut events = Events::with_capacity(1_024);
     loop {
         match poll.poll(&mut events, None) {

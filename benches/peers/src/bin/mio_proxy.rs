@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use slabloop_peers::cli::{self, Result};
 use slabloop_peers::link::{Input, Link, Side};
 use slabloop_peers::relay::Progress;
-use slabloop_peers::serve::{self, ProxyOptions, SCRATCH_BYTES};
+use slabloop_peers::serve::{self, ProxyOptions, Scratch};
 use slabloop_peers::table::Table;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -31,7 +31,7 @@ fn serve() -> Result<()> {
     serve::announce(listener.local_addr())?;
 
     let mut links = Table::default();
-    let mut scratch = vec![0; SCRATCH_BYTES];
+    let mut scratch = Scratch::default();
     let mut events = Events::with_capacity(1_024);
     loop {
         match poll.poll(&mut events, None) {

@@ -18,9 +18,7 @@ impl Dispatcher for Listener {
 struct Echo;
 impl Dispatcher for Echo {
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let mut chunk = [0; 4096];
-        let n = cx.recv(&mut chunk)?;
-        cx.send(&chunk[..n])
+        cx.recv_with(|bytes, cx| cx.send(bytes))
     }
 }
 

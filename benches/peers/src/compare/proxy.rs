@@ -96,8 +96,8 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
              back: the proxy's own processor time for one message there and back. HAProxy may \
              `splice`, which moves bytes without copying them out of the kernel; nobody else does. \
              Buffers are each program's own choice, and with large messages that choice is most \
-             of the difference: 64 KiB for raw epoll, raw mio and calloop, 8 KiB for tokio, 16 KiB \
-             for HAProxy and nginx.",
+             of the difference: 128 KiB for raw epoll, raw mio, calloop and slabloop, 8 KiB for \
+             tokio, 16 KiB for HAProxy and nginx.",
             scale.proxy_connections, scale.proxy_in_flight
         ),
         commands: vec![
