@@ -72,14 +72,15 @@ impl Context<'_> {
     ///
     /// Where the system or the socket cannot copy a file, it is read and written in pieces of 16 KiB: on pipes,
     /// on file systems without the call, and on all systems but Linux and Android. In either case a file that is
-    /// not in memory makes the loop wait for the disk. Special file systems say that their files have no length
-    /// (`/proc`): `..` sends nothing of such a file.
+    /// not in memory makes the loop wait for the disk. Special file systems do not know how
+    /// long their files are: in `/proc` they have no length, so that `..` sends nothing; in `/sys` they have 4,096
+    /// bytes and end before, which is a reset.
     ///
     /// # Errors
     ///
-    /// Nothing is sent then. `InvalidInput` if this is no regular file or has no such bytes. `QuotaExceeded`
-    /// if 256 files wait on this connection; it stays as it is. What the system says when it is asked for the
-    /// file's length. `NotConnected` and `BrokenPipe` as for [`send`](Context::send); `Unsupported` on anything
+    /// Nothing is sent then. `InvalidInput` if this is no regular file, is not open for reading, or has no such
+    /// bytes. `QuotaExceeded` if 256 files wait on this connection; it stays as it is. What the system says when it
+    /// is asked for the file's length. `NotConnected` and `BrokenPipe` as for [`send`](Context::send); `Unsupported` on anything
     /// but a stream.
     pub fn send_file(
         &mut self,

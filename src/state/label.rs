@@ -59,12 +59,16 @@ impl<D> State<D> {
             | Life::Draining => "closing",
             Life::Ended => "closed",
         };
-        f.debug_struct(&short_type_name((slot.type_name)()))
+        let mut shown = f.debug_struct(&short_type_name((slot.type_name)()));
+        shown
             .field("id", &format_args!("{id}"))
             .field("state", &format_args!("{state}"))
             .field("address", &format_args!("{}", slot.address))
             .field("readiness", &slot.readiness)
-            .field("outbox", &slot.outbox)
-            .finish()
+            .field("outbox", &slot.outbox);
+        if slot.has_files() {
+            shown.field("queued_in_files", &slot.queued_in_files());
+        }
+        shown.finish()
     }
 }

@@ -116,6 +116,8 @@ fn check_firing(state: &State<Tenant>) {
 fn check_slots(state: &State<Tenant>) {
     for (id, slot) in state.slots.iter() {
         let readiness = slot.readiness;
+        let queued: usize = slot.outboxes().map(|outbox| outbox.len()).sum();
+        assert_eq!(slot.queued(), queued, "{id} counts the bytes behind files");
         assert!(
             slot.dispatcher.is_some(),
             "{id} holds its dispatcher between callbacks"

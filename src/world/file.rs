@@ -21,13 +21,19 @@ pub(crate) struct FilePart {
 
 impl FilePart {
     /// The bytes in `range` of `file`; a missing end is the file's length now. `InvalidInput` if that is no
-    /// regular file, or it has no such bytes.
+    /// regular file, is not open for reading, or has no such bytes.
     pub(crate) fn new(file: Arc<File>, range: &impl RangeBounds<u64>) -> io::Result<FilePart> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(invalid(format!(
                 "this is no regular file but {}, which has no length",
                 name_of(metadata.file_type())
+            )));
+        }
+        // Asks for no bytes, only whether it may be read: later a part would have been promised already.
+        if let Err(error) = file.read_at(&mut [], 0) {
+            return Err(invalid(format!(
+                "the file is not open for reading: {error}"
             )));
         }
         let length = metadata.len();

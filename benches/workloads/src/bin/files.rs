@@ -1,15 +1,17 @@
 //! A file of 20 MB to eight clients at once: the processor time that the server takes for each copy of it.
 //!
 //! ```text
-//! cargo run --profile bench-peers -p slabloop-workloads --bin files [ROUNDS]
+//! cargo run --profile bench-peers -p slabloop-workloads --bin files [ROUNDS [SETTING]]
 //! ```
 //!
-//! The settings take turns in each round: `send_file`; the file read a piece at a time when there is room, and
+//! The settings take turns in each round, each time another first: `send_file`; the file read a piece at a time when there is room, and
 //! sent; the same by a producer of the framing layer; and nginx with `sendfile on` and one worker, if it is
 //! installed. The clients are threads that read and throw away, over loopback's TCP. Counted is the time that the
 //! system gave the server's thread, or nginx's worker (`/proc/PID/schedstat`, so Linux only); it includes what
 //! the kernel did for it, which on loopback is a part of the receiving as well. The file is in memory. It wants
-//! two processors that have nothing else to do. Printed are the median and the least of the rounds.
+//! two processors that have nothing else to do. Printed are the median and the least of the rounds, and the median of
+//! what a round took in nginx's of the same round. With SETTING, a number from 0 on, there is only this one: to count
+//! its system calls with `strace -f -c`.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -44,12 +46,16 @@ fn main() -> Outcome<()> {
         .map_or(Ok(20), |text| text.parse::<usize>())?;
     let folder = std::env::temp_dir().join(format!("slabloop-files-{}", std::process::id()));
     fs::create_dir(&folder)?;
-    let outcome = compare(&folder, rounds.max(1));
+    let only = std::env::args()
+        .nth(2)
+        .map(|text| text.parse::<usize>())
+        .transpose()?;
+    let outcome = compare(&folder, rounds.max(1), only);
     fs::remove_dir_all(&folder)?;
     outcome
 }
 
-fn compare(folder: &Path, rounds: usize) -> Outcome<()> {
+fn compare(folder: &Path, rounds: usize, only: Option<usize>) -> Outcome<()> {
     let path = folder.join("file");
     fs::write(&path, vec![b'x'; BYTES])?;
     let nginx = match Nginx::start(folder) {
@@ -61,15 +67,21 @@ fn compare(folder: &Path, rounds: usize) -> Outcome<()> {
     };
     let ways = [Way::SendFile, Way::ReadAndSend, Way::Producer];
     let mut times = vec![Vec::new(); ways.len() + 1];
-    for _ in 0..rounds {
-        for (way, times) in ways.iter().zip(&mut times) {
-            times.push(serve(*way, &path)?);
-        }
-        if let Some(nginx) = &nginx {
-            times[ways.len()].push(nginx.serve()?);
+    for round in 0..rounds {
+        for place in 0..times.len() {
+            let setting = (place + round) % times.len();
+            if only.is_some_and(|only| only != setting) {
+                continue;
+            }
+            match (ways.get(setting), &nginx) {
+                (Some(way), _) => times[setting].push(serve(*way, &path)?),
+                (None, Some(nginx)) => times[setting].push(nginx.serve()?),
+                (None, None) => {}
+            }
         }
     }
-    println!("processor time a copy of 20 MB      median ms   least ms");
+    println!("processor time a copy of 20 MB      median ms   least ms   to nginx's");
+    let of_nginx = times[ways.len()].clone();
     let names = [
         "send_file",
         "read and send",
@@ -77,11 +89,19 @@ fn compare(folder: &Path, rounds: usize) -> Outcome<()> {
         "nginx, sendfile on",
     ];
     for (name, mut times) in names.iter().zip(times) {
+        let ratio =
+            |(time, nginx): (&Duration, &Duration)| time.as_secs_f64() / nginx.as_secs_f64();
+        let mut ratios: Vec<_> = times.iter().zip(&of_nginx).map(ratio).collect();
+        ratios.sort_unstable_by(f64::total_cmp);
         times.sort_unstable();
         let Some(least) = times.first() else { continue };
         let millis = |time: &Duration| time.as_secs_f64() * 1e3 / CLIENTS as f64;
         let median = millis(&times[times.len() / 2]);
-        println!("{name:32} {median:12.2} {:10.2}", millis(least));
+        print!("{name:32} {median:12.2} {:10.2}", millis(least));
+        match ratios.get(ratios.len() / 2) {
+            Some(ratio) => println!(" {ratio:12.2}"),
+            None => println!(),
+        }
     }
     Ok(())
 }
