@@ -5,6 +5,8 @@
 // In the order in which the documentation shows them: the usual verbs first.
 mod bytes;
 
+mod broadcasting;
+
 mod ending;
 
 mod reaching;
@@ -27,6 +29,7 @@ mod observing;
 
 mod datagrams;
 mod foreign;
+mod outcomes;
 mod scratch;
 
 pub use self::comforts::Stream;

@@ -10,6 +10,7 @@
 
 mod admission;
 pub(crate) mod agenda;
+pub(crate) mod at_once;
 pub(crate) mod batch;
 pub(crate) mod broadcast;
 pub(crate) mod budget;

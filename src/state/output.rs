@@ -16,15 +16,10 @@ use crate::state::agenda::Errand;
 use crate::state::{State, closing, deadlines, files, flow, rates, shutting};
 use crate::time::action::Action;
 use crate::watch::ends::Cause;
-use crate::world::endpoint::Io;
 use crate::world::errors::{Class, classify, is_interrupted};
 use crate::world::ids::AnyId;
 use crate::world::metered::Direction;
 use crate::world::topics;
-
-/// From this size on a payload is offered to the kernel before it is copied: an echo of 16 KiB messages
-/// took 9 % less CPU time, of 256 KiB 14 %. Smaller ones are better off sharing a write.
-pub(crate) const LARGE_BYTES: usize = 16 * 1024;
 
 /// The step. The usual case, an open connection whose output is staged and is taken whole, is kept apart.
 pub(crate) fn flush<D>(state: &mut State<D>) {
@@ -126,40 +121,6 @@ fn after_write<D>(state: &mut State<D>, id: AnyId, outcome: io::Result<usize>) {
             write_continued(state, id);
         }
         Err(error) => write_stopped(state, id, error),
-    }
-}
-
-/// Has the kernel take what it will of a large payload, in place of copying it first; how much need
-/// not be queued. At most once a turn: the outbox is dirty from then on, and the next is queued.
-pub(crate) fn write_at_once<D>(state: &mut State<D>, id: AnyId, bytes: &[u8]) -> usize {
-    let slot = state.slots.slot_mut(id);
-    let Io::Stream(_) = &slot.io else {
-        return 0;
-    };
-    let first = slot.readiness.can_queue_and_forget() && slot.outbox.is_empty();
-    if !first || !slot.readiness.raise(Flag::Dirty) {
-        return 0;
-    }
-    state.agenda.dirty.push(id);
-    state.counters.writes += 1;
-    match slot.door().transmit(bytes, &state.now) {
-        Ok(written) => {
-            state.counters.bytes_out += written as u64;
-            written
-        }
-        Err(error) if classify(&error) == Class::NotNow => {
-            write_stopped(state, id, error);
-            0
-        }
-        // The kernel reports an error once. No callback runs inside another: the dispatch ends it, as
-        // after a flush that failed.
-        Err(error) => {
-            slot.readiness.set_output(Output::Broken);
-            slot.readiness.set(Flag::Readable);
-            slot.fate.fail(closing::cause_of(&error), error);
-            state.requeue(id);
-            bytes.len()
-        }
     }
 }
 
