@@ -48,12 +48,14 @@ impl Dispatcher for Room {}
 /// The listener.
 struct Door {
     room: Id<Room>,
+    tls: common::Tls,
 }
 
 impl Dispatcher for Door {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
         let member = Framed::new(Terminator::Line, Member { room: self.room })?;
-        let id = cx.add(accepted, member.max_record(LONGEST_LINE))?;
+        let socket = self.tls.socket(accepted)?;
+        let id = cx.add(socket, member.max_record(LONGEST_LINE))?;
         reply(cx, id, "* welcome; your nickname?")
     }
 }
@@ -221,6 +223,8 @@ Usage: chat [OPTIONS]
   --max-connections N      members at once; more wait until others leave [no limit]
   --idle-timeout SECONDS   closes a member after SECONDS without traffic [never]
   --drain SECONDS          how long queued output may take to leave at the end [5]
+  --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
+  --tls-key FILE           its private key (PEM)
   --duration SECONDS       ends by itself after so long [never]
   -h, --help               this text
       --version            the version of slabloop
@@ -239,7 +243,8 @@ fn main() -> ExitCode {
         let mut reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
         let room = reactor.add_service(Room::default());
         let room = room.map_err(common::Failure::io("cannot make the room"))?;
-        common::listen(&mut reactor, &options, Door { room })?;
+        let tls = options.tls.clone();
+        common::listen(&mut reactor, &options, Door { room, tls })?;
         common::serve(reactor, &options)
     })
 }

@@ -18,11 +18,13 @@ use std::process::ExitCode;
 
 use slabloop::{Accepted, Context, Dispatcher};
 
-struct Listener;
+struct Listener {
+    tls: common::Tls,
+}
 
 impl Dispatcher for Listener {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        cx.add(accepted, Echo)?;
+        cx.add(self.tls.socket(accepted)?, Echo)?;
         Ok(())
     }
 }
@@ -44,6 +46,8 @@ Usage: echo_server [OPTIONS]
   --max-connections N      clients served at once; more wait until others leave [no limit]
   --idle-timeout SECONDS   closes a client after SECONDS without traffic [never]
   --drain SECONDS          how long queued output may take to leave at the end [5]
+  --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
+  --tls-key FILE           its private key (PEM)
   --duration SECONDS       ends by itself after so long [never]
   -h, --help               this text
       --version            the version of slabloop
@@ -60,7 +64,10 @@ fn main() -> ExitCode {
         let options = common::Options::parse(arguments, "127.0.0.1:7000", |_, _| Ok(false))?;
         let reactor = common::builder(&options, 1).build();
         let mut reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
-        common::listen(&mut reactor, &options, Listener)?;
+        let listener = Listener {
+            tls: options.tls.clone(),
+        };
+        common::listen(&mut reactor, &options, listener)?;
         common::serve(reactor, &options)
     })
 }

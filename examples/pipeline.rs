@@ -245,6 +245,7 @@ impl Handler for Asker {
 
 struct Door {
     dialler: Id<Dialler>,
+    tls: common::Tls,
 }
 
 impl Dispatcher for Door {
@@ -255,7 +256,8 @@ impl Dispatcher for Door {
             ended: false,
         };
         let framed = Framed::new(Terminator::Line, asker)?;
-        let id = cx.add(accepted, framed.max_record(LONGEST_COMMAND))?;
+        let socket = self.tls.socket(accepted)?;
+        let id = cx.add(socket, framed.max_record(LONGEST_COMMAND))?;
         // An answer is sent whole.
         cx.at(id).map_or(Ok(()), |mut asker| {
             asker.set_marks(32 * 1024, 64 * 1024, 2 * LONGEST_ANSWER)
@@ -275,6 +277,8 @@ Usage: pipeline [OPTIONS]
   --max-connections N      clients served at once; more wait until others leave [no limit]
   --idle-timeout SECONDS   closes a client, or the connection to Redis, after SECONDS without traffic [never]
   --drain SECONDS          how long answers may take at the end [5]
+  --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
+  --tls-key FILE           its private key (PEM)
   --duration SECONDS       ends by itself after so long [never]
   -h, --help               this text
       --version            the version of slabloop
@@ -307,7 +311,8 @@ fn main() -> ExitCode {
         dialled
             .unwrap_or(Ok(()))
             .map_err(Failure::io("cannot connect"))?;
-        common::listen(&mut reactor, &options, Door { dialler })?;
+        let tls = options.tls.clone();
+        common::listen(&mut reactor, &options, Door { dialler, tls })?;
         common::serve(reactor, &options)
     })
 }

@@ -25,10 +25,12 @@ use common::{Failure, Limit, Options};
 use slabloop::{Accepted, Context, Dispatcher, End, Id, Pause};
 
 /// The listener: takes clients and gives each an upstream, in turn.
+#[derive(Default)]
 pub(crate) struct Front {
     /// The addresses of each, to be tried one after another.
     pub(crate) upstreams: Vec<Vec<SocketAddr>>,
     pub(crate) next: usize,
+    pub(crate) tls: common::Tls,
 }
 
 impl Dispatcher for Front {
@@ -40,7 +42,7 @@ impl Dispatcher for Front {
             established: true,
             fallbacks: Vec::new(),
         };
-        let client = cx.add(accepted, leg)?;
+        let client = cx.add(self.tls.socket(accepted)?, leg)?;
         let connected = connect_upstream(cx, client, addresses);
         if let (Err(error), Some(mut client)) = (connected, cx.at(client)) {
             client.log_fault_in(format_args!("cannot reach upstream {addresses:?}"), &error);
@@ -185,6 +187,8 @@ Usage: proxy [OPTIONS]
   --max-connections N         clients at once; more wait until others leave [no limit]
   --idle-timeout SECONDS      ends a session after SECONDS without traffic on one side [never]
   --drain SECONDS             how long sessions may take to finish at the end [5]
+  --tls-cert FILE             clients speak TLS, with this certificate (PEM); build with --features tls
+  --tls-key FILE              its private key (PEM)
   --duration SECONDS          ends by itself after so long [never]
   -h, --help                  this text
       --version               the version of slabloop
@@ -218,7 +222,11 @@ fn main() -> ExitCode {
             .iter()
             .map(|name| common::look_up("--upstream", name))
             .collect::<Result<Vec<_>, _>>()?;
-        let front = Front { upstreams, next: 0 };
+        let front = Front {
+            upstreams,
+            next: 0,
+            tls: options.tls.clone(),
+        };
         refuse_itself(&front.upstreams, &options.listen)?;
         let reactor = common::builder(&options, 2)
             .connect_timeout(connect_timeout)

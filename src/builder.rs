@@ -33,6 +33,7 @@ pub struct Builder {
     accept_retry: Duration,
     max_connections: Option<usize>,
     connect_timeout: Option<Duration>,
+    handshake_timeout: Duration,
     idle_timeout: Option<Duration>,
     close_timeout: Duration,
     stall_timeout: Option<Duration>,
@@ -82,6 +83,7 @@ impl Default for Builder {
             accept_retry: Duration::from_millis(100),
             max_connections: None,
             connect_timeout: Some(Duration::from_secs(30)),
+            handshake_timeout: Duration::from_secs(10),
             idle_timeout: None,
             close_timeout: Duration::from_secs(10),
             stall_timeout: Some(Duration::from_secs(300)),
@@ -184,6 +186,13 @@ impl Builder {
     /// `TimedOut`; default 5 minutes, `None` never.
     pub fn stall_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.stall_timeout = limit.into();
+        self
+    }
+
+    /// How long the handshake of a [layer](crate::Layer) may take, from the established connection on; default
+    /// 10 s. Then the connection ends.
+    pub fn handshake_timeout(&mut self, limit: Duration) -> &mut Self {
+        self.handshake_timeout = limit;
         self
     }
 
@@ -344,6 +353,7 @@ impl Builder {
             accept_retry: self.accept_retry,
             max_connections: self.max_connections.unwrap_or(usize::MAX),
             connect_timeout: self.connect_timeout,
+            handshake_timeout: self.handshake_timeout,
             idle_timeout: self.idle_timeout,
             close_timeout: self.close_timeout,
             stall_timeout: self.stall_timeout,

@@ -51,6 +51,7 @@ use crate::world::errors::unsupported;
 #[cfg(feature = "process")]
 use crate::world::errors::{Class, classify};
 use crate::world::ids::{AnyId, Id};
+use crate::world::layer::Layer;
 use crate::world::topics;
 
 /// What a callback gets: a borrow of everything in the reactor but the dispatcher that is running.
@@ -167,6 +168,13 @@ impl Context<'_> {
         self.core.state.local_addr(self.id)
     }
 
+    /// The layer on this stream, if it has one, to be asked for what its type tells.
+    #[must_use]
+    pub fn layer(&mut self) -> Option<&dyn Layer> {
+        let slot = self.core.state.slots.slot_mut(self.id);
+        slot.io.layered().map(|layered| layered.layer())
+    }
+
     /// Bytes accepted for sending that the kernel has not taken yet. (Those of files are
     /// [counted apart](Context::queued_in_files).)
     #[must_use]
@@ -269,21 +277,28 @@ impl Context<'_> {
 
     fn log_limited(&mut self, error: &io::Error, what: Option<&dyn fmt::Display>) {
         let state = &mut self.core.state;
-        let type_name = state
-            .slots
-            .get(self.id)
-            .map_or("", |slot| (slot.type_name)());
-        let limits = &mut state.log_limits.faults;
-        let Some(held_back) = limits.pass(type_name, error.kind(), state.now) else {
+        let slot = state.slots.get(self.id);
+        let type_name = slot.map_or("", |slot| (slot.type_name)());
+        // What any stranger's scanner brings about is no warning.
+        let is_strangers = slot.is_some_and(|slot| slot.is_strangers_fault(error));
+        let limits = &mut state.log_limits;
+        let held_back = if is_strangers {
+            limits.strangers.pass(state.now)
+        } else {
+            limits.faults.pass(type_name, error.kind(), state.now)
+        };
+        let Some(held_back) = held_back else {
             return;
         };
         let label = state.label(self.id).to_string();
         let error = error.to_string();
         // Errors of the reactor's own begin with the label.
         let error = error.strip_prefix(&format!("{label}: ")).unwrap_or(&error);
-        match what {
-            Some(what) => log::warn!(target: topics::FAULT, "{label}: {what}: {error}{held_back}"),
-            None => log::warn!(target: topics::FAULT, "{label}: {error}{held_back}"),
+        let what = what.map_or(String::new(), |what| format!("{what}: "));
+        if is_strangers {
+            log::debug!(target: topics::FAULT, "{label}: {what}{error}{held_back}");
+        } else {
+            log::warn!(target: topics::FAULT, "{label}: {what}{error}{held_back}");
         }
     }
 

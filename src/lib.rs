@@ -109,7 +109,7 @@
 //! The folders are layers, and each names only those below it:
 //!
 //! ```text
-//!   framing/  kit/                records and producers; child processes, signals: on the public face alone
+//!   framing/  kit/  tls           records and producers; child processes, signals; TLS: on the public face alone
 //!   reactor  builder  handle      the door
 //!   turn/  dispatcher  context/   the steps; the only place that calls users' code
 //!   ─────────────────────────────────────────────────────────────────────────────
@@ -140,6 +140,8 @@ mod state;
 #[doc(hidden)]
 pub mod testing;
 mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod turn;
 mod watch;
 mod world;
@@ -164,6 +166,7 @@ pub use world::accept::Accepted;
 pub use world::descriptor::Descriptor;
 pub use world::detached::Detached;
 pub use world::ids::{AnyId, Id};
+pub use world::layer::{Below, Layer};
 pub use world::options::SocketOptions;
 pub use world::socket::Socket;
 

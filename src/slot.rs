@@ -16,6 +16,8 @@ pub(crate) mod rare;
 pub(crate) mod readiness;
 mod staging;
 
+use std::io::ErrorKind;
+
 use crate::slot::life::{Fate, Input, Life, Output};
 use crate::slot::outbox::{Marks, Outbox};
 use crate::slot::pauses::Pauses;
@@ -136,6 +138,7 @@ impl<D> Slot<D> {
             }
             Life::Connecting | Life::ConnectingToClose | Life::ConnectingToReset => {
                 self.readiness.has(Flag::Writable)
+                    || self.readiness.has(Flag::Readable) && self.io.is_handshaking()
             }
             Life::Producing => self.can_produce() || self.is_over(),
             Life::Draining => self.readiness.has(Flag::Readable),
@@ -165,9 +168,15 @@ impl<D> Slot<D> {
     /// Whether the next flush has anything to do for this slot.
     #[inline]
     pub(crate) fn can_flush(&self) -> bool {
-        self.has_output()
+        (self.has_output() || self.is_shutting())
             && self.readiness.has(Flag::Writable)
             && (matches!(self.life(), Life::Open | Life::Producing) || self.life().is_flushing())
+    }
+
+    /// Whether the write side is to be shut as soon as it can be.
+    fn is_shutting(&self) -> bool {
+        self.life().is_flushing()
+            || self.readiness.output() == Output::Shutting && !self.readiness.has(Flag::MoreOutput)
     }
 
     /// Whether a `send` of this many bytes, the first of a turn, can do without a chunk: they leave with the next
@@ -219,6 +228,8 @@ impl<D> Slot<D> {
             | Cause::Reset
             | Cause::ConnectFailed(_)
             | Cause::ConnectTimeout
+            | Cause::HandshakeFailed(_)
+            | Cause::HandshakeTimeout
             | Cause::Detached => false,
             Cause::Idle | Cause::CloseTimeout { .. } | Cause::Aborted | Cause::Shutdown => {
                 self.is_producing()
@@ -230,6 +241,19 @@ impl<D> Slot<D> {
             // In `handle_error` it may have said goodbye, and closed gracefully.
             Cause::Error(_) => !self.life().is_flushing() && self.life() != Life::Draining,
         }
+    }
+
+    /// Whether this error of a stream with a layer is the peer's doing alone, and says nothing about this program: it
+    /// does not speak the layer's language, or was cut off.
+    pub(crate) fn is_strangers_fault(&self, error: &std::io::Error) -> bool {
+        let Some(layered) = self.io.as_layered() else {
+            return false;
+        };
+        let in_the_handshake = matches!(
+            self.fate.so_far(),
+            Some(Cause::HandshakeFailed(_) | Cause::HandshakeTimeout)
+        );
+        in_the_handshake && !layered.was_dialled() || error.kind() == ErrorKind::UnexpectedEof
     }
 
     /// Whether a callback has left nothing behind that needs a look: still open, not broken, the end of

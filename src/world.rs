@@ -10,6 +10,7 @@ pub(crate) mod errors;
 pub(crate) mod file;
 pub(crate) mod foreign;
 pub(crate) mod ids;
+pub(crate) mod layer;
 mod listener;
 pub(crate) mod mailbox;
 pub(crate) mod metered;

@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 9] = [
     &["state"],
     &["dispatcher", "context", "turn"],
     &["reactor", "builder", "handle"],
-    &["framing", "kit"],
+    &["framing", "kit", "tls"],
     &["testing"],
 ];
 

@@ -114,7 +114,10 @@ impl Rig {
     /// With upstreams of several addresses each.
     fn with_addresses(builder: &Builder, upstreams: Vec<Vec<SocketAddr>>) -> Rig {
         let mut reactor = builder.build().expect("good settings");
-        let front = Front { upstreams, next: 0 };
+        let front = Front {
+            upstreams,
+            ..Front::default()
+        };
         let mut options = SocketOptions::new();
         options.send_buffer(NARROW).receive_buffer(NARROW);
         let id = reactor

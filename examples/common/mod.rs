@@ -6,9 +6,12 @@
 
 mod options;
 mod signals;
+mod tls;
 
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use options::{Failure, Limit, Options, host_and_port, look_up, seconds};
+#[allow(unused_imports, reason = "each example uses a part")]
+pub use tls::Tls;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 
+use super::Tls;
+
 /// Why an example ends early.
 #[derive(Debug)]
 pub enum Failure {
@@ -53,6 +55,8 @@ pub struct Options {
     pub drain: Duration,
     /// `--duration SECONDS`
     pub duration: Option<Duration>,
+    /// `--tls-cert FILE` and `--tls-key FILE`
+    pub tls: Tls,
 }
 
 impl Options {
@@ -73,7 +77,9 @@ impl Options {
             idle_timeout: None,
             drain: Duration::from_secs(5),
             duration: None,
+            tls: Tls::default(),
         };
+        let (mut certificate, mut key) = (None, None);
         while let Some(argument) = parser.next()? {
             let flag = match argument {
                 Arg::Short('h') => return Err(Failure::Help),
@@ -95,10 +101,13 @@ impl Options {
                 "duration" => {
                     options.duration = Some(seconds("--duration", &mut parser, Limit::AboveZero)?);
                 }
+                "tls-cert" => certificate = Some(parser.value()?.string()?),
+                "tls-key" => key = Some(parser.value()?.string()?),
                 name if other(name, &mut parser)? => {}
                 name => return Err(Failure::Usage(format!("unknown option --{name}"))),
             }
         }
+        options.tls = Tls::read(certificate.as_deref(), key.as_deref())?;
         Ok(options)
     }
 }

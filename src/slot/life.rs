@@ -227,6 +227,14 @@ impl Fate {
         cause
     }
 
+    /// What is known of why it will have ended.
+    pub(crate) fn so_far(&self) -> Option<Cause> {
+        match self {
+            Fate::Open => None,
+            Fate::Failing(cause, _) | Fate::Reported(cause) | Fate::Ended(cause) => Some(*cause),
+        }
+    }
+
     pub(crate) fn cause(&self) -> Option<Cause> {
         match self {
             Fate::Ended(cause) => Some(*cause),

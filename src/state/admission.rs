@@ -41,6 +41,12 @@ impl<D> State<D> {
         }
         let id = self.slots.vacant_id()?;
         let connecting = life == Life::Connecting;
+        let has_layer = match io.layered() {
+            Some(layered) => layered.check().map(|()| true)?,
+            None => false,
+        };
+        // Its handshake comes first: until then it is not established.
+        let life = if has_layer { Life::Connecting } else { life };
         self.poller.register(&mut io, id, connecting)?;
         let kind = io.kind();
         let socket = (io, address);
@@ -80,6 +86,11 @@ impl<D> State<D> {
         self.services += usize::from(kind == Kind::Service);
         self.counters.added += 1;
         deadlines::arm_idle(self, id);
+        if has_layer && !connecting {
+            deadlines::arm_handshake(self, id);
+            self.slots.slot_mut(id).readiness.set(Flag::Writable);
+            self.requeue(id);
+        }
         let what = match life {
             Life::Connecting => "connecting",
             Life::Listening => "listening",

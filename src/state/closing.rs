@@ -15,7 +15,7 @@ use crate::slot::Slot;
 use crate::slot::life::{Input, Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::running::Running;
-use crate::state::{State, deadlines, flow, listening, rates, watching};
+use crate::state::{State, deadlines, flow, listening, rates, shutting, watching};
 use crate::time::action::Action;
 use crate::watch::about::About;
 use crate::watch::ends::Cause;
@@ -239,14 +239,25 @@ pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
     // A hang-up alone is no reason to skip it: once both halves are shut the kernel reports one, and
     // there may still be unread input here and an unread reply over there.
     let peer_is_done = slot.readiness.input().is_over() || slot.readiness.has(Flag::Error);
-    if peer_is_done || !slot.io.can_half_close() {
+    let has_last_words = slot.io.layered().is_some();
+    if (peer_is_done && !has_last_words) || !slot.io.can_half_close() {
         return end(state, id, Cause::Finished);
     }
-    // An error here means that the peer is gone already.
-    if slot.readiness.output() != Output::Shut && slot.io.shutdown_write().is_err() {
+    if slot.readiness.output() != Output::Shut {
+        match slot.io.shutdown_write() {
+            Ok(()) => {}
+            Err(error) if is_would_block(&error) && has_last_words => {
+                return shutting::wait_for_room(state, id, error);
+            }
+            // The peer is gone already.
+            Err(_) => return end(state, id, Cause::Finished),
+        }
+    }
+    if peer_is_done {
         return end(state, id, Cause::Finished);
     }
     slot.enter(Life::Draining);
+    slot.io.drain();
     rates::lift(state, id, Direction::Read);
     let slot = state.slots.slot_mut(id);
     state

@@ -26,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) accept_retry: Duration,
     pub(crate) max_connections: usize,
     pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) handshake_timeout: Duration,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) close_timeout: Duration,
     pub(crate) stall_timeout: Option<Duration>,

@@ -85,6 +85,12 @@ pub(crate) fn arm_connecting<D>(state: &mut State<D>, id: AnyId, after: Duration
     }
 }
 
+/// Sets the deadline of a handshake that begins now, unless it is set already.
+pub(crate) fn arm_handshake<D>(state: &mut State<D>, id: AnyId) {
+    let due = state.clock.now().after(state.config.handshake_timeout);
+    arm_at(state, id, due, Action::HandshakeDeadline);
+}
+
 /// Gives a connection a timeout of its own, which counts from now.
 pub(crate) fn set_timeout<D>(
     state: &mut State<D>,
@@ -95,6 +101,7 @@ pub(crate) fn set_timeout<D>(
     let slot = state.slots.slot_mut(id);
     let is_set = |action: &Action| match timeout {
         Timeout::Connect => matches!(action, Action::ConnectDeadline),
+        Timeout::Handshake => matches!(action, Action::HandshakeDeadline),
         Timeout::Idle => matches!(action, Action::Idle(_)),
         Timeout::Stall => matches!(action, Action::Stalled(_)),
         Timeout::Close => matches!(action, Action::CloseDeadline),
@@ -105,6 +112,12 @@ pub(crate) fn set_timeout<D>(
         Timeout::Connect => {
             if let (Some(limit), true) = (limit, slot.life().is_connecting()) {
                 arm_connecting(state, id, limit);
+            }
+        }
+        Timeout::Handshake => {
+            if let (Some(limit), true) = (limit, was_set) {
+                let due = state.clock.now().after(limit);
+                arm_at(state, id, due, Action::HandshakeDeadline);
             }
         }
         Timeout::Idle => {

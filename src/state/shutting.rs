@@ -1,19 +1,37 @@
 //! Shutting the write side of a connection, once everything queued has left.
 
+use std::io;
+
 use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
-use crate::state::output::write_failed;
+use crate::state::output::{write_failed, write_stopped};
 use crate::state::{State, closing};
+use crate::world::errors::is_would_block;
 use crate::world::ids::AnyId;
 
 pub(crate) fn shut_now<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
-    slot.readiness.set_output(Output::Shut);
-    if let Err(error) = slot.io.shutdown_write() {
-        return write_failed(state, id, error);
+    match slot.io.shutdown_write() {
+        Ok(()) => slot.readiness.set_output(Output::Shut),
+        Err(error) if is_would_block(&error) && slot.io.layered().is_some() => {
+            return wait_for_room(state, id, error);
+        }
+        Err(error) => {
+            slot.readiness.set_output(Output::Shut);
+            return write_failed(state, id, error);
+        }
     }
     // With the peer's end of stream behind it, and its own sent, nothing can happen any more.
     state.requeue(id);
+}
+
+/// A layer has something to say before the write side is shut, and there is no room. When there is, the flush
+/// comes back here.
+#[cold]
+pub(crate) fn wait_for_room<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
+    let slot = state.slots.slot_mut(id);
+    slot.readiness.cant_write();
+    write_stopped(state, id, error);
 }
 
 /// `shutdown_write()` of the API: the write side is shut once the outbox is empty.

@@ -25,6 +25,7 @@ fn state() -> State<Tenant> {
         max_connections: usize::MAX,
         idle_timeout: None,
         connect_timeout: None,
+        handshake_timeout: Duration::from_secs(10),
         close_timeout: Duration::from_secs(1),
         stall_timeout: Some(Duration::from_secs(1)),
         broadcast_patience: Duration::from_secs(1),

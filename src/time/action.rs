@@ -18,6 +18,8 @@ pub(crate) enum Action {
     Share(u32),
     /// The connection attempt has taken too long.
     ConnectDeadline,
+    /// The handshake of a layer has taken too long.
+    HandshakeDeadline,
     /// Nothing has moved for the time given.
     Idle(Duration),
     /// A request has to be finished within the time given.
@@ -40,6 +42,7 @@ pub(super) enum Kind {
     Closure,
     Share,
     ConnectDeadline,
+    HandshakeDeadline,
     Idle,
     Request,
     Stalled,
@@ -75,6 +78,7 @@ impl Action {
             Action::Closure(number) => (Kind::Closure, None, number),
             Action::Share(number) => (Kind::Share, None, number),
             Action::ConnectDeadline => (Kind::ConnectDeadline, None, 0),
+            Action::HandshakeDeadline => (Kind::HandshakeDeadline, None, 0),
             Action::Idle(limit) => (Kind::Idle, Some(limit), 0),
             Action::Request(limit) => (Kind::Request, Some(limit), 0),
             Action::Stalled(limit) => (Kind::Stalled, Some(limit), 0),
@@ -100,6 +104,7 @@ impl Parts {
             Kind::Closure => Action::Closure(self.number),
             Kind::Share => Action::Share(self.number),
             Kind::ConnectDeadline => Action::ConnectDeadline,
+            Kind::HandshakeDeadline => Action::HandshakeDeadline,
             Kind::Idle => Action::Idle(limit()),
             Kind::Request => Action::Request(limit()),
             Kind::Stalled => Action::Stalled(limit()),
@@ -122,6 +127,7 @@ mod tests {
             Action::Closure(7),
             Action::Share(8),
             Action::ConnectDeadline,
+            Action::HandshakeDeadline,
             Action::Idle(limit),
             Action::Request(limit),
             Action::Stalled(limit),

@@ -8,19 +8,24 @@
 use std::io;
 
 use crate::slot::life::Life;
-use crate::state::closing;
+use crate::slot::readiness::Flag;
 use crate::state::running::Callback;
+use crate::state::{closing, deadlines};
 use crate::time::action::Action;
 use crate::turn::core::Core;
 use crate::turn::settle;
+use crate::watch::about::About;
 use crate::watch::ends::Cause;
 use crate::world::address::Address;
-use crate::world::errors::is_not_connected;
+use crate::world::errors::{is_interrupted, is_not_connected, is_would_block};
 use crate::world::ids::AnyId;
 
 /// An event has come for a connection attempt. True if it is established and may be served.
 pub(crate) fn finish(core: &mut Core, id: AnyId) -> bool {
     let slot = core.state.slots.slot_mut(id);
+    if slot.io.is_handshaking() {
+        return handshake(core, id);
+    }
     let error = match slot.io.take_error() {
         Ok(Some(error)) | Err(error) => error,
         Ok(None) => match slot.io.is_connected_to_itself() {
@@ -65,13 +70,68 @@ fn established(core: &mut Core, id: AnyId) -> bool {
     state.timers.cancel_where(&mut slot.timers, |action| {
         matches!(action, Action::ConnectDeadline)
     });
-    closing::established(state, id);
-    if state.slots.slot(id).life() != Life::Open {
+    if let Some(layered) = slot.io.layered() {
+        layered.connected();
+        deadlines::arm_handshake(state, id);
+        return handshake(core, id);
+    }
+    open(core, id, true)
+}
+
+/// A connection may be used. True if it is still to be served in this turn.
+fn open(core: &mut Core, id: AnyId, was_dialled: bool) -> bool {
+    closing::established(&mut core.state, id);
+    if core.state.slots.slot(id).life() != Life::Open {
         return false;
     }
-    settle::call_and_settle(core, id, Callback::Connect, |dispatcher, cx| {
-        dispatcher.handle_connect(cx)
-    })
+    !was_dialled
+        || settle::call_and_settle(core, id, Callback::Connect, |dispatcher, cx| {
+            dispatcher.handle_connect(cx)
+        })
+}
+
+/// The stream is established, and its layer has a handshake to make. It goes on with every event.
+fn handshake(core: &mut Core, id: AnyId) -> bool {
+    let state = &mut core.state;
+    let slot = state.slots.slot_mut(id);
+    // The next event says that there is more, whatever it is.
+    slot.readiness.cant_read();
+    slot.readiness.cant_write();
+    let Some(layered) = slot.io.layered() else {
+        return false;
+    };
+    let outcome = layered.handshake();
+    let (is_full, was_dialled) = (layered.is_full(), layered.was_dialled());
+    match outcome {
+        Ok(()) => {
+            slot.touched = state.now;
+            // Taken for granted until a read or a write says otherwise: the layer may hold input.
+            slot.readiness.set(Flag::Readable);
+            slot.readiness.set(Flag::Writable);
+            state.timers.cancel_where(&mut slot.timers, |action| {
+                matches!(action, Action::HandshakeDeadline)
+            });
+            return open(core, id, was_dialled);
+        }
+        Err(error) if is_interrupted(&error) => slot.readiness.set(Flag::Readable),
+        Err(error) if is_would_block(&error) => {
+            if is_full && slot.readiness.raise(Flag::WatchesRoom) {
+                if let Err(error) = state.poller.watch_room(&mut slot.io, id) {
+                    fail_handshake(core, id, error);
+                }
+            }
+        }
+        Err(error) => fail_handshake(core, id, error),
+    }
+    false
+}
+
+#[cold]
+fn fail_handshake(core: &mut Core, id: AnyId, error: io::Error) {
+    let kind = error.kind();
+    let text = format!("{}: the handshake failed: {error}", core.state.label(id));
+    let error = About::error(kind, id, text);
+    fail(core, id, Cause::HandshakeFailed(kind), error);
 }
 
 /// One `handle_error`, whatever the errno, and then the end; or the end alone if it was closed

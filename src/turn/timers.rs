@@ -41,6 +41,16 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
             let error = About::timed_out(Timeout::Connect, id, text);
             connect::fail(core, id, Cause::ConnectTimeout, error);
         }
+        Action::HandshakeDeadline => {
+            let limit = state.config.handshake_timeout;
+            let text = format!(
+                "{}: the handshake was not finished in {limit:?}",
+                state.label(id)
+            );
+            state.counters.deadlines += 1;
+            let error = About::timed_out(Timeout::Handshake, id, text);
+            connect::fail(core, id, Cause::HandshakeTimeout, error);
+        }
         Action::Idle(limit) => {
             // Traffic has only noted its time. The timer that wakes when the time would be up looks.
             let left = slot.touched.after(limit).since(now);

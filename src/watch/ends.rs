@@ -51,6 +51,10 @@ pub enum Cause {
     ConnectFailed(io::ErrorKind),
     /// The connection was not made in time.
     ConnectTimeout,
+    /// The handshake of its [layer](crate::Layer) failed.
+    HandshakeFailed(io::ErrorKind),
+    /// The handshake was not finished in time.
+    HandshakeTimeout,
     /// No byte moved for the idle timeout.
     Idle,
     /// A request took longer than its timeout.
@@ -92,6 +96,8 @@ impl Cause {
             Cause::Aborted | Cause::Shutdown => End::Aborted,
             Cause::ConnectFailed(_)
             | Cause::ConnectTimeout
+            | Cause::HandshakeFailed(_)
+            | Cause::HandshakeTimeout
             | Cause::Idle
             | Cause::RequestTimeout
             | Cause::Stalled { .. }
@@ -110,6 +116,8 @@ impl fmt::Display for Cause {
             Cause::Reset => f.write_str("reset by peer"),
             Cause::ConnectFailed(kind) => write!(f, "could not connect: {kind}"),
             Cause::ConnectTimeout => f.write_str("connecting timed out"),
+            Cause::HandshakeFailed(kind) => write!(f, "the handshake failed: {kind}"),
+            Cause::HandshakeTimeout => f.write_str("handshake timeout"),
             Cause::Idle => f.write_str("idle timeout"),
             Cause::RequestTimeout => f.write_str("request timeout"),
             Cause::Stalled { unsent } => write!(f, "stalled with {unsent} bytes not sent"),
@@ -151,6 +159,10 @@ pub struct Ends {
     pub connect_failed: u64,
     /// [`Cause::ConnectTimeout`].
     pub connect_timeout: u64,
+    /// [`Cause::HandshakeFailed`].
+    pub handshake_failed: u64,
+    /// [`Cause::HandshakeTimeout`].
+    pub handshake_timeout: u64,
     /// [`Cause::Idle`].
     pub idle: u64,
     /// [`Cause::RequestTimeout`].
@@ -180,6 +192,8 @@ impl Ends {
             Cause::Reset => &mut self.reset,
             Cause::ConnectFailed(_) => &mut self.connect_failed,
             Cause::ConnectTimeout => &mut self.connect_timeout,
+            Cause::HandshakeFailed(_) => &mut self.handshake_failed,
+            Cause::HandshakeTimeout => &mut self.handshake_timeout,
             Cause::Idle => &mut self.idle,
             Cause::RequestTimeout => &mut self.request_timeout,
             Cause::Stalled { .. } => &mut self.stalled,
@@ -200,6 +214,8 @@ impl Ends {
             + self.reset
             + self.connect_failed
             + self.connect_timeout
+            + self.handshake_failed
+            + self.handshake_timeout
             + self.idle
             + self.request_timeout
             + self.stalled

@@ -56,6 +56,8 @@ pub(crate) struct LogLimits {
     pub(crate) at_limit: LogLimit,
     pub(crate) over_total: LogLimit,
     pub(crate) faults: FaultLimits,
+    /// Faults that are the peer's doing alone. They are for those who look for them.
+    pub(crate) strangers: LogLimit,
     pub(crate) slow: LogLimit,
     pub(crate) panic: LogLimit,
 }

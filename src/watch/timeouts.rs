@@ -15,6 +15,8 @@ use crate::watch::about::About;
 pub enum Timeout {
     /// From `connect` to an established connection.
     Connect,
+    /// From an established connection to the end of its layer's handshake.
+    Handshake,
     /// Without a byte in either direction.
     Idle,
     /// Output waits, and the peer takes none of it.
@@ -39,6 +41,7 @@ impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Timeout::Connect => "connect timeout",
+            Timeout::Handshake => "handshake timeout",
             Timeout::Idle => "idle timeout",
             Timeout::Stall => "stall timeout",
             Timeout::Close => "close timeout",

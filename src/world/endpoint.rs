@@ -20,6 +20,7 @@ use socket2::SockRef;
 
 use crate::world::address::Address;
 use crate::world::errors::unsupported;
+use crate::world::layer::Layered;
 
 /// A stream, or another kind of socket or event source.
 pub(crate) enum Io {
@@ -110,9 +111,14 @@ pub(crate) trait Endpoint: Any {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Shuts the write side. `WouldBlock` if there is something to say before that, and no room: to be called
+    /// again.
     fn shutdown_write(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// What arrives is only thrown away from now on, and need not be understood.
+    fn drain(&mut self) {}
 
     fn accept(&mut self) -> io::Result<(Io, Address)> {
         Err(io::ErrorKind::Unsupported.into())
@@ -305,6 +311,14 @@ impl Io {
         }
     }
 
+    /// Whether the last read got little although there may be more.
+    pub(crate) fn was_capped(&self) -> bool {
+        match self {
+            Io::Stream(_) => false,
+            Io::Other(endpoint) => endpoint.was_capped(),
+        }
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Io::Stream(socket) => send(socket, bytes),
@@ -337,6 +351,31 @@ impl Io {
             Io::Stream(socket) => socket.shutdown(Shutdown::Write),
             Io::Other(endpoint) => endpoint.shutdown_write(),
         }
+    }
+
+    /// What arrives is only thrown away from now on, and need not be understood.
+    pub(crate) fn drain(&mut self) {
+        if let Io::Other(endpoint) = self {
+            endpoint.drain();
+        }
+    }
+
+    /// The layer on a stream, if it has one.
+    pub(crate) fn layered(&mut self) -> Option<&mut Layered> {
+        self.as_other()
+    }
+
+    /// As [`Io::layered`], to look at.
+    pub(crate) fn as_layered(&self) -> Option<&Layered> {
+        match self {
+            Io::Stream(_) => None,
+            Io::Other(endpoint) => (&**endpoint as &dyn Any).downcast_ref(),
+        }
+    }
+
+    /// Whether the stream is established and its layer has not finished its handshake.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.as_layered().is_some_and(Layered::is_handshaking)
     }
 
     /// The error that a connection attempt ended in, if it has. Asking clears it: ask once, while

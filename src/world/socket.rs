@@ -1,7 +1,7 @@
 //! What users hand to the reactor.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
@@ -13,8 +13,10 @@ use socket2::{SockRef, Type};
 use crate::world::address::Address;
 use crate::world::descriptor::Descriptor;
 use crate::world::endpoint::{Endpoint, Io};
-use crate::world::errors::invalid;
+use crate::world::errors::{in_progress, invalid};
 use crate::world::foreign::Foreign;
+use crate::world::layer::{Layer, Layered, Stage};
+use crate::world::options::SocketOptions;
 
 /// What [`add`](crate::Reactor::add) takes: a socket, a pipe's end, or a foreign event source.
 ///
@@ -156,6 +158,65 @@ impl Socket {
         Socket {
             connecting: true,
             ..Socket::stream(stream).maybe_blocking()
+        }
+    }
+
+    /// A TCP stream that begins to connect to `address`, to be added: for what [`connect`](crate::Reactor::connect)
+    /// has no argument for, a [layer](Socket::layered). All else is as for [`Socket::connecting`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says at once: no route, no descriptor left.
+    pub fn dial(address: SocketAddr) -> io::Result<Socket> {
+        Socket::dial_with(address, &SocketOptions::default())
+    }
+
+    /// As [`dial`](Socket::dial), with options. (The connect timeout is the reactor's.)
+    ///
+    /// # Errors
+    ///
+    /// As [`dial`](Socket::dial), and what an option meets, by name.
+    pub fn dial_with(address: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
+        let (socket, outcome) = options.dial(address)?;
+        match outcome {
+            Err(error) if !in_progress(&error) => Err(error),
+            _ => Ok(Socket {
+                connecting: true,
+                ..Socket::stream(socket).with_address(address)
+            }),
+        }
+    }
+
+    /// Puts a layer on a stream: TLS, for one. All that is sent and received goes through it from the first byte
+    /// on; the dispatcher sees what it would see without.
+    ///
+    /// The layer's handshake comes first, before any callback, driven by the reactor whatever the dispatcher
+    /// pauses; bytes sent before are queued. What follows on a stream that is
+    /// [connecting](Socket::connecting) is `handle_connect`; on one that was accepted, the first callback that has
+    /// a reason. A handshake that fails, or is not through within
+    /// [`Builder::handshake_timeout`](crate::Builder::handshake_timeout), ends in one `handle_error`, and then
+    /// `handle_close`.
+    ///
+    /// A connection that was [`Detached`](crate::Detached) gets its layer in the middle, as STARTTLS wants it: what
+    /// was not sent leaves as it is, before the handshake, and what was read and not used is the layer's input. No
+    /// dispatcher takes it for what came through the layer.
+    ///
+    /// A stream with a layer cannot be detached, and has no rate limits. What is no stream, or has a layer already, is
+    /// refused by [`add`](crate::Reactor::add).
+    #[must_use]
+    pub fn layered(self, layer: impl Layer) -> Socket {
+        let stage = if self.connecting {
+            Stage::Connecting
+        } else {
+            Stage::Handshaking
+        };
+        let before = (self.unread, self.unsent);
+        let layered = Layered::new(self.io, Box::new(layer), stage, before);
+        Socket {
+            io: Io::Other(Box::new(layered)),
+            unread: Vec::new(),
+            unsent: Vec::new(),
+            ..self
         }
     }
 

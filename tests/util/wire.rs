@@ -24,6 +24,8 @@ struct State {
     room: usize,
     /// The next so many writes are interrupted by a signal.
     interruptions: usize,
+    /// The next so many writes that find no room are interrupted instead.
+    interruptions_if_full: usize,
     /// Writes fail with this from now on.
     broken: Option<io::ErrorKind>,
     writes: usize,
@@ -61,6 +63,11 @@ impl Wire {
         self.0.borrow_mut().interruptions = count;
     }
 
+    /// Has the next `count` writes that find no room interrupted.
+    pub(crate) fn interrupt_if_full(&self, count: usize) {
+        self.0.borrow_mut().interruptions_if_full = count;
+    }
+
     /// Has every write fail from now on, and tells the reactor as the kernel would.
     pub(crate) fn break_with(
         &self,
@@ -72,10 +79,26 @@ impl Wire {
         reactor.inject(id, Bits::WRITABLE);
     }
 
+    /// Takes back what room is left.
+    pub(crate) fn take_room(&self) {
+        self.0.borrow_mut().room = 0;
+    }
+
+    /// As [`Wire::break_with`], and the reactor is not told.
+    pub(crate) fn break_silently(&self, kind: io::ErrorKind) {
+        self.0.borrow_mut().broken = Some(kind);
+    }
+
     /// Sends `bytes` to the reactor.
     pub(crate) fn input(&self, reactor: &mut Reactor, id: impl Into<AnyId>, bytes: &[u8]) {
         self.0.borrow_mut().input.extend_from_slice(bytes);
         reactor.inject(id, Bits::READABLE);
+    }
+
+    /// Ends the stream to the reactor, behind what was sent.
+    pub(crate) fn end_input(&self, reactor: &mut Reactor, id: impl Into<AnyId>) {
+        self.0.borrow_mut().input_ended = true;
+        reactor.inject(id, Bits::READABLE | Bits::READ_CLOSED);
     }
 
     pub(crate) fn output(&self) -> Vec<u8> {
@@ -139,6 +162,10 @@ impl SimSocket for End {
             state.room -= count;
         }
         match before - state.room {
+            0 if state.interruptions_if_full > 0 => {
+                state.interruptions_if_full -= 1;
+                Err(io::ErrorKind::Interrupted.into())
+            }
             0 => Err(io::ErrorKind::WouldBlock.into()),
             count => Ok(count),
         }

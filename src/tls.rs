@@ -1,0 +1,286 @@
+//! TLS below any dispatcher (feature `tls`), by [rustls].
+//!
+//! A dispatcher does not change for it. Only the socket that is added does: it gets a layer, by
+//! [`Socket::layered`](crate::Socket::layered).
+//!
+//! ```
+//! use std::io;
+//! use std::sync::Arc;
+//!
+//! use slabloop::tls::Acceptor;
+//! use slabloop::{Accepted, Context, Dispatcher, Socket};
+//!
+//! struct Listener {
+//!     acceptor: Acceptor,
+//! }
+//!
+//! impl Dispatcher for Listener {
+//!     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+//!         let layer = self.acceptor.session()?;
+//!         cx.add(Socket::from(accepted).layered(layer), Echo)?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! /// The same as without TLS.
+//! struct Echo;
+//!
+//! impl Dispatcher for Echo {
+//!     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+//!         cx.recv_with(|bytes, cx| cx.send(bytes))
+//!     }
+//! }
+//! # let _ = |config: rustls::ServerConfig| Listener { acceptor: Acceptor::new(Arc::new(config)) };
+//! ```
+//!
+//! Options are rustls' own: an [`Acceptor`] is made from its `ServerConfig`, a [`Connector`] from its
+//! `ClientConfig`, with client certificates, ALPN, resumption and all else that these offer. [`session`] tells what
+//! was agreed on.
+//!
+//! # Ends
+//!
+//! `close` and `shutdown_write` send a `close_notify` before the end of the stream. The peer's is `handle_eof`. A
+//! stream that ends without one was cut: `handle_error` gets `UnexpectedEof`, never `handle_eof`. With TLS 1.3 each
+//! direction ends by itself. A peer of TLS 1.2 may take the first `close_notify` for the end of both.
+
+use std::any::Any;
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{
+    ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection,
+    SupportedCipherSuite,
+};
+
+use crate::{Below, Context, Layer};
+
+/// The rustls that this crate's types are of.
+pub use rustls;
+
+/// Most bytes that are encrypted at once: what one record takes.
+const RECORD_BYTES: usize = 16 * 1024;
+
+/// A record's header, which counts in rustls' `max_fragment_size`.
+const HEADER_BYTES: usize = 5;
+
+/// More than the records of one connection of TLS 1.2 that are none of the program's: the end of its handshake, and
+/// alerts.
+const SPARE_RECORDS: u64 = 64;
+
+/// Most reads that one step of a handshake makes, so that a peer with much to say does not hold up the others.
+const READS_PER_STEP: usize = 8;
+
+/// Makes the layers of a server's connections.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+}
+
+impl Acceptor {
+    /// With rustls' own configuration.
+    #[must_use]
+    pub fn new(config: impl Into<Arc<ServerConfig>>) -> Acceptor {
+        Acceptor {
+            config: config.into(),
+        }
+    }
+
+    /// The layer of one connection, for [`Socket::layered`](crate::Socket::layered).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the configuration accepts early data (0-RTT), which the layer does not hand out; what rustls
+    /// finds wrong with it.
+    pub fn session(&self) -> io::Result<Session> {
+        if self.config.max_early_data_size > 0 {
+            let text = "early data is not handed out: max_early_data_size has to be 0";
+            return Err(io::Error::new(ErrorKind::InvalidInput, text));
+        }
+        let server = ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
+        Ok(Session::new(server.into(), self.config.max_fragment_size))
+    }
+}
+
+/// Makes the layers of a client's connections.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    config: Arc<ClientConfig>,
+}
+
+impl Connector {
+    /// With rustls' own configuration.
+    #[must_use]
+    pub fn new(config: impl Into<Arc<ClientConfig>>) -> Connector {
+        Connector {
+            config: config.into(),
+        }
+    }
+
+    /// The layer of a connection to the server of this name, for [`Socket::layered`](crate::Socket::layered). The
+    /// name is sent (SNI), and the server's certificate has to be for it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if this can be no server's name; what rustls finds wrong with its configuration.
+    pub fn session(&self, name: &str) -> io::Result<Session> {
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+            let text = format!("{name:?} is no name of a server");
+            io::Error::new(ErrorKind::InvalidInput, text)
+        })?;
+        let config = Arc::clone(&self.config);
+        let client = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        Ok(Session::new(client.into(), self.config.max_fragment_size))
+    }
+}
+
+/// The TLS of one connection: a [`Layer`].
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+    /// Bytes that are encrypted and not told yet: the kernel had no room for all of what they became. They are
+    /// the first of those that the next `send` brings.
+    untold: usize,
+    is_finished: bool,
+    /// Most bytes of the program's in one record.
+    fragment: usize,
+    /// How many of its records there were.
+    records: u64,
+}
+
+impl Session {
+    fn new(connection: Connection, max_fragment_size: Option<usize>) -> Session {
+        let fragment = max_fragment_size.map_or(RECORD_BYTES, |bytes| bytes - HEADER_BYTES);
+        Session {
+            connection,
+            untold: 0,
+            is_finished: false,
+            fragment,
+            records: 0,
+        }
+    }
+
+    /// Whether as many records more are over what the keys are good for, and they cannot be changed.
+    ///
+    /// Asked in advance: rustls would say `close_notify` in place of the record, and that it was taken. The peer
+    /// would have a part for the whole.
+    fn wears_out_with(&self, records: u64) -> bool {
+        match self.connection.negotiated_cipher_suite() {
+            Some(SupportedCipherSuite::Tls12(suite)) => {
+                self.records + records + SPARE_RECORDS >= suite.common.confidentiality_limit
+            }
+            _ => false,
+        }
+    }
+
+    /// What was agreed on, as rustls tells it: version, cipher suite, ALPN protocol, the peer's certificates.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Writes what is encrypted. `WouldBlock` if some is left.
+    fn flush(&mut self, below: &mut Below<'_>) -> io::Result<()> {
+        while self.connection.wants_write() {
+            self.connection.write_tls(below)?;
+        }
+        Ok(())
+    }
+
+    /// Reads more from below, and takes it in. False at the end of the stream.
+    fn read_more(&mut self, below: &mut Below<'_>) -> io::Result<bool> {
+        let count = self.connection.read_tls(below)?;
+        if let Err(error) = self.connection.process_new_packets() {
+            // The alert that tells the peer. If there is no room it goes without.
+            let _ = self.flush(below);
+            return Err(io::Error::new(ErrorKind::InvalidData, error));
+        }
+        Ok(count > 0)
+    }
+}
+
+impl Layer for Session {
+    fn handshake(&mut self, below: &mut Below<'_>) -> io::Result<()> {
+        for _ in 0..READS_PER_STEP {
+            self.flush(below)?;
+            if !self.connection.is_handshaking() {
+                return Ok(());
+            }
+            if !self.read_more(below)? {
+                let text = "the peer ended the stream during the handshake";
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
+            }
+        }
+        // It goes on in the next turn.
+        Err(ErrorKind::Interrupted.into())
+    }
+
+    fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.connection.reader().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    let text = "the stream ended without close_notify: it was cut";
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
+                }
+                outcome => return outcome,
+            }
+            let was_idle = !self.connection.wants_write();
+            self.read_more(below)?;
+            if was_idle {
+                // An answer to what came, a change of keys for one. What there is no room for goes with what is
+                // sent next. And a peer that takes no more may have sent what is still to be read.
+                let _ = self.flush(below);
+            }
+        }
+    }
+
+    fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
+        let mut sent = 0;
+        loop {
+            match self.flush(below) {
+                Ok(()) => {}
+                // What has left is told now, the error when it comes again.
+                Err(_) if sent > 0 => return Ok(sent),
+                Err(error) => return Err(error),
+            }
+            let told = self.untold.min(bytes.len() - sent);
+            self.untold -= told;
+            sent += told;
+            let rest = &bytes[sent..];
+            if rest.is_empty() {
+                return Ok(sent);
+            }
+            let record = &rest[..rest.len().min(RECORD_BYTES)];
+            let records = record.len().div_ceil(self.fragment) as u64;
+            if self.wears_out_with(records) {
+                if sent > 0 {
+                    return Ok(sent);
+                }
+                let text =
+                    "so much was sent that the keys are used up, and TLS 1.2 cannot change them";
+                return Err(io::Error::other(text));
+            }
+            self.records += records;
+            self.untold = self.connection.writer().write(record)?;
+            if self.untold == 0 {
+                return Err(io::Error::other("rustls takes no more to encrypt"));
+            }
+        }
+    }
+
+    fn finish(&mut self, below: &mut Below<'_>) -> io::Result<()> {
+        if !self.is_finished {
+            self.is_finished = true;
+            self.connection.send_close_notify();
+        }
+        self.flush(below)
+    }
+}
+
+/// The TLS of a dispatcher's connection, if it has any.
+#[must_use]
+pub fn session<'a>(cx: &'a mut Context<'_>) -> Option<&'a Session> {
+    let layer: &dyn Any = cx.layer()?;
+    layer.downcast_ref()
+}

@@ -1,0 +1,529 @@
+//! Layers between a stream and its outbox: the bytes change on their way, and nothing else does.
+//!
+//! The layer here cuts what is sent into records, greets first and says when it ends, as TLS does. It runs on
+//! simulated streams, which take and give exactly what a test lets them.
+
+mod util;
+#[path = "util/wire.rs"]
+mod wire;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::UdpSocket;
+use std::rc::Rc;
+use std::time::Duration;
+
+use slabloop::testing::SimClock;
+use slabloop::{Below, Context, Dispatcher, Id, Layer, Rate, Reactor, Socket};
+use util::*;
+use wire::Wire;
+
+/// `hi!` in both directions, then records: a length of one byte, and the bytes, each changed. A length of zero
+/// ends the stream.
+#[derive(Default)]
+struct Records {
+    begun: bool,
+    greeted: bool,
+    finished: bool,
+    /// Encoded, and not with the kernel yet.
+    out: VecDeque<u8>,
+    /// How many bytes of the program's are in `out` and have not been told.
+    untold: usize,
+    raw: Vec<u8>,
+    ready: VecDeque<u8>,
+    ended: bool,
+}
+
+const HELLO: &[u8] = b"hi!";
+
+fn change(bytes: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    bytes.iter().map(|byte| byte ^ 0x55)
+}
+
+/// As the layer encodes it.
+fn record(bytes: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(bytes.len()).expect("a short record");
+    std::iter::once(length).chain(change(bytes)).collect()
+}
+
+impl Records {
+    fn flush(&mut self, below: &mut Below<'_>) -> io::Result<()> {
+        while !self.out.is_empty() {
+            let count = below.write(self.out.make_contiguous())?;
+            self.out.drain(..count);
+        }
+        Ok(())
+    }
+}
+
+impl Layer for Records {
+    fn handshake(&mut self, below: &mut Below<'_>) -> io::Result<()> {
+        if !self.begun {
+            self.begun = true;
+            self.out.extend(HELLO);
+        }
+        self.flush(below)?;
+        while self.raw.len() < HELLO.len() {
+            let mut byte = [0];
+            if below.read(&mut byte)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            self.raw.push(byte[0]);
+        }
+        if self.raw != HELLO {
+            return Err(io::Error::new(ErrorKind::InvalidData, "no greeting"));
+        }
+        self.raw.clear();
+        self.greeted = true;
+        Ok(())
+    }
+
+    fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        assert!(self.greeted, "not before the handshake");
+        loop {
+            if !self.ready.is_empty() {
+                return self.ready.read(buffer);
+            }
+            if self.ended {
+                return Ok(0);
+            }
+            let mut some = [0; 64];
+            let count = below.read(&mut some)?;
+            if count == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            self.raw.extend_from_slice(&some[..count]);
+            while let Some(&length) = self.raw.first() {
+                let end = 1 + length as usize;
+                if self.raw.len() < end {
+                    break;
+                }
+                self.ended |= length == 0;
+                self.ready.extend(change(&self.raw[1..end]));
+                self.raw.drain(..end);
+            }
+        }
+    }
+
+    fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
+        assert!(!bytes.is_empty() && !self.finished);
+        if self.untold == 0 {
+            let piece = &bytes[..bytes.len().min(100)];
+            self.untold = piece.len();
+            self.out.extend(record(piece));
+        }
+        self.flush(below)?;
+        let told = self.untold.min(bytes.len());
+        self.untold -= told;
+        Ok(told)
+    }
+
+    fn finish(&mut self, below: &mut Below<'_>) -> io::Result<()> {
+        if !self.finished {
+            self.finished = true;
+            self.out.push_back(0);
+        }
+        self.flush(below)
+    }
+}
+
+type Notes = Rc<RefCell<Vec<String>>>;
+
+/// Reads in small pieces, one a callback, and writes down what happens.
+#[derive(Default)]
+struct Noting {
+    notes: Notes,
+    got: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Dispatcher for Noting {
+    fn handle_connect(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.notes.borrow_mut().push("connect".to_owned());
+        Ok(())
+    }
+
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut piece = [0; 10];
+        let count = cx.recv(&mut piece)?;
+        self.got.borrow_mut().extend_from_slice(&piece[..count]);
+        Ok(())
+    }
+
+    fn handle_eof(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.notes.borrow_mut().push("eof".to_owned());
+        Ok(())
+    }
+
+    fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
+        let note = format!("{:?}: {error}", error.kind());
+        self.notes.borrow_mut().push(note);
+        cx.close();
+    }
+
+    fn handle_close(&mut self, cx: &mut Context<'_>) {
+        let cause = cx.end_cause().expect("it has ended");
+        self.notes.borrow_mut().push(format!("{cause:?}"));
+    }
+}
+
+struct Room {
+    reactor: Reactor,
+    wire: Wire,
+    id: Id<Noting>,
+    notes: Notes,
+    got: Rc<RefCell<Vec<u8>>>,
+}
+
+/// A connection whose kernel takes so many bytes, before any handshake.
+fn room(taken: usize) -> Room {
+    let wire = Wire::new(taken);
+    let mut reactor = Reactor::new().expect("a reactor");
+    let noting = Noting::default();
+    let (notes, got) = (Rc::clone(&noting.notes), Rc::clone(&noting.got));
+    let socket = wire.socket().layered(Records::default());
+    let id = reactor.add(socket, noting).expect("a stream");
+    Room {
+        reactor,
+        wire,
+        id,
+        notes,
+        got,
+    }
+}
+
+/// The same, and both sides have greeted.
+fn greeted(taken: usize) -> Room {
+    let mut room = room(HELLO.len() + taken);
+    room.wire.input(&mut room.reactor, room.id, HELLO);
+    settle(&mut room.reactor);
+    assert_eq!(room.wire.output(), HELLO);
+    room
+}
+
+impl Room {
+    fn context(&mut self) -> Context<'_> {
+        self.reactor.at(self.id).expect("it is there")
+    }
+
+    /// What was written behind the greeting.
+    fn sent(&self) -> Vec<u8> {
+        self.wire.output().split_off(HELLO.len())
+    }
+}
+
+#[test]
+fn a_handshake_goes_on_with_whatever_comes_and_holds_back_what_is_sent() {
+    let mut room = room(1);
+    room.context().send(b"first").expect("it waits");
+    // Neither a pause nor what the handshake cannot use stops it.
+    room.context().pause_reading();
+    settle(&mut room.reactor);
+    assert_eq!(room.wire.output(), b"h");
+    room.wire.input(&mut room.reactor, room.id, b"h");
+    settle(&mut room.reactor);
+    room.wire.make_room(&mut room.reactor, room.id, 2);
+    settle(&mut room.reactor);
+    assert_eq!(room.wire.output(), b"hi!");
+    room.wire.input(&mut room.reactor, room.id, b"i");
+    settle(&mut room.reactor);
+    assert!(room.notes.borrow().is_empty(), "not through yet");
+    room.wire.input(&mut room.reactor, room.id, b"!");
+    room.wire.make_room(&mut room.reactor, room.id, 100);
+    settle(&mut room.reactor);
+    assert_eq!(room.sent(), record(b"first"));
+    assert!(room.notes.borrow().is_empty(), "it was not dialled");
+    assert_eq!(room.context().queued(), 0);
+}
+
+#[test]
+fn what_the_kernel_takes_in_part_is_queued_as_the_program_sent_it_and_arrives_whole() {
+    let message = pattern(1, 250);
+    let pieces = [&message[..100], &message[100..200], &message[200..]];
+    let encoded: Vec<u8> = pieces.iter().flat_map(|piece| record(piece)).collect();
+    for at_a_time in [1, 7, 100, 101, 102, 1000] {
+        let mut room = greeted(0);
+        room.context().send(&message).expect("room");
+        turn(&mut room.reactor);
+        assert_eq!(room.context().queued(), 250, "nothing is with the kernel");
+        let mut taken = 0;
+        while room.context().queued() > 0 {
+            room.wire.make_room(&mut room.reactor, room.id, at_a_time);
+            settle(&mut room.reactor);
+            let sent = room.sent();
+            assert!(sent.len() > taken, "each time something is taken");
+            taken = sent.len();
+            assert_eq!(sent, encoded[..taken]);
+            // A record counts when all of it is with the kernel.
+            let whole = [0, 101, 202, 253].iter().rposition(|&end| taken >= end);
+            let expected = 250 - [0, 100, 200, 250][whole.expect("zero is there")];
+            assert_eq!(room.context().queued(), expected, "{taken} bytes taken");
+        }
+        assert_eq!(room.sent(), encoded);
+    }
+}
+
+#[test]
+fn what_a_layer_holds_is_handed_out_without_another_event() {
+    let mut room = greeted(100);
+    let mut input = record(b"twelve bytes");
+    input.extend(record(b"and some more of them"));
+    let half = record(b"in two halves");
+    input.extend(&half[..5]);
+    room.wire.input(&mut room.reactor, room.id, &input);
+    settle(&mut room.reactor);
+    assert_eq!(*room.got.borrow(), b"twelve bytesand some more of them");
+    assert_asleep(&mut room.reactor, "half a record wakes nobody");
+    room.wire.input(&mut room.reactor, room.id, &half[5..]);
+    settle(&mut room.reactor);
+    assert!(room.got.borrow().ends_with(b"in two halves"));
+    room.wire.input(&mut room.reactor, room.id, &record(b""));
+    settle(&mut room.reactor);
+    assert_eq!(*room.notes.borrow(), ["eof"]);
+}
+
+#[test]
+fn what_comes_while_a_layer_still_holds_something_is_read_too() {
+    let mut room = greeted(100);
+    room.wire
+        .input(&mut room.reactor, room.id, &record(b"fifteen bytes 1"));
+    turn(&mut room.reactor);
+    assert_eq!(*room.got.borrow(), b"fifteen by", "the layer has the rest");
+    // The one event of these bytes comes before what the layer holds is handed out.
+    room.wire
+        .input(&mut room.reactor, room.id, &record(b"and more"));
+    settle(&mut room.reactor);
+    assert_eq!(*room.got.borrow(), b"fifteen bytes 1and more");
+}
+
+#[test]
+fn a_layer_that_takes_little_at_a_time_keeps_the_order_of_what_is_queued() {
+    let mut room = greeted(0);
+    let message = pattern(1, 50_000);
+    for piece in message.chunks(5_000) {
+        room.context().send(piece).expect("room");
+    }
+    turn(&mut room.reactor);
+    room.wire.make_room(&mut room.reactor, room.id, 1_000_000);
+    turn_until(&mut room.reactor, "all is sent", |reactor| {
+        reactor.at(room.id).expect("open").queued() == 0
+    });
+    let (mut rest, mut got) = (&room.sent()[..], Vec::new());
+    while let Some((&length, behind)) = rest.split_first() {
+        let (bytes, next) = behind.split_at(length as usize);
+        got.extend(change(bytes));
+        rest = next;
+    }
+    assert!(got == message);
+}
+
+/// Was told to make way for a layer, and has read more than that.
+struct Plain(Vec<u8>);
+
+impl Dispatcher for Plain {
+    fn take_unread(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+#[test]
+fn a_connection_gets_its_layer_in_the_middle_and_what_was_read_before_is_no_input_of_the_program() {
+    let (ours, mut peer) = tcp_pair();
+    let mut reactor = Reactor::new().expect("a reactor");
+    let mut early = HELLO.to_vec();
+    early.extend(record(b"hello"));
+    let id = reactor.add(ours, Plain(early)).expect("a stream");
+    let mut cx = reactor.at(id).expect("open");
+    cx.send(b"go ahead\n").expect("room");
+    let detached = reactor.detach(id).expect("open");
+    let noting = Noting::default();
+    let (notes, got) = (Rc::clone(&noting.notes), Rc::clone(&noting.got));
+    let socket = Socket::from(detached).layered(Records::default());
+    let id = reactor.add(socket, noting).expect("a stream");
+    let mut cx = reactor.at(id).expect("open");
+    cx.send(b"welcome").expect("room");
+    settle(&mut reactor);
+    assert_eq!(*got.borrow(), b"hello", "{notes:?}");
+    let mut expected = b"go ahead\nhi!".to_vec();
+    expected.extend(record(b"welcome"));
+    let mut answer = vec![0; expected.len()];
+    peer.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, expected);
+}
+
+/// Panics in one of its methods.
+struct Torn(&'static str);
+
+impl Torn {
+    fn step(&self, step: &str) -> io::Result<()> {
+        assert!(self.0 != step, "torn");
+        Ok(())
+    }
+}
+
+impl Layer for Torn {
+    fn handshake(&mut self, _: &mut Below<'_>) -> io::Result<()> {
+        self.step("handshake")
+    }
+
+    fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        self.step("recv")?;
+        below.read(buffer)
+    }
+
+    fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
+        self.step("send")?;
+        below.write(bytes)
+    }
+
+    fn finish(&mut self, _: &mut Below<'_>) -> io::Result<()> {
+        self.step("finish")
+    }
+}
+
+#[test]
+fn a_panic_in_a_layer_ends_its_connection_and_no_other() {
+    for step in ["handshake", "recv", "send", "finish"] {
+        let mut other = greeted(1000);
+        let wire = Wire::open();
+        let noting = Noting::default();
+        let notes = Rc::clone(&noting.notes);
+        let socket = wire.socket().layered(Torn(step));
+        let id = other.reactor.add(socket, noting).expect("a stream");
+        let mut cx = other.reactor.at(id).expect("it is there");
+        cx.send(b"bytes").expect("room");
+        other.context().send(b"others").expect("room");
+        settle(&mut other.reactor);
+        wire.input(&mut other.reactor, id, b"input");
+        turn(&mut other.reactor);
+        if let Some(mut cx) = other.reactor.at(id).filter(|_| step == "finish") {
+            cx.close();
+        }
+        settle(&mut other.reactor);
+        let last = notes.borrow().last().cloned();
+        let expected = match step {
+            "handshake" => "HandshakeFailed(Other)",
+            "finish" => "Finished",
+            _ => "Error(Other)",
+        };
+        assert_eq!(last.as_deref(), Some(expected), "{step}");
+        assert_eq!(other.sent(), record(b"others"), "{step}");
+        assert!(other.notes.borrow().is_empty(), "{step}");
+    }
+}
+
+#[test]
+fn closing_says_its_last_words_when_there_is_room_and_then_throws_away_what_comes() {
+    for shut_first in [false, true] {
+        let mut room = greeted(4);
+        room.context().send(b"bye").expect("room");
+        if shut_first {
+            room.context().shutdown_write();
+        } else {
+            room.context().close();
+        }
+        settle(&mut room.reactor);
+        assert_eq!(room.sent(), record(b"bye"), "no room for more");
+        assert!(room.notes.borrow().is_empty(), "it waits for room");
+        assert_asleep(&mut room.reactor, "and sleeps meanwhile");
+        room.wire.make_room(&mut room.reactor, room.id, 1);
+        settle(&mut room.reactor);
+        assert_eq!(room.sent().last(), Some(&0), "the last words");
+        if shut_first {
+            // The other direction goes on.
+            room.wire.input(&mut room.reactor, room.id, &record(b""));
+            settle(&mut room.reactor);
+            assert_eq!(*room.notes.borrow(), ["eof", "Finished"]);
+        } else {
+            // These are no records. Nobody reads them any more.
+            room.wire.input(&mut room.reactor, room.id, &[9, 9, 9]);
+            room.wire.end_input(&mut room.reactor, room.id);
+            settle(&mut room.reactor);
+            assert_eq!(*room.notes.borrow(), ["Finished"]);
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_a_peer_that_has_ended_still_gets_its_last_words() {
+    let mut room = greeted(100);
+    room.wire.input(&mut room.reactor, room.id, &record(b""));
+    settle(&mut room.reactor);
+    room.context().send(b"answer").expect("room");
+    room.context().close();
+    settle(&mut room.reactor);
+    let mut expected = record(b"answer");
+    expected.push(0);
+    assert_eq!(room.sent(), expected);
+    assert_eq!(*room.notes.borrow(), ["eof", "Finished"]);
+}
+
+#[test]
+fn a_stream_that_is_cut_below_its_layer_is_an_error() {
+    let mut room = greeted(100);
+    let half = record(b"in two halves");
+    room.wire.input(&mut room.reactor, room.id, &half[..5]);
+    room.wire.end_input(&mut room.reactor, room.id);
+    settle(&mut room.reactor);
+    let notes = room.notes.borrow();
+    assert!(notes[0].starts_with("UnexpectedEof"), "{notes:?}");
+    assert_eq!(notes[1], "Error(UnexpectedEof)");
+}
+
+#[test]
+fn a_handshake_that_fails_says_why_and_one_that_hangs_ends_at_its_deadline() {
+    let mut wrong = room(100);
+    wrong.wire.input(&mut wrong.reactor, wrong.id, b"bye");
+    settle(&mut wrong.reactor);
+    let notes = wrong.notes.borrow();
+    assert!(
+        notes[0].contains("the handshake failed: no greeting"),
+        "{notes:?}"
+    );
+    assert_eq!(notes[1..], ["HandshakeFailed(InvalidData)"]);
+
+    let clock = SimClock::new();
+    let limit = Duration::from_secs(3);
+    let mut builder = Reactor::builder();
+    let mut reactor = builder
+        .clock(clock.clone())
+        .handshake_timeout(limit)
+        .build()
+        .expect("a reactor");
+    let wire = Wire::open();
+    let noting = Noting::default();
+    let notes = Rc::clone(&noting.notes);
+    let socket = wire.socket().layered(Records::default());
+    reactor.add(socket, noting).expect("a stream");
+    settle(&mut reactor);
+    clock.advance(limit - Duration::from_nanos(1));
+    settle(&mut reactor);
+    assert!(notes.borrow().is_empty());
+    clock.advance(Duration::from_nanos(1));
+    settle(&mut reactor);
+    let notes = notes.borrow();
+    assert!(notes[0].starts_with("TimedOut"), "{notes:?}");
+    assert_eq!(notes[1..], ["HandshakeTimeout"]);
+}
+
+#[test]
+fn what_a_layer_cannot_be_on_and_what_it_cannot_do_is_refused() {
+    let mut reactor = Reactor::new().expect("a reactor");
+    let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let socket = Socket::from(datagrams).layered(Records::default());
+    let error = reactor
+        .add(socket, Noting::default())
+        .expect_err("no stream");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    let socket = Wire::open().socket().layered(Records::default());
+    let socket = socket.layered(Records::default());
+    let error = reactor.add(socket, Noting::default());
+    let error = error.expect_err("it has a layer already");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    let mut room = greeted(100);
+    let error = room.reactor.detach(room.id).expect_err("it has a layer");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    let rate = Rate::per_second(1000);
+    let error = room.context().set_read_rate(rate).expect_err("a layer");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+}
