@@ -68,7 +68,8 @@ const HEADER_BYTES: usize = 5;
 /// alerts.
 const SPARE_RECORDS: u64 = 64;
 
-/// Most reads that one step of a handshake makes, so that a peer with much to say does not hold up the others.
+/// Most reads that one step of a handshake makes, or one `recv` that finds nothing for the program, so that a peer with
+/// much to say does not hold up the others.
 const READS_PER_STEP: usize = 8;
 
 /// Makes the layers of a server's connections.
@@ -216,7 +217,7 @@ impl Layer for Session {
     }
 
     fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
+        for _ in 0..READS_PER_STEP {
             match self.connection.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
@@ -233,6 +234,8 @@ impl Layer for Session {
                 let _ = self.flush(below);
             }
         }
+        // It goes on in the next turn.
+        Err(ErrorKind::Interrupted.into())
     }
 
     fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {

@@ -165,8 +165,9 @@ pub(crate) fn abort<D>(state: &mut State<D>, id: AnyId, cause: Cause) {
 /// Has the kernel send a reset when the socket is closed. With nothing to linger for it does, and keeps
 /// nothing for the peer.
 fn prepare_reset<D>(slot: &Slot<D>) {
-    let has_a_peer =
-        slot.life() == Life::Open || slot.life() >= Life::Broken && slot.life() != Life::Ended;
+    let has_a_peer = slot.life() == Life::Open
+        || slot.life() >= Life::Broken && slot.life() != Life::Ended
+        || slot.io.is_handshaking();
     if has_a_peer && matches!(slot.address, Address::Inet(_)) && slot.io.kind() == Kind::Stream {
         if let Some(socket) = slot.io.socket() {
             let _ = socket.set_linger(Some(Duration::ZERO));
@@ -246,7 +247,7 @@ pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
     if slot.readiness.output() != Output::Shut {
         match slot.io.shutdown_write() {
             Ok(()) => {}
-            Err(error) if is_would_block(&error) && has_last_words => {
+            Err(error) if classify(&error) == Class::NotNow && has_last_words => {
                 return shutting::wait_for_room(state, id, error);
             }
             // The peer is gone already.

@@ -6,14 +6,14 @@ use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::output::{write_failed, write_stopped};
 use crate::state::{State, closing};
-use crate::world::errors::is_would_block;
+use crate::world::errors::{Class, classify, is_would_block};
 use crate::world::ids::AnyId;
 
 pub(crate) fn shut_now<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
     match slot.io.shutdown_write() {
         Ok(()) => slot.readiness.set_output(Output::Shut),
-        Err(error) if is_would_block(&error) && slot.io.layered().is_some() => {
+        Err(error) if classify(&error) == Class::NotNow && slot.io.layered().is_some() => {
             return wait_for_room(state, id, error);
         }
         Err(error) => {
@@ -29,8 +29,9 @@ pub(crate) fn shut_now<D>(state: &mut State<D>, id: AnyId) {
 /// comes back here.
 #[cold]
 pub(crate) fn wait_for_room<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
-    let slot = state.slots.slot_mut(id);
-    slot.readiness.cant_write();
+    if is_would_block(&error) {
+        state.slots.slot_mut(id).readiness.cant_write();
+    }
     write_stopped(state, id, error);
 }
 

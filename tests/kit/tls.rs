@@ -425,6 +425,37 @@ fn a_handshake_that_is_never_finished_ends_at_its_deadline() {
 }
 
 #[test]
+fn the_deadline_holds_for_a_client_too_and_not_after_the_handshake() {
+    let configs = configs(&rustls::version::TLS13);
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder()
+        .clock(clock.clone())
+        .handshake_timeout(Duration::from_secs(10))
+        .build()
+        .expect("a reactor");
+    let (_peer, id, through) = Peer::greeted(&mut reactor, &configs, 100);
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("it has one");
+    let layer = Connector::new(Arc::clone(&configs.client)).session("localhost");
+    let socket = Socket::dial(address).expect("it listens");
+    let notes = Notes::default();
+    let echo = Echo {
+        notes: Rc::clone(&notes),
+    };
+    let socket = socket.layered(layer.expect("a name"));
+    reactor.add(socket, echo).expect("a stream");
+    let _stream = turn_with(&mut reactor, move || {
+        let (mut stream, _) = silent.accept().expect("it connects");
+        stream.read_exact(&mut [0]).expect("it has begun");
+        stream
+    });
+    clock.advance(Duration::from_millis(10_001));
+    until_noted(&mut reactor, &notes, "HandshakeTimeout");
+    assert!(through.borrow().is_empty(), "{through:?}");
+    assert!(reactor.at(id).is_some());
+}
+
+#[test]
 fn a_server_that_is_not_trusted_is_refused_with_rustls_reason() {
     let ours = configs(&rustls::version::TLS13);
     let theirs = configs(&rustls::version::TLS13);
