@@ -174,7 +174,7 @@ impl<D> Slot<D> {
     }
 
     /// Whether the write side is to be shut as soon as it can be.
-    fn is_shutting(&self) -> bool {
+    pub(crate) fn is_shutting(&self) -> bool {
         self.life().is_flushing()
             || self.readiness.output() == Output::Shutting && !self.readiness.has(Flag::MoreOutput)
     }

@@ -545,3 +545,32 @@ fn an_abort_in_the_middle_of_a_handshake_is_a_reset_too() {
     let error = peer.read(&mut hello).expect_err("a reset, no end");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
+
+#[test]
+fn last_words_that_find_no_room_wait_no_longer_than_the_stall_timeout() {
+    let clock = SimClock::new();
+    let limit = Duration::from_secs(5);
+    let mut builder = Reactor::builder();
+    builder.clock(clock.clone()).stall_timeout(limit);
+    let mut reactor = builder.build().expect("a reactor");
+    let wire = Wire::new(HELLO.len());
+    let noting = Noting::default();
+    let notes = Rc::clone(&noting.notes);
+    let socket = wire.socket().layered(Records::default());
+    let id = reactor.add(socket, noting).expect("a stream");
+    wire.input(&mut reactor, id, HELLO);
+    settle(&mut reactor);
+    reactor.at(id).expect("open").shutdown_write();
+    settle(&mut reactor);
+    clock.advance(limit - Duration::from_nanos(1));
+    settle(&mut reactor);
+    assert!(notes.borrow().is_empty(), "{notes:?}");
+    clock.advance(Duration::from_nanos(1));
+    settle(&mut reactor);
+    assert_eq!(notes.borrow().len(), 2);
+    assert!(
+        notes.borrow()[0].contains("no room to end the stream"),
+        "{notes:?}"
+    );
+    assert_eq!(notes.borrow()[1], "Stalled { unsent: 0 }");
+}

@@ -68,12 +68,15 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
         Action::Stalled(limit) => {
             let left = slot.output_moved.after(limit).since(now);
             let waiting = slot.unsent();
-            if waiting == 0 || slot.life() != Life::Open {
+            if !(waiting > 0 || slot.is_shutting()) || slot.life() != Life::Open {
                 // It moves again; the next time it is stuck sets a new deadline.
             } else if left > Duration::ZERO {
                 deadlines::arm(state, id, left, action);
             } else {
-                let what = format!("stalled: none of {waiting} bytes taken for {limit:?}");
+                let what = match waiting {
+                    0 => format!("stalled: no room to end the stream for {limit:?}"),
+                    _ => format!("stalled: none of {waiting} bytes taken for {limit:?}"),
+                };
                 let cause = Cause::Stalled { unsent: waiting };
                 time_out(core, id, Timeout::Stall, cause, &what);
             }
