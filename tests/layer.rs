@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use slabloop::testing::SimClock;
-use slabloop::{Below, Context, Dispatcher, Id, Layer, Rate, Reactor, Socket};
+use slabloop::{Below, Context, Dispatcher, Id, Layer, Rate, Reactor, Socket, Timeout};
 use util::*;
 use wire::Wire;
 
@@ -573,4 +573,29 @@ fn last_words_that_find_no_room_wait_no_longer_than_the_stall_timeout() {
         "{notes:?}"
     );
     assert_eq!(notes.borrow()[1], "Stalled { unsent: 0 }");
+}
+
+#[test]
+fn a_connection_has_a_handshake_timeout_of_its_own_if_it_was_given_one() {
+    let clock = SimClock::new();
+    let mut builder = Reactor::builder();
+    let mut reactor = builder.clock(clock.clone()).build().expect("a reactor");
+    let noting = Noting::default();
+    let notes = Rc::clone(&noting.notes);
+    let socket = Wire::open().socket().layered(Records::default());
+    let id = reactor.add(socket, noting).expect("a stream");
+    let own = Duration::from_secs(2);
+    let mut cx = reactor.at(id).expect("it is there");
+    cx.set_timeout(Timeout::Handshake, own);
+    settle(&mut reactor);
+    clock.advance(own - Duration::from_nanos(1));
+    settle(&mut reactor);
+    assert!(notes.borrow().is_empty(), "{notes:?}");
+    clock.advance(Duration::from_nanos(1));
+    settle(&mut reactor);
+    assert!(
+        notes.borrow()[0].contains("the handshake timed out"),
+        "{notes:?}"
+    );
+    assert_eq!(notes.borrow()[1], "HandshakeTimeout");
 }

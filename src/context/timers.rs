@@ -124,8 +124,8 @@ impl Context<'_> {
 
     /// Gives this connection a [timeout](Timeout) of its own, in place of the reactor's; it counts from now,
     /// as a timer that is set now.
-    /// `None` means no limit, but for [`Timeout::Close`]: every closing connection has an end, and `None` is the
-    /// reactor's. When it expires, `handle_error` gets an error of kind `TimedOut`, by which
+    /// `None` means no limit, but for [`Timeout::Close`] and [`Timeout::Handshake`]: each closing connection and each
+    /// handshake has an end, and `None` is the reactor's. When it expires, `handle_error` gets an error of kind `TimedOut`, by which
     /// [`Timeout::of`] tells which it was, and then the connection ends.
     ///
     /// ```

@@ -87,7 +87,10 @@ pub(crate) fn arm_connecting<D>(state: &mut State<D>, id: AnyId, after: Duration
 
 /// Sets the deadline of a handshake that begins now, unless it is set already.
 pub(crate) fn arm_handshake<D>(state: &mut State<D>, id: AnyId) {
-    let due = state.clock.now().after(state.config.handshake_timeout);
+    let own = state.slots.slot(id).timeouts();
+    let own = own.and_then(|timeouts| timeouts.handshake);
+    let limit = own.unwrap_or(state.config.handshake_timeout);
+    let due = state.clock.now().after(limit);
     arm_at(state, id, due, Action::HandshakeDeadline);
 }
 
@@ -115,9 +118,9 @@ pub(crate) fn set_timeout<D>(
             }
         }
         Timeout::Handshake => {
-            if let (Some(limit), true) = (limit, was_set) {
-                let due = state.clock.now().after(limit);
-                arm_at(state, id, due, Action::HandshakeDeadline);
+            slot.timeouts_mut().handshake = limit;
+            if was_set {
+                arm_handshake(state, id);
             }
         }
         Timeout::Idle => {

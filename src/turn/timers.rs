@@ -42,11 +42,7 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
             connect::fail(core, id, Cause::ConnectTimeout, error);
         }
         Action::HandshakeDeadline => {
-            let limit = state.config.handshake_timeout;
-            let text = format!(
-                "{}: the handshake was not finished in {limit:?}",
-                state.label(id)
-            );
+            let text = format!("{}: the handshake timed out", state.label(id));
             state.counters.deadlines += 1;
             let error = About::timed_out(Timeout::Handshake, id, text);
             connect::fail(core, id, Cause::HandshakeTimeout, error);

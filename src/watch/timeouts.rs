@@ -56,4 +56,5 @@ pub(crate) struct Timeouts {
     /// `Some(None)` means never.
     pub(crate) stall: Option<Option<Duration>>,
     pub(crate) close: Option<Duration>,
+    pub(crate) handshake: Option<Duration>,
 }
