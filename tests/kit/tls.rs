@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use slabloop::framing::{Framed, Framing, Handler, Terminator};
 use slabloop::testing::SimClock;
 use slabloop::tls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use slabloop::tls::rustls::{
@@ -807,5 +808,62 @@ fn curl_loads_a_large_page_twice_over_one_connection() {
         };
         let lines: Vec<_> = said.lines().collect();
         assert_eq!(lines, ["200 1000000 1", "200 1000000 0"]);
+    }
+}
+
+/// Answers each line with the line, a file and a producer's bytes, in this order.
+struct Lines {
+    file: Arc<std::fs::File>,
+}
+
+impl Handler for Lines {
+    fn found_terminator(
+        &mut self,
+        cx: &mut Context<'_>,
+        framing: &mut Framing,
+        line: &[u8],
+    ) -> io::Result<()> {
+        framing.push(cx, line)?;
+        framing.push_file(cx, Arc::clone(&self.file), ..)?;
+        framing.push_producer(cx, io::repeat(b'p').take(100_000));
+        framing.push(cx, b"\n")
+    }
+}
+
+#[test]
+fn records_files_and_producers_keep_their_order_over_tls() {
+    for version in BOTH {
+        let configs = configs(version);
+        let content = pattern(9, 300_000);
+        let name = format!("slabloop-tls-{}-file", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, &content).expect("a temporary folder");
+        let file = Arc::new(std::fs::File::open(&path).expect("it is there"));
+        std::fs::remove_file(&path).expect("it is there");
+        let mut reactor = Reactor::new().expect("a reactor");
+        let (ours, theirs) = util::tcp_pair();
+        let acceptor = Acceptor::new(Arc::clone(&configs.server));
+        let layer = acceptor.session().expect("a config");
+        let framed = Framed::new(Terminator::Line, Lines { file }).expect("a terminator");
+        reactor
+            .add(Socket::from(ours).layered(layer), framed)
+            .expect("a stream");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connection =
+            ClientConnection::new(Arc::clone(&configs.client), name).expect("a config");
+        let mut client = StreamOwned::new(connection, theirs);
+        turn_with(&mut reactor, move || {
+            client.write_all(b"one\ntw").expect("room");
+            client.write_all(b"o\n").expect("room");
+            for line in [&b"one"[..], b"two"] {
+                let mut expected = line.to_vec();
+                expected.extend_from_slice(&content);
+                expected.extend(std::iter::repeat_n(b'p', 100_000));
+                expected.push(b'\n');
+                let mut answer = vec![0; expected.len()];
+                client.read_exact(&mut answer).expect("an answer");
+                assert!(answer == expected, "all of it, in order");
+            }
+        });
     }
 }
