@@ -113,6 +113,9 @@ fn no_unit_of_work_takes_more_instructions_than_recorded() {
 /// counted here: workloads whose far ends call the standard library, which is not inlined either.)
 const MOST_WITHOUT_LTO: f64 = 1.10;
 
+/// The same for the ring, whose callback itself calls the standard library's `write`: half of the difference.
+const MOST_WITHOUT_LTO_IN_THE_RING: f64 = 1.16;
+
 #[test]
 #[ignore = "needs valgrind and two optimised builds"]
 fn a_build_by_cargos_default_profile_costs_little_more_than_one_with_lto() {
@@ -126,12 +129,13 @@ fn a_build_by_cargos_default_profile_costs_little_more_than_one_with_lto() {
             .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside"))
             .current_dir(root().join("benches/outside")),
     );
-    for name in [
-        "ring-send",
-        "echo-both-ends",
-        "lines",
-        "pipelined-sends",
-        "broadcast-both-ends",
+    for (name, most) in [
+        ("ring-1000", MOST_WITHOUT_LTO_IN_THE_RING),
+        ("ring-send", MOST_WITHOUT_LTO),
+        ("echo-both-ends", MOST_WITHOUT_LTO),
+        ("lines", MOST_WITHOUT_LTO),
+        ("pipelined-sends", MOST_WITHOUT_LTO),
+        ("broadcast-both-ends", MOST_WITHOUT_LTO),
     ] {
         let default = instructions_per_unit(&outside, name);
         let best = instructions_per_unit(with_lto, name);
@@ -140,7 +144,7 @@ fn a_build_by_cargos_default_profile_costs_little_more_than_one_with_lto() {
         };
         println!("{name:18} {default:8.1}  with LTO {best:8.1}");
         assert!(
-            default <= best * MOST_WITHOUT_LTO,
+            default <= best * most,
             "{name}: {default:.1} instructions by the default profile, {best:.1} with LTO"
         );
     }
