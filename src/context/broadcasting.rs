@@ -62,9 +62,7 @@ impl Context<'_> {
         state
             .chunks
             .stage_shared(&mut slot.outbox, start, bytes.len());
-        slot.output_moved = state.now;
-        slot.readiness.set(Flag::Dirty);
-        state.agenda.dirty.push(self.id);
+        state.agenda.add_dirty(self.id, slot, state.now);
         true
     }
 }

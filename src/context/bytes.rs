@@ -127,9 +127,7 @@ impl Context<'_> {
         let Some(place) = state.chunks.stage(&mut slot.outbox, bytes.len()) else {
             return false;
         };
-        slot.output_moved = state.now;
-        slot.readiness.set(Flag::Dirty);
-        state.agenda.dirty.push(self.id);
+        state.agenda.add_dirty(self.id, slot, state.now);
         place.copy_from_slice(bytes);
         true
     }

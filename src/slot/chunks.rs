@@ -71,10 +71,8 @@ impl Chunks {
     /// flush must look at it. `None`, and nothing is changed, if the buffer has no room.
     #[inline(always)]
     pub(crate) fn stage(&mut self, outbox: &mut Outbox, bytes: usize) -> Option<&mut [u8]> {
-        debug_assert!(outbox.is_empty(), "what is queued goes first");
         let (start, place) = self.staging.take(bytes)?;
-        (outbox.head, outbox.sent) = (STAGED, start);
-        outbox.grow(bytes);
+        hold_staged(outbox, start, bytes);
         self.queued += bytes;
         Some(place)
     }
@@ -82,10 +80,8 @@ impl Chunks {
     /// Sets what an empty outbox holds to bytes that are in the staging buffer already, for another one.
     #[inline]
     pub(crate) fn stage_shared(&mut self, outbox: &mut Outbox, start: u32, bytes: usize) {
-        debug_assert!(outbox.is_empty(), "what is queued goes first");
         debug_assert!(start as usize + bytes <= self.staging.taken());
-        (outbox.head, outbox.sent) = (STAGED, start);
-        outbox.grow(bytes);
+        hold_staged(outbox, start, bytes);
         self.queued += bytes;
     }
 
@@ -424,6 +420,14 @@ impl Chunks {
             "the spare chunks stay below their bound"
         );
     }
+}
+
+/// An empty outbox holds these bytes of the staging buffer from now on.
+#[inline(always)]
+fn hold_staged(outbox: &mut Outbox, start: u32, bytes: usize) {
+    debug_assert!(outbox.is_empty(), "what is queued goes first");
+    (outbox.head, outbox.sent) = (STAGED, start);
+    outbox.grow(bytes);
 }
 
 impl fmt::Debug for Chunks {

@@ -26,14 +26,11 @@ pub(crate) struct Door<'a> {
 impl<D> Slot<D> {
     #[inline(always)]
     pub(crate) fn door(&mut self) -> Door<'_> {
-        Door {
-            socket: &mut self.io,
-            readiness: &mut self.readiness,
-            touched: &mut self.touched,
-        }
+        self.door_and_files().0
     }
 
     /// The door beside the files that wait.
+    #[inline(always)]
     pub(crate) fn door_and_files(&mut self) -> (Door<'_>, Option<&mut Files>) {
         let door = Door {
             socket: &mut self.io,

@@ -9,6 +9,7 @@ use crate::state::{State, deadlines, flow};
 use crate::world::address::Address;
 use crate::world::endpoint::Kind;
 use crate::world::ids::{AnyId, TypeName};
+use crate::world::layer::Layered;
 use crate::world::socket::Socket;
 use crate::world::topics;
 
@@ -41,10 +42,9 @@ impl<D> State<D> {
         }
         let id = self.slots.vacant_id()?;
         let connecting = life == Life::Connecting;
-        let has_layer = match io.layered() {
-            Some(layered) => layered.check().map(|()| true)?,
-            None => false,
-        };
+        let layered = io.as_layered();
+        layered.map_or(Ok(()), Layered::check)?;
+        let has_layer = layered.is_some();
         // Its handshake comes first: until then it is not established.
         let life = if has_layer { Life::Connecting } else { life };
         self.poller.register(&mut io, id, connecting)?;

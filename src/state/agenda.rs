@@ -7,8 +7,11 @@
 use std::collections::VecDeque;
 use std::io;
 
+use crate::slot::Slot;
+use crate::slot::readiness::Flag;
 use crate::state::batch::Batch;
 use crate::state::classes::Classes;
+use crate::time::clock::Tick;
 use crate::time::heap::Due;
 use crate::watch::ends::Cause;
 use crate::world::ids::AnyId;
@@ -73,6 +76,15 @@ impl Agenda {
             && self.cancelled_closures.is_empty()
             && self.ending.is_empty()
             && !self.was_cut_short
+    }
+
+    /// Has the next flush look at a slot that is not on the dirty list and has begun to have output. (Its id is
+    /// given, for the caller has it in a register.)
+    #[inline(always)]
+    pub(crate) fn add_dirty<D>(&mut self, id: AnyId, slot: &mut Slot<D>, now: Tick) {
+        slot.output_moved = now;
+        slot.readiness.set(Flag::Dirty);
+        self.dirty.push(id);
     }
 
     /// Whether the close step has anything to do.

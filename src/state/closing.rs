@@ -240,7 +240,7 @@ pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
     // A hang-up alone is no reason to skip it: once both halves are shut the kernel reports one, and
     // there may still be unread input here and an unread reply over there.
     let peer_is_done = slot.readiness.input().is_over() || slot.readiness.has(Flag::Error);
-    let has_last_words = slot.io.layered().is_some();
+    let has_last_words = slot.io.as_layered().is_some();
     if (peer_is_done && !has_last_words) || !slot.io.can_half_close() {
         return end(state, id, Cause::Finished);
     }

@@ -75,9 +75,11 @@ fn arm_at<D>(state: &mut State<D>, id: AnyId, due: Tick, action: Action) {
 /// turn's time: that may be long past, in a slow callback and all the more outside of a turn, and a
 /// short deadline would be over before the attempt was made.
 pub(crate) fn arm_connecting<D>(state: &mut State<D>, id: AnyId, after: Duration) {
-    let slot = state.slots.slot_mut(id);
-    let list = &mut slot.timers;
-    let action = Action::ConnectDeadline;
+    arm_from_now(state, id, after, Action::ConnectDeadline);
+}
+
+fn arm_from_now<D>(state: &mut State<D>, id: AnyId, after: Duration, action: Action) {
+    let list = &mut state.slots.slot_mut(id).timers;
     if !state.timers.has(*list, &action) {
         state
             .timers
@@ -90,8 +92,7 @@ pub(crate) fn arm_handshake<D>(state: &mut State<D>, id: AnyId) {
     let own = state.slots.slot(id).timeouts();
     let own = own.and_then(|timeouts| timeouts.handshake);
     let limit = own.unwrap_or(state.config.handshake_timeout);
-    let due = state.clock.now().after(limit);
-    arm_at(state, id, due, Action::HandshakeDeadline);
+    arm_from_now(state, id, limit, Action::HandshakeDeadline);
 }
 
 /// Gives a connection a timeout of its own, which counts from now.

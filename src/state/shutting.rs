@@ -13,7 +13,7 @@ pub(crate) fn shut_now<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
     match slot.io.shutdown_write() {
         Ok(()) => slot.readiness.set_output(Output::Shut),
-        Err(error) if classify(&error) == Class::NotNow && slot.io.layered().is_some() => {
+        Err(error) if classify(&error) == Class::NotNow && slot.io.as_layered().is_some() => {
             return wait_for_room(state, id, error);
         }
         Err(error) => {
