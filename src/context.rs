@@ -279,11 +279,11 @@ impl Context<'_> {
         let state = &mut self.core.state;
         let slot = state.slots.get(self.id);
         let type_name = slot.map_or("", |slot| (slot.type_name)());
-        // What any stranger's scanner brings about is no warning.
-        let is_strangers = slot.is_some_and(|slot| slot.is_strangers_fault(error));
+        // A port scanner must not cause warnings.
+        let is_peers = slot.is_some_and(|slot| slot.is_peers_fault(error));
         let limits = &mut state.log_limits;
-        let held_back = if is_strangers {
-            limits.strangers.pass(state.now)
+        let held_back = if is_peers {
+            limits.peer_faults.pass(state.now)
         } else {
             limits.faults.pass(type_name, error.kind(), state.now)
         };
@@ -295,7 +295,7 @@ impl Context<'_> {
         // Errors of the reactor's own begin with the label.
         let error = error.strip_prefix(&format!("{label}: ")).unwrap_or(&error);
         let what = what.map_or(String::new(), |what| format!("{what}: "));
-        if is_strangers {
+        if is_peers {
             log::debug!(target: topics::FAULT, "{label}: {what}{error}{held_back}");
         } else {
             log::warn!(target: topics::FAULT, "{label}: {what}{error}{held_back}");

@@ -245,7 +245,7 @@ impl<D> Slot<D> {
 
     /// Whether this error of a stream with a layer is the peer's doing alone, and says nothing about this program: it
     /// does not speak the layer's language, or was cut off.
-    pub(crate) fn is_strangers_fault(&self, error: &std::io::Error) -> bool {
+    pub(crate) fn is_peers_fault(&self, error: &std::io::Error) -> bool {
         let Some(layered) = self.io.as_layered() else {
             return false;
         };
@@ -253,7 +253,7 @@ impl<D> Slot<D> {
             self.fate.so_far(),
             Some(Cause::HandshakeFailed(_) | Cause::HandshakeTimeout)
         );
-        in_the_handshake && !layered.was_dialled() || error.kind() == ErrorKind::UnexpectedEof
+        in_the_handshake && !layered.is_outgoing() || error.kind() == ErrorKind::UnexpectedEof
     }
 
     /// Whether a callback has left nothing behind that needs a look: still open, not broken, the end of

@@ -139,9 +139,9 @@ impl Connector {
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
-    /// Bytes that are encrypted and not told yet: the kernel had no room for all of what they became. They are
-    /// the first of those that the next `send` brings.
-    untold: usize,
+    /// Bytes that are encrypted and not reported as sent: the kernel had no room for all of what they became. They
+    /// are the first of those that the next `send` brings.
+    unreported: usize,
     is_finished: bool,
     /// Most bytes of the program's in one record.
     fragment: usize,
@@ -154,7 +154,7 @@ impl Session {
         let fragment = max_fragment_size.map_or(RECORD_BYTES, |bytes| bytes - HEADER_BYTES);
         Session {
             connection,
-            untold: 0,
+            unreported: 0,
             is_finished: false,
             fragment,
             records: 0,
@@ -243,13 +243,13 @@ impl Layer for Session {
         loop {
             match self.flush(below) {
                 Ok(()) => {}
-                // What has left is told now, the error when it comes again.
+                // What has left is reported now, the error when it comes again.
                 Err(_) if sent > 0 => return Ok(sent),
                 Err(error) => return Err(error),
             }
-            let told = self.untold.min(bytes.len() - sent);
-            self.untold -= told;
-            sent += told;
+            let reported = self.unreported.min(bytes.len() - sent);
+            self.unreported -= reported;
+            sent += reported;
             let rest = &bytes[sent..];
             if rest.is_empty() {
                 return Ok(sent);
@@ -265,8 +265,8 @@ impl Layer for Session {
                 return Err(io::Error::other(text));
             }
             self.records += records;
-            self.untold = self.connection.writer().write(record)?;
-            if self.untold == 0 {
+            self.unreported = self.connection.writer().write(record)?;
+            if self.unreported == 0 {
                 return Err(io::Error::other("rustls takes no more to encrypt"));
             }
         }

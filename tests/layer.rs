@@ -28,8 +28,8 @@ struct Records {
     finished: bool,
     /// Encoded, and not with the kernel yet.
     out: VecDeque<u8>,
-    /// How many bytes of the program's are in `out` and have not been told.
-    untold: usize,
+    /// How many bytes of the program's are in `out` and have not been reported.
+    unreported: usize,
     raw: Vec<u8>,
     ready: VecDeque<u8>,
     ended: bool,
@@ -108,15 +108,15 @@ impl Layer for Records {
 
     fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
         assert!(!bytes.is_empty() && !self.finished);
-        if self.untold == 0 {
+        if self.unreported == 0 {
             let piece = &bytes[..bytes.len().min(100)];
-            self.untold = piece.len();
+            self.unreported = piece.len();
             self.out.extend(record(piece));
         }
         self.flush(below)?;
-        let told = self.untold.min(bytes.len());
-        self.untold -= told;
-        Ok(told)
+        let reported = self.unreported.min(bytes.len());
+        self.unreported -= reported;
+        Ok(reported)
     }
 
     fn finish(&mut self, below: &mut Below<'_>) -> io::Result<()> {
@@ -317,7 +317,7 @@ fn a_layer_that_takes_little_at_a_time_keeps_the_order_of_what_is_queued() {
     assert!(got == message);
 }
 
-/// Was told to make way for a layer, and has read more than that.
+/// Was reported to make way for a layer, and has read more than that.
 struct Plain(Vec<u8>);
 
 impl Dispatcher for Plain {
@@ -413,7 +413,7 @@ fn a_panic_in_a_layer_ends_its_connection_and_no_other() {
 }
 
 #[test]
-fn closing_says_its_last_words_when_there_is_room_and_then_throws_away_what_comes() {
+fn closing_sends_its_closing_message_when_there_is_room_and_then_throws_away_what_comes() {
     for shut_first in [false, true] {
         let mut room = greeted(4);
         room.context().send(b"bye").expect("room");
@@ -428,7 +428,7 @@ fn closing_says_its_last_words_when_there_is_room_and_then_throws_away_what_come
         assert_asleep(&mut room.reactor, "and sleeps meanwhile");
         room.wire.make_room(&mut room.reactor, room.id, 1);
         settle(&mut room.reactor);
-        assert_eq!(room.sent().last(), Some(&0), "the last words");
+        assert_eq!(room.sent().last(), Some(&0), "the closing message");
         if shut_first {
             // The other direction goes on.
             room.wire.input(&mut room.reactor, room.id, &record(b""));
@@ -445,7 +445,7 @@ fn closing_says_its_last_words_when_there_is_room_and_then_throws_away_what_come
 }
 
 #[test]
-fn an_answer_to_a_peer_that_has_ended_still_gets_its_last_words() {
+fn an_answer_to_a_peer_that_has_ended_still_gets_its_closing_message() {
     let mut room = greeted(100);
     room.wire.input(&mut room.reactor, room.id, &record(b""));
     settle(&mut room.reactor);
@@ -547,7 +547,7 @@ fn an_abort_in_the_middle_of_a_handshake_is_a_reset_too() {
 }
 
 #[test]
-fn last_words_that_find_no_room_wait_no_longer_than_the_stall_timeout() {
+fn a_closing_message_that_finds_no_room_waits_no_longer_than_the_stall_timeout() {
     let clock = SimClock::new();
     let limit = Duration::from_secs(5);
     let mut builder = Reactor::builder();

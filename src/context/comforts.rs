@@ -42,7 +42,7 @@ impl Context<'_> {
     ///
     /// For what moves much data without looking at it, such as a proxy. Each connection is read once a turn, so
     /// a large message goes through in pieces of this size, each with its own system calls, and the others get
-    /// their turn in between: a larger limit costs less processor time and makes them wait longer. 128 KiB is a
+    /// their turn in between: a larger limit costs less CPU time and makes them wait longer. 128 KiB is a
     /// good choice; the proxy took 40 % less time for messages of 1 MiB than with 64 KiB, and with 256 KiB a
     /// tenth less again. If the bytes are sent on, so much may be queued beyond the high mark: keep the limit
     /// well below the hard cap.

@@ -18,7 +18,7 @@ impl Context<'_> {
     /// Sends a part of a regular file, all of it with `..`: behind everything sent before, and before everything
     /// sent after. Calls nothing and reads nothing: the flush at the end of the turn has the kernel copy the file
     /// to the socket (`sendfile`), at most 256 KiB a connection and turn, and goes on when there is room again.
-    /// The descriptor is closed when the last byte is with the kernel. A file of 20 MB took half the processor time
+    /// The descriptor is closed when the last byte is with the kernel. A file of 20 MB took half the CPU time
     /// of reading it and sending what was read.
     ///
     /// `range` counts bytes from the file's beginning; a missing end is the file's length at the time of this
@@ -80,8 +80,8 @@ impl Context<'_> {
     ///
     /// Nothing is sent then. `InvalidInput` if this is no regular file, is not open for reading, or has no such
     /// bytes. `QuotaExceeded` if 256 files wait on this connection; it stays as it is. What the system says when it
-    /// is asked for the file's length. `NotConnected` and `BrokenPipe` as for [`send`](Context::send); `Unsupported` on anything
-    /// but a stream.
+    /// is asked for the file's length. `NotConnected` and `BrokenPipe` as for [`send`](Context::send); `Unsupported`
+    /// on anything but a stream.
     pub fn send_file(
         &mut self,
         file: impl Into<Arc<File>>,

@@ -61,8 +61,8 @@ impl Context<'_> {
     /// # Errors
     ///
     /// `NotFound` if it is gone. `InvalidInput` if its own callback is running, if it is not an open
-    /// connection (still connecting, closing, a listener), or if a layer has output that is not sent, or a file waits. Only
-    /// stream sockets can be detached; others are `Unsupported`. It stays as it is then.
+    /// connection (still connecting, closing, a listener), or if a layer has output that is not sent, or a file
+    /// waits. Only stream sockets can be detached; others are `Unsupported`. It stays as it is then.
     pub fn detach(&mut self, id: impl Into<AnyId>) -> io::Result<Detached> {
         let id = id.into();
         let slot = self.core.state.slots.get(id);

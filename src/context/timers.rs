@@ -21,15 +21,15 @@ use crate::world::ids::AnyId;
 /// [`Reactor::at`](crate::Reactor::at) for example, each counts from the call.
 impl Context<'_> {
     /// Calls [`handle_timer`](crate::Dispatcher::handle_timer) once, when `after` has passed, never before.
-    /// It counts from the end of this turn at the latest, see above. The timer dies with this dispatcher: set on one that is closing it never fires, and in `handle_close`
-    /// that is logged. Any duration is good; `Duration::MAX` means never.
+    /// It counts from the end of this turn at the latest, see above. The timer dies with this dispatcher: set on
+    /// one that is closing it never fires, and in `handle_close` that is logged. Any duration is good; `Duration::MAX` means never.
     pub fn set_timer(&mut self, after: Duration) -> TimerId {
         self.set_user_timer(after, None)
     }
 
     /// Calls [`handle_timer`](crate::Dispatcher::handle_timer) every `period`, on a fixed grid that begins
-    /// as the time of a [`set_timer`](Context::set_timer) does: a late call delays none of the others. A call that missed several periods comes once. With
-    /// a period of zero it comes once a turn, and the loop never sleeps.
+    /// as the time of a [`set_timer`](Context::set_timer) does: a late call delays none of the others. A call that
+    /// missed several periods comes once. With a period of zero it comes once a turn, and the loop never sleeps.
     pub fn set_interval(&mut self, period: Duration) -> TimerId {
         self.set_user_timer(period, Some(period))
     }
@@ -67,8 +67,8 @@ impl Context<'_> {
     }
 
     /// Sets a timer that has not fired to a new time, `after` from now, counted as for
-    /// [`set_timer`](Context::set_timer); its id stays. A periodic one begins a new grid then. False, and nothing is set, if it has fired, was cancelled or died with its dispatcher.
-    /// One that is due in this very turn and has not fired yet does not fire in it.
+    /// [`set_timer`](Context::set_timer); its id stays. A periodic one begins a new grid then. False, and nothing is
+    /// set, if it has fired, was cancelled or died with its dispatcher. One that is due in this very turn and has not fired yet does not fire in it.
     pub fn reset_timer(&mut self, timer: TimerId, after: Duration) -> bool {
         let state = &mut self.core.state;
         state.timers.reset(timer, after, &state.clock)
@@ -125,8 +125,8 @@ impl Context<'_> {
     /// Gives this connection a [timeout](Timeout) of its own, in place of the reactor's; it counts from now,
     /// as a timer that is set now.
     /// `None` means no limit, but for [`Timeout::Close`] and [`Timeout::Handshake`]: each closing connection and each
-    /// handshake has an end, and `None` is the reactor's. When it expires, `handle_error` gets an error of kind `TimedOut`, by which
-    /// [`Timeout::of`] tells which it was, and then the connection ends.
+    /// handshake has an end, and `None` is the reactor's. When it expires, `handle_error` gets an error of kind
+    /// `TimedOut`, by which [`Timeout::of`] tells which it was, and then the connection ends.
     ///
     /// ```
     /// use slabloop::{Context, Dispatcher, Timeout};

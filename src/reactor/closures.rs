@@ -25,7 +25,8 @@ impl Reactor {
         self.outside().call_later(after, closure)
     }
 
-    /// Runs a closure on the reactor every `period`, on a fixed grid; see [`Context::set_interval`]. If it panics it is cancelled.
+    /// Runs a closure on the reactor every `period`, on a fixed grid; see [`Context::set_interval`]. If it panics
+    /// it is cancelled.
     pub fn call_every(
         &mut self,
         period: Duration,
@@ -158,8 +159,8 @@ impl Context<'_> {
     }
 
     /// Runs a closure once, on the reactor, when `after` has passed, never before, counted as for
-    /// [`set_timer`](Context::set_timer). Unlike such a timer it does not die with the dispatcher that sets it, so that `handle_close`
-    /// can use it to connect anew after a while.
+    /// [`set_timer`](Context::set_timer). Unlike such a timer it does not die with the dispatcher that sets it, so
+    /// that `handle_close` can use it to connect anew after a while.
     pub fn call_later(
         &mut self,
         after: Duration,

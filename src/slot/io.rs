@@ -1,8 +1,8 @@
 //! The two doors between the kernel and a stream's slot.
 //!
 //! Every byte of a stream comes in by [`Door::receive`] and goes out by [`Door::transmit`] (or its
-//! vectored form, or the one for a file's). What the kernel answered becomes readiness in the same breath, so the readiness word
-//! cannot miss a `WouldBlock` or a short read. What else follows from an answer (an end, a callback, a
+//! vectored form, or the one for a file's). What the kernel answered becomes readiness at once, so the readiness
+//! word cannot miss a `WouldBlock` or a short read. What else follows from an answer (an end, a callback, a
 //! deadline) is decided by the caller.
 
 use std::fs::File;

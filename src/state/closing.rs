@@ -240,14 +240,14 @@ pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
     // A hang-up alone is no reason to skip it: once both halves are shut the kernel reports one, and
     // there may still be unread input here and an unread reply over there.
     let peer_is_done = slot.readiness.input().is_over() || slot.readiness.has(Flag::Error);
-    let has_last_words = slot.io.as_layered().is_some();
-    if (peer_is_done && !has_last_words) || !slot.io.can_half_close() {
+    let has_closing_message = slot.io.as_layered().is_some();
+    if (peer_is_done && !has_closing_message) || !slot.io.can_half_close() {
         return end(state, id, Cause::Finished);
     }
     if slot.readiness.output() != Output::Shut {
         match slot.io.shutdown_write() {
             Ok(()) => {}
-            Err(error) if classify(&error) == Class::NotNow && has_last_words => {
+            Err(error) if classify(&error) == Class::NotNow && has_closing_message => {
                 return shutting::wait_for_room(state, id, error);
             }
             // The peer is gone already.

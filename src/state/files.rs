@@ -9,7 +9,7 @@ use crate::world::ids::AnyId;
 /// Most bytes of files that one connection sends in a turn, so that one fast reader does not hold up the
 /// others: at 5 GB/s, 50 µs.
 ///
-/// With 2 MiB, which is nginx's bound, 20 MB took 12 system calls in place of 78, and between 15 % less processor time
+/// With 2 MiB, which is nginx's bound, 20 MB took 12 system calls in place of 78, and between 15 % less CPU time
 /// and 2 % more. But an echo beside eight downloads over loopback took 10 ms in place of 1.2 (the median), at the same
 /// number of bytes a second.
 const TURN_BYTES: usize = 256 * 1024;

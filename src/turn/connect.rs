@@ -79,12 +79,12 @@ fn established(core: &mut Core, id: AnyId) -> bool {
 }
 
 /// A connection may be used. True if it is still to be served in this turn.
-fn open(core: &mut Core, id: AnyId, was_dialled: bool) -> bool {
+fn open(core: &mut Core, id: AnyId, is_outgoing: bool) -> bool {
     closing::established(&mut core.state, id);
     if core.state.slots.slot(id).life() != Life::Open {
         return false;
     }
-    !was_dialled
+    !is_outgoing
         || settle::call_and_settle(core, id, Callback::Connect, |dispatcher, cx| {
             dispatcher.handle_connect(cx)
         })
@@ -101,7 +101,7 @@ fn handshake(core: &mut Core, id: AnyId) -> bool {
         return false;
     };
     let outcome = layered.handshake();
-    let (is_full, was_dialled) = (layered.is_full(), layered.was_dialled());
+    let (is_full, is_outgoing) = (layered.is_full(), layered.is_outgoing());
     match outcome {
         Ok(()) => {
             slot.touched = state.now;
@@ -111,7 +111,7 @@ fn handshake(core: &mut Core, id: AnyId) -> bool {
             state.timers.cancel_where(&mut slot.timers, |action| {
                 matches!(action, Action::HandshakeDeadline)
             });
-            return open(core, id, was_dialled);
+            return open(core, id, is_outgoing);
         }
         Err(error) if is_interrupted(&error) => slot.readiness.set(Flag::Readable),
         Err(error) if is_would_block(&error) => {

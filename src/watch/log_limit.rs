@@ -57,7 +57,7 @@ pub(crate) struct LogLimits {
     pub(crate) over_total: LogLimit,
     pub(crate) faults: FaultLimits,
     /// Faults that are the peer's doing alone. They are for those who look for them.
-    pub(crate) strangers: LogLimit,
+    pub(crate) peer_faults: LogLimit,
     pub(crate) slow: LogLimit,
     pub(crate) panic: LogLimit,
 }

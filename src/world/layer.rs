@@ -167,7 +167,7 @@ pub(crate) struct Layered {
     layer: Box<dyn Layer>,
     stage: Stage,
     /// It was not established when it was added.
-    was_dialled: bool,
+    is_outgoing: bool,
     /// What was read before there was a layer: its first input.
     unread: VecDeque<u8>,
     /// What was accepted for sending before there was a layer. It leaves as it is, before the handshake.
@@ -191,7 +191,7 @@ impl Layered {
             below,
             layer,
             stage,
-            was_dialled: stage == Stage::Connecting,
+            is_outgoing: stage == Stage::Connecting,
             unread: unread.into(),
             unsent: unsent.into(),
             seen: Seen::default(),
@@ -215,8 +215,8 @@ impl Layered {
         self.stage == Stage::Handshaking
     }
 
-    pub(crate) fn was_dialled(&self) -> bool {
-        self.was_dialled
+    pub(crate) fn is_outgoing(&self) -> bool {
+        self.is_outgoing
     }
 
     /// The stream below is established.
@@ -282,7 +282,7 @@ impl Endpoint for Layered {
     }
 
     fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.below.register(registry, token, self.was_dialled)
+        self.below.register(registry, token, self.is_outgoing)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {

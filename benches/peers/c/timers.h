@@ -1,5 +1,5 @@
 /*
- * What the C programs with timers share: the command line, the times due, and processor time lap by lap. It is
+ * What the C programs with timers share: the command line, the times due, and CPU time lap by lap. It is
  * src/timers.rs once more, where the method is described; the numbers drawn are the same.
  */
 #ifndef PEERS_TIMERS_H

@@ -10,7 +10,7 @@
 //! can't hide what it kept waiting. *Arrivals:* with `--arrive` the connections themselves are the
 //! load, see [`arrivals`].
 //!
-//! Of the server (`--pid`) it reads the processor time that the kernel's scheduler counted, before
+//! Of the server (`--pid`) it reads the CPU time that the kernel's scheduler counted, before
 //! and after the messages, and its memory before the first connection and after each has had one
 //! message (a connection that never spoke is not what is met in practice). Result: one line of
 //! `key=value` on standard output.

@@ -338,7 +338,7 @@ fn raw_address(address: SocketAddrV4) -> (libc::sockaddr_in, libc::socklen_t) {
     (raw, size_of::<libc::sockaddr_in>() as libc::socklen_t)
 }
 
-/// The processor time that this process has had so far, all threads, in nanoseconds.
+/// The CPU time that this process has had so far, all threads, in nanoseconds.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! Timers: a million armed and cancelled, then a million armed and fired.
 //!
 //! A server with a time-out for every client arms and cancels all day and fires hardly ever, so the
-//! three are timed apart, in nanoseconds of the program's own processor time. Times due are the
+//! three are timed apart, in nanoseconds of the program's own CPU time. Times due are the
 //! same for every loop: without a pattern, spread over [`Options::spread`], drawn before the clock
 //! starts. Those to fire are all due when the loop gets to look, so that it never waits and the
 //! figure is the cost of finding them and of calling back.
@@ -86,7 +86,7 @@ impl Options {
     }
 }
 
-/// Processor time, lap by lap.
+/// CPU time, lap by lap.
 #[derive(Debug)]
 pub struct Laps {
     begun_ns: u64,

@@ -1,4 +1,4 @@
-//! Makes a certificate for `localhost` and 127.0.0.1 that nobody vouches for, to try TLS with.
+//! Makes a self-signed certificate for `localhost` and 127.0.0.1, to try TLS with.
 //!
 //! ```text
 //! cargo run -p slabloop-kit-tests --example self_signed -- /tmp/tls

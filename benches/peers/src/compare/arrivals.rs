@@ -97,7 +97,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
              counted from the first connect to the last answer, and are as much the client's pace, \
              who over loopback pays for both ends of the handshake. So the last two columns: {} \
              connections queue up, each with its message, while the server is stopped, and the \
-             clock starts when it goes on. µs are the server's own processor time for accepting, \
+             clock starts when it goes on. µs are the server's own CPU time for accepting, \
              reading and answering one connection.",
             cell(Some(connections as f64), 0),
             cell(Some(f64::from(BACKLOG)), 0),
@@ -116,7 +116,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         table,
         plots: vec![Plot {
             name: "arrivals".to_owned(),
-            title: "Arrivals: µs of processor time per connection (less is better)".to_owned(),
+            title: "Arrivals: µs of CPU time per connection (less is better)".to_owned(),
             series: vec![
                 format!("{connections} at once"),
                 format!("{queued} from the queue"),

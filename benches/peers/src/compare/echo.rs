@@ -1,4 +1,4 @@
-//! The echo server with many connections: processor time per message, throughput, latency, memory.
+//! The echo server with many connections: CPU time per message, throughput, latency, memory.
 
 use std::time::Duration;
 
@@ -118,10 +118,10 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
     }
     Section {
         experiment: Experiment::Echo,
-        title: "Echo: processor time and memory",
+        title: "Echo: CPU time and memory",
         intro: format!(
             "{} TCP connections, of which {} have a message of {SIZE} bytes on its way at any \
-             time, walking over all of them. First the processor time that the server itself took \
+             time, walking over all of them. First the CPU time that the server itself took \
              per message (the scheduler's count), then that over {BASE}'s in the same round, then \
              the same figure with a single message on its way at a time, when each has to pay for \
              a wait of its own. User-space memory is the server's growth from before the first \
@@ -140,7 +140,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         plots: vec![
             Plot {
                 name: "echo-time".to_owned(),
-                title: "Echo: µs of processor time per message (less is better)".to_owned(),
+                title: "Echo: µs of CPU time per message (less is better)".to_owned(),
                 series: vec![
                     format!("{} in flight", scale.echo_in_flight),
                     "1 in flight".to_owned(),

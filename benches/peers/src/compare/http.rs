@@ -66,7 +66,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
     let headers = [
         "server",
         "requests per second",
-        "µs of processor time per request",
+        "µs of CPU time per request",
     ];
     let mut table = Table::new(headers.map(str::to_owned).to_vec());
     let mut rows = Vec::new();
@@ -93,7 +93,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         table,
         plots: vec![Plot {
             name: "http".to_owned(),
-            title: "HTTP: µs of processor time per request (less is better)".to_owned(),
+            title: "HTTP: µs of CPU time per request (less is better)".to_owned(),
             series: vec!["GET of 12 bytes".to_owned()],
             decimals: 1,
             rows,

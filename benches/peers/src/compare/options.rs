@@ -15,17 +15,17 @@ pub enum Experiment {
     Calls,
     /// Time per event of the ring.
     Ring,
-    /// Processor time to arm, cancel and fire a timer.
+    /// CPU time to arm, cancel and fire a timer.
     Timers,
     /// Closures from another thread.
     Posts,
-    /// Processor time and memory of an echo server.
+    /// CPU time and memory of an echo server.
     Echo,
     /// Latency of an echo server at a fixed rate.
     Latency,
     /// Connections that arrive at once.
     Arrivals,
-    /// Processor time of a proxy.
+    /// CPU time of a proxy.
     Proxy,
     /// Requests per second over HTTP.
     Http,

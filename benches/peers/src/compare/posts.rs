@@ -27,7 +27,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         run(peer, scale.posts)
     });
 
-    let headers = ["loop", "posts per second", "ns of processor time per post"];
+    let headers = ["loop", "posts per second", "ns of CPU time per post"];
     let mut table = Table::new(headers.map(str::to_owned).to_vec());
     let mut rows = Vec::new();
     for one in &runs {
@@ -42,7 +42,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         intro: format!(
             "One thread posts {} closures to the loop on another (Python a tenth of that), as fast \
              as it can; from the first post until the last closure has run, by the clock, and the \
-             processor time of both threads together. Not pinned: each thread has a processor. \
+             CPU time of both threads together. Not pinned: each thread has a processor. \
              The queue has room for all. `Handle::post` with slabloop, boxed closures through its \
              channel with calloop and through an unbounded one with tokio, a queue under a lock \
              and `uv_async_send` with libuv, `call_soon_threadsafe` in Python.",
@@ -52,7 +52,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         table,
         plots: vec![Plot {
             name: "posts".to_owned(),
-            title: "Posts: ns of processor time per post (less is better)".to_owned(),
+            title: "Posts: ns of CPU time per post (less is better)".to_owned(),
             series: vec!["both threads".to_owned()],
             decimals: 0,
             rows,

@@ -141,7 +141,7 @@ impl Server {
         Ok(server)
     }
 
-    /// A view of its processor time and memory.
+    /// A view of its CPU time and memory.
     #[must_use]
     pub fn process(&self) -> Process {
         Process::new(self.pid())
@@ -223,7 +223,7 @@ pub fn figures(command: Command, name: &str) -> Result<Figures> {
     Ok(Figures::parse(&out))
 }
 
-/// Runs the load generator against a server; its processor time and memory are measured.
+/// Runs the load generator against a server; its CPU time and memory are measured.
 ///
 /// # Errors
 ///

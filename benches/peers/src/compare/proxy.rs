@@ -90,10 +90,10 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
     }
     Section {
         experiment: Experiment::Proxy,
-        title: "Proxy: processor time per round trip",
+        title: "Proxy: CPU time per round trip",
         intro: format!(
             "{} connections, {} messages on their way, through the proxy to an echo server and \
-             back: the proxy's own processor time for one message there and back. HAProxy may \
+             back: the proxy's own CPU time for one message there and back. HAProxy may \
              `splice`, which moves bytes without copying them out of the kernel; nobody else does. \
              Buffers are each program's own choice, and with large messages that choice is most \
              of the difference: 128 KiB for raw epoll, raw mio, calloop and slabloop, 8 KiB for \
@@ -114,7 +114,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         table,
         plots: vec![Plot {
             name: "proxy".to_owned(),
-            title: "Proxy: µs of processor time per round trip (less is better)".to_owned(),
+            title: "Proxy: µs of CPU time per round trip (less is better)".to_owned(),
             series: scale
                 .proxy_messages
                 .iter()

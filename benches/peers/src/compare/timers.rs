@@ -63,11 +63,11 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
     }
     Section {
         experiment: Experiment::Timers,
-        title: "Timers: processor time to arm, cancel and fire",
+        title: "Timers: CPU time to arm, cancel and fire",
         intro: format!(
             "{count} timers (Python a tenth of that) due at random within {} ms are armed, in memory that was not used \
              before, and all cancelled, in the order of arming; then as many are armed again and, \
-             once all are due, the loop is let run until the last has fired. Processor time of the \
+             once all are due, the loop is let run until the last has fired. CPU time of the \
              program divided by the number of timers. Each loop has the form of timer that its \
              users have one of for each client: a timer of a dispatcher with slabloop, set in a turn, a source \
              with calloop, a boxed `Sleep` with tokio and for firing a task, a `uv_timer_t`, an \
@@ -83,7 +83,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         table,
         plots: vec![Plot {
             name: "timers".to_owned(),
-            title: "Timers: ns of processor time per timer (less is better)".to_owned(),
+            title: "Timers: ns of CPU time per timer (less is better)".to_owned(),
             series: FIGURES.map(|(name, _)| name.to_owned()).to_vec(),
             decimals: 0,
             rows,

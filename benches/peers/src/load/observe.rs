@@ -1,4 +1,4 @@
-//! What the kernel tells of another process: processor time and memory.
+//! What the kernel tells of another process: CPU time and memory.
 //!
 //! `/proc/PID/task/*/schedstat` holds the nanoseconds that each thread ran, counted by the
 //! scheduler at every switch; `/proc/PID/stat` splits time into user and system, but in ticks of 10
@@ -36,7 +36,7 @@ impl Drop for Suspended {
     }
 }
 
-/// Processor time since a process started, or between two looks.
+/// CPU time since a process started, or between two looks.
 #[derive(Debug, Clone, Copy)]
 pub struct Cpu {
     /// On the processor, all threads.
@@ -76,7 +76,7 @@ impl Process {
         Ok(Suspended { pid: self.pid })
     }
 
-    /// Its processor time so far.
+    /// Its CPU time so far.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A file of 20 MB to eight clients at once: the processor time that the server takes for each copy of it.
+//! A file of 20 MB to eight clients at once: the CPU time that the server takes for each copy of it.
 //!
 //! ```text
 //! cargo run --profile bench-peers -p slabloop-workloads --bin files [ROUNDS [SETTING]]
@@ -80,7 +80,7 @@ fn compare(folder: &Path, rounds: usize, only: Option<usize>) -> Outcome<()> {
             }
         }
     }
-    println!("processor time a copy of 20 MB      median ms   least ms   to nginx's");
+    println!("CPU time a copy of 20 MB      median ms   least ms   to nginx's");
     let of_nginx = times[ways.len()].clone();
     let names = [
         "send_file",

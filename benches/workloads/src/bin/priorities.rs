@@ -4,7 +4,7 @@
 //! cargo run --profile bench-peers -p slabloop-workloads --bin priorities [ROUNDS]
 //! ```
 //!
-//! 200 connections always have input, and take 200 µs of processor time a callback. One client asks an echo in the
+//! 200 connections always have input, and take 200 µs of CPU time a callback. One client asks an echo in the
 //! same reactor over loopback's TCP, from another thread, and waits between two questions for a time that differs.
 //! Printed are how long its answers take, and how many callbacks the slow ones get. A turn without a limit takes
 //! 40 ms. It wants two processors that have nothing else to do; where they have, the settings take turns, each has
