@@ -14,7 +14,7 @@
 use std::fmt;
 use std::io::IoSlice;
 
-use crate::slot::outbox::{NO_CHUNK, Outbox, STAGED};
+use crate::slot::outbox::{NO_CHUNK, Outbox};
 use crate::slot::staging::Staging;
 
 /// A chunk that still has room is filled further, up to this size; past it a new one is begun. Small
@@ -48,9 +48,9 @@ pub(crate) struct Chunks {
     /// Sum of the capacities of all chunks.
     allocated: usize,
     /// Sum over all outboxes.
-    queued: usize,
+    pub(super) queued: usize,
     /// What the staged outboxes hold, each in one piece.
-    staging: Staging,
+    pub(super) staging: Staging,
 }
 
 impl Default for Chunks {
@@ -67,77 +67,6 @@ impl Default for Chunks {
 }
 
 impl Chunks {
-    /// Sets what an empty outbox holds to as many bytes of the staging buffer, for the caller to fill. The next
-    /// flush must look at it. `None`, and nothing is changed, if the buffer has no room.
-    #[inline(always)]
-    pub(crate) fn stage(&mut self, outbox: &mut Outbox, bytes: usize) -> Option<&mut [u8]> {
-        let (start, place) = self.staging.take(bytes)?;
-        hold_staged(outbox, start, bytes);
-        self.queued += bytes;
-        Some(place)
-    }
-
-    /// Sets what an empty outbox holds to bytes that are in the staging buffer already, for another one.
-    #[inline]
-    pub(crate) fn stage_shared(&mut self, outbox: &mut Outbox, start: u32, bytes: usize) {
-        debug_assert!(start as usize + bytes <= self.staging.taken());
-        hold_staged(outbox, start, bytes);
-        self.queued += bytes;
-    }
-
-    /// As [`Chunks::stage`], behind what the outbox holds already, if that is staged and the last in the buffer.
-    #[inline]
-    pub(crate) fn stage_more(&mut self, outbox: &mut Outbox, bytes: usize) -> Option<&mut [u8]> {
-        if !outbox.is_staged() || outbox.staged().end != self.staging.taken() {
-            return None;
-        }
-        let (_, place) = self.staging.take(bytes)?;
-        outbox.grow(bytes);
-        self.queued += bytes;
-        Some(place)
-    }
-
-    /// As [`Chunks::append`], for an outbox that the next flush looks at: what can be staged is.
-    pub(crate) fn stage_or_append(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        self.staging.grow(bytes.len());
-        let place = if outbox.is_empty() {
-            self.stage(outbox, bytes.len())
-        } else {
-            self.stage_more(outbox, bytes.len())
-        };
-        match place {
-            Some(place) => place.copy_from_slice(bytes),
-            None => self.append(outbox, bytes),
-        }
-    }
-
-    /// Copies what is staged into a chunk of the outbox's own.
-    pub(crate) fn unstage(&mut self, outbox: &mut Outbox) {
-        if outbox.is_staged() {
-            self.copy_staged(outbox);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn copy_staged(&mut self, outbox: &mut Outbox) {
-        let place = outbox.staged();
-        self.queued -= place.len();
-        *outbox = Outbox::new(outbox.marks);
-        let staging = std::mem::take(&mut self.staging);
-        self.append(outbox, staging.get(place));
-        self.staging = staging;
-    }
-
-    /// The flush has looked at every staged outbox: none is left.
-    #[inline]
-    pub(crate) fn clear_staged(&mut self) {
-        self.staging.clear();
-    }
-
     /// Appends a copy of `bytes`, which the caller has found to fit under the cap.
     #[inline(never)]
     pub(crate) fn append(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
@@ -261,20 +190,6 @@ impl Chunks {
             next = chunk.next;
         }
         count
-    }
-
-    /// What a staged outbox holds.
-    #[inline]
-    pub(crate) fn staged(&self, outbox: &Outbox) -> &[u8] {
-        self.staging.get(outbox.staged())
-    }
-
-    /// The kernel has taken all that a staged outbox held.
-    #[inline]
-    pub(crate) fn staged_is_written(&mut self, outbox: &mut Outbox, written: usize) {
-        debug_assert_eq!(written, outbox.len(), "all of it is written");
-        self.queued -= written;
-        outbox.unstage();
     }
 
     /// The kernel has taken `written` bytes from the front.
@@ -420,14 +335,6 @@ impl Chunks {
             "the spare chunks stay below their bound"
         );
     }
-}
-
-/// An empty outbox holds these bytes of the staging buffer from now on.
-#[inline(always)]
-fn hold_staged(outbox: &mut Outbox, start: u32, bytes: usize) {
-    debug_assert!(outbox.is_empty(), "what is queued goes first");
-    (outbox.head, outbox.sent) = (STAGED, start);
-    outbox.grow(bytes);
 }
 
 impl fmt::Debug for Chunks {
