@@ -14,6 +14,7 @@ mod reaching;
 mod timers;
 
 mod interest;
+mod layers;
 
 mod adding;
 
@@ -51,7 +52,6 @@ use crate::world::errors::unsupported;
 #[cfg(feature = "process")]
 use crate::world::errors::{Class, classify};
 use crate::world::ids::{AnyId, Id};
-use crate::world::layer::Layer;
 use crate::world::topics;
 
 /// What a callback gets: a borrow of everything in the reactor but the dispatcher that is running.
@@ -166,13 +166,6 @@ impl Context<'_> {
     /// `handle_close`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.core.state.local_addr(self.id)
-    }
-
-    /// The layer on this stream, if it has one, to be asked for what its type tells.
-    #[must_use]
-    pub fn layer(&mut self) -> Option<&dyn Layer> {
-        let slot = self.core.state.slots.slot_mut(self.id);
-        slot.io.layered().map(|layered| layered.layer())
     }
 
     /// Bytes accepted for sending that the kernel has not taken yet. (Those of files are

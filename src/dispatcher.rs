@@ -20,7 +20,7 @@ use crate::world::topics;
 /// Within one turn a dispatcher gets at most one of each, in this order (but `handle_accept` once for
 /// each connection, `handle_timer` once for each expired timer):
 ///
-/// `handle_connect` → `handle_accept`… → `handle_read` → `handle_eof` → `handle_write` →
+/// `handle_handshake` → `handle_connect` → `handle_accept`… → `handle_read` → `handle_eof` → `handle_write` →
 /// `handle_priority`, then `handle_timer`…, then `handle_sent` and `handle_gone`…, and at the very end
 /// `handle_close`. `handle_shutdown` comes between two turns.
 ///
@@ -100,8 +100,8 @@ pub trait Dispatcher: Any {
     /// A connection made by `connect` is established, or one that was added while it was
     /// [connecting](crate::Socket::connecting).
     ///
-    /// *When:* once, after success is proven, before any other callback of it. Not for other sockets
-    /// that were given to `add`. *Inside:* anything; `send` goes out at the end of this turn. *After:* reading
+    /// *When:* once, after success is proven, before any other callback of it but `handle_handshake`. Not for
+    /// other sockets that were given to `add`. *Inside:* anything; `send` goes out at the end of this turn. *After:* reading
     /// begins. *Errors, panic:* as everywhere. *Default:* nothing.
     ///
     /// # Errors
@@ -109,6 +109,21 @@ pub trait Dispatcher: Any {
     /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         log::debug!(target: topics::CONNECTION, "{}: connected", cx.label());
+        Ok(())
+    }
+
+    /// The handshake of this stream's [layer](crate::Layer) is through: TLS is established, for one.
+    ///
+    /// *When:* once for each layer, before `handle_connect` and before what comes through the layer is read; see
+    /// [`Socket::layered`](crate::Socket::layered) and [`Context::start_layer`]. *Inside:* anything:
+    /// [`cx.layer()`](Context::layer) tells what was agreed on, and who does not like it closes. *After:* reading
+    /// begins, or goes on. *Errors, panic:* as everywhere. *Default:* nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the implementation returns; see the [table](Dispatcher#what-a-returned-error-does).
+    fn handle_handshake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        log::debug!(target: topics::CONNECTION, "{}: the handshake is through", cx.label());
         Ok(())
     }
 
@@ -296,7 +311,8 @@ pub trait Dispatcher: Any {
     /// Input that this dispatcher has read and not used, for a layer that reads ahead.
     ///
     /// No callback. Asked for when another dispatcher takes its place ([`Context::replace`]), which then reads
-    /// these bytes first, and when the connection leaves the reactor ([`Context::detach`]). *Default:* none.
+    /// these bytes first, when the connection leaves the reactor ([`Context::detach`]), and when it gets a layer
+    /// ([`Context::start_layer`]), whose first input they are. *Default:* none.
     fn take_unread(&mut self) -> Vec<u8> {
         Vec::new()
     }

@@ -30,6 +30,7 @@ use crate::watch::ends::Cause;
 use crate::world::address::Address;
 use crate::world::endpoint::{Io, Kind};
 use crate::world::ids::{AnyId, TypeName};
+use crate::world::layer::Layered;
 
 /// A dispatcher and all that belongs to it.
 #[derive(Debug)]
@@ -62,6 +63,8 @@ pub(crate) struct Slot<D> {
     pub(crate) timers: TimerList,
     /// The dispatcher's type, for log lines.
     pub(crate) type_name: TypeName,
+    /// It was added while it was connecting: this side is the client.
+    pub(crate) is_outgoing: bool,
 }
 
 impl<D> Slot<D> {
@@ -88,6 +91,7 @@ impl<D> Slot<D> {
             rare: None,
             timers: TimerList::default(),
             type_name,
+            is_outgoing: false,
         }
     }
 
@@ -220,9 +224,27 @@ impl<D> Slot<D> {
         not_read && readiness.has(Flag::Error)
     }
 
-    /// Whether an end for this cause may leave the peer with a part of what it was to get, although the
-    /// outbox is empty: a producer was at work, or a callback failed half-way.
-    pub(crate) fn is_cut_short_by(&self, cause: Cause) -> bool {
+    /// As [`has_output`](Slot::has_output), and counts what leaves before a layer's handshake.
+    pub(crate) fn owes_output(&self) -> bool {
+        self.has_output() || self.has_unsent_before_the_layer()
+    }
+
+    fn has_unsent_before_the_layer(&self) -> bool {
+        self.io.as_layered().is_some_and(Layered::has_unsent)
+    }
+
+    /// Whether an end for this cause may leave the peer with a part of what it was to get.
+    pub(crate) fn leaves_a_part_by(&self, cause: Cause) -> bool {
+        if self.io.is_handshaking() && !self.has_unsent_before_the_layer() {
+            // Nothing of it has left, and the peer knows: it sees a handshake that failed, and why if that is not
+            // overtaken by a reset.
+            return false;
+        }
+        self.owes_output() || self.is_cut_short_by(cause)
+    }
+
+    /// The same, although the outbox is empty: a producer was at work, or a callback failed half-way.
+    fn is_cut_short_by(&self, cause: Cause) -> bool {
         match cause {
             Cause::Finished
             | Cause::Reset
@@ -246,14 +268,14 @@ impl<D> Slot<D> {
     /// Whether this error of a stream with a layer is the peer's doing alone, and says nothing about this program: it
     /// does not speak the layer's language, or was cut off.
     pub(crate) fn is_peers_fault(&self, error: &std::io::Error) -> bool {
-        let Some(layered) = self.io.as_layered() else {
+        if self.io.as_layered().is_none() {
             return false;
-        };
+        }
         let in_the_handshake = matches!(
             self.fate.so_far(),
             Some(Cause::HandshakeFailed(_) | Cause::HandshakeTimeout)
         );
-        in_the_handshake && !layered.is_outgoing() || error.kind() == ErrorKind::UnexpectedEof
+        in_the_handshake && !self.is_outgoing || error.kind() == ErrorKind::UnexpectedEof
     }
 
     /// Whether a callback has left nothing behind that needs a look: still open, not broken, the end of

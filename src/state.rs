@@ -22,6 +22,7 @@ pub(crate) mod files;
 pub(crate) mod flow;
 pub(crate) mod gauges;
 pub(crate) mod label;
+pub(crate) mod layering;
 pub(crate) mod listening;
 pub(crate) mod output;
 pub(crate) mod rates;

@@ -35,7 +35,8 @@
 //!
 //! Options are rustls' own: an [`Acceptor`] is made from its `ServerConfig`, a [`Connector`] from its
 //! `ClientConfig`, with client certificates, ALPN, resumption and all else that these offer. [`session`] tells what
-//! was agreed on.
+//! was agreed on, in [`handle_handshake`](crate::Dispatcher::handle_handshake) or later. A stream that begins in
+//! plaintext goes on with TLS by [`Context::start_layer`], which is STARTTLS.
 //!
 //! # Ends
 //!

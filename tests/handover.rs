@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use slabloop::framing::{Framed, Framing, Handler, Terminator};
+use slabloop::framing::{Framed, Framing, Handler, LengthPrefix, Terminator};
 use slabloop::{Accepted, Cause, Context, Detached, Dispatcher, Id, Reactor, TimerId};
 use util::*;
 
@@ -47,6 +47,7 @@ impl Dispatcher for Sink {
 }
 
 /// A line protocol until the line `upgrade`, after which the rest is a sink's.
+#[derive(Default)]
 struct Lines {
     lines: Rc<RefCell<Vec<String>>>,
     next: Option<Sink>,
@@ -384,6 +385,34 @@ fn a_detached_connection_becomes_a_blocking_stream_once_its_bytes_are_taken() {
         TcpStream::try_from(detached).is_err(),
         "it is of another kind"
     );
+}
+
+#[test]
+fn a_record_that_is_half_there_leaves_as_it_came_with_its_length_or_half_its_end() {
+    let two = Terminator::Prefixed(LengthPrefix::Two);
+    let end = Terminator::Bytes(b"\r\n.".to_vec());
+    let cases = [
+        (Terminator::Line, &b"half\r"[..]),
+        (end, b"half\r\n"),
+        (Terminator::Length(10), b"half"),
+        (Terminator::Netstring, b"10:half"),
+        (Terminator::Netstring, b"1"),
+        (Terminator::Netstring, b"4:half"),
+        (two.clone(), b"\0\x0ahalf"),
+        (two, b"\x01"),
+    ];
+    for (terminator, came) in cases {
+        let mut reactor = Reactor::new().expect("a poller");
+        let (ours, mut peer) = tcp_pair();
+        let framed = Framed::new(terminator.clone(), Lines::default()).expect("a terminator");
+        let id = reactor.add(ours, framed).expect("a stream");
+        peer.write_all(came).expect("room");
+        turn_until(&mut reactor, "it is read", |reactor| {
+            reactor.counters().bytes_in == came.len() as u64
+        });
+        let mut detached = reactor.detach(id).expect("open");
+        assert_eq!(detached.take_unread(), came, "{terminator:?}");
+    }
 }
 
 #[test]

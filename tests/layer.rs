@@ -3,130 +3,23 @@
 //! The layer here cuts what is sent into records, greets first and says when it ends, as TLS does. It runs on
 //! simulated streams, which take and give exactly what a test lets them.
 
+#[path = "util/records.rs"]
+mod records;
 mod util;
 #[path = "util/wire.rs"]
 mod wire;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::UdpSocket;
 use std::rc::Rc;
 use std::time::Duration;
 
+use records::{HELLO, Records, decoded, record};
 use slabloop::testing::SimClock;
-use slabloop::{Below, Context, Dispatcher, Id, Layer, Rate, Reactor, Socket, Timeout};
+use slabloop::{Below, Context, Dispatcher, Id, Layer, Reactor, Socket, Timeout};
 use util::*;
 use wire::Wire;
-
-/// `hi!` in both directions, then records: a length of one byte, and the bytes, each changed. A length of zero
-/// ends the stream.
-#[derive(Default)]
-struct Records {
-    begun: bool,
-    greeted: bool,
-    finished: bool,
-    /// Encoded, and not with the kernel yet.
-    out: VecDeque<u8>,
-    /// How many bytes of the program's are in `out` and have not been reported.
-    unreported: usize,
-    raw: Vec<u8>,
-    ready: VecDeque<u8>,
-    ended: bool,
-}
-
-const HELLO: &[u8] = b"hi!";
-
-fn change(bytes: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    bytes.iter().map(|byte| byte ^ 0x55)
-}
-
-/// As the layer encodes it.
-fn record(bytes: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(bytes.len()).expect("a short record");
-    std::iter::once(length).chain(change(bytes)).collect()
-}
-
-impl Records {
-    fn flush(&mut self, below: &mut Below<'_>) -> io::Result<()> {
-        while !self.out.is_empty() {
-            let count = below.write(self.out.make_contiguous())?;
-            self.out.drain(..count);
-        }
-        Ok(())
-    }
-}
-
-impl Layer for Records {
-    fn handshake(&mut self, below: &mut Below<'_>) -> io::Result<()> {
-        if !self.begun {
-            self.begun = true;
-            self.out.extend(HELLO);
-        }
-        self.flush(below)?;
-        while self.raw.len() < HELLO.len() {
-            let mut byte = [0];
-            if below.read(&mut byte)? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            self.raw.push(byte[0]);
-        }
-        if self.raw != HELLO {
-            return Err(io::Error::new(ErrorKind::InvalidData, "no greeting"));
-        }
-        self.raw.clear();
-        self.greeted = true;
-        Ok(())
-    }
-
-    fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-        assert!(self.greeted, "not before the handshake");
-        loop {
-            if !self.ready.is_empty() {
-                return self.ready.read(buffer);
-            }
-            if self.ended {
-                return Ok(0);
-            }
-            let mut some = [0; 64];
-            let count = below.read(&mut some)?;
-            if count == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            self.raw.extend_from_slice(&some[..count]);
-            while let Some(&length) = self.raw.first() {
-                let end = 1 + length as usize;
-                if self.raw.len() < end {
-                    break;
-                }
-                self.ended |= length == 0;
-                self.ready.extend(change(&self.raw[1..end]));
-                self.raw.drain(..end);
-            }
-        }
-    }
-
-    fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
-        assert!(!bytes.is_empty() && !self.finished);
-        if self.unreported == 0 {
-            let piece = &bytes[..bytes.len().min(100)];
-            self.unreported = piece.len();
-            self.out.extend(record(piece));
-        }
-        self.flush(below)?;
-        let reported = self.unreported.min(bytes.len());
-        self.unreported -= reported;
-        Ok(reported)
-    }
-
-    fn finish(&mut self, below: &mut Below<'_>) -> io::Result<()> {
-        if !self.finished {
-            self.finished = true;
-            self.out.push_back(0);
-        }
-        self.flush(below)
-    }
-}
 
 type Notes = Rc<RefCell<Vec<String>>>;
 
@@ -308,13 +201,7 @@ fn a_layer_that_takes_little_at_a_time_keeps_the_order_of_what_is_queued() {
     turn_until(&mut room.reactor, "all is sent", |reactor| {
         reactor.at(room.id).expect("open").queued() == 0
     });
-    let (mut rest, mut got) = (&room.sent()[..], Vec::new());
-    while let Some((&length, behind)) = rest.split_first() {
-        let (bytes, next) = behind.split_at(length as usize);
-        got.extend(change(bytes));
-        rest = next;
-    }
-    assert!(got == message);
+    assert!(decoded(&room.sent()) == message);
 }
 
 /// Was reported to make way for a layer, and has read more than that.
@@ -410,6 +297,24 @@ fn a_panic_in_a_layer_ends_its_connection_and_no_other() {
         assert_eq!(other.sent(), record(b"others"), "{step}");
         assert!(other.notes.borrow().is_empty(), "{step}");
     }
+}
+
+#[test]
+fn a_layer_that_fails_while_its_connection_closes_leaves_no_clean_end() {
+    let mut reactor = Reactor::new().expect("a reactor");
+    let (ours, mut peer) = tcp_pair();
+    let noting = Noting::default();
+    let notes = Rc::clone(&noting.notes);
+    let socket = Socket::from(ours).layered(Torn("send"));
+    let id = reactor.add(socket, noting).expect("a stream");
+    settle(&mut reactor);
+    let mut cx = reactor.at(id).expect("open");
+    cx.send(b"all of it").expect("room");
+    cx.close();
+    turn_until(&mut reactor, "its end", |reactor| reactor.count() == 0);
+    let error = peer.read(&mut [0; 10]).expect_err("not a clean end");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(*notes.borrow(), ["Error(Other)"]);
 }
 
 #[test]
@@ -523,9 +428,6 @@ fn what_a_layer_cannot_be_on_and_what_it_cannot_do_is_refused() {
     let mut room = greeted(100);
     let error = room.reactor.detach(room.id).expect_err("it has a layer");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-    let rate = Rate::per_second(1000);
-    let error = room.context().set_read_rate(rate).expect_err("a layer");
-    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
 }
 
 #[test]

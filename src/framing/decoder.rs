@@ -160,6 +160,42 @@ impl Decoder {
         self.given_back(matched).to_vec()
     }
 
+    /// The beginning of a record as it came, of which `data` has been handed out. The record is forgotten: the next
+    /// input begins one.
+    pub(super) fn take_begun(&mut self, data: Vec<u8>) -> Vec<u8> {
+        let mut begun = self.length_before(data.len());
+        begun.extend(data);
+        match self.progress {
+            Progress::Ended(end) if self.terminator == Terminator::Line => {
+                begun.extend(&b"\r\n"[2 - end..]);
+            }
+            Progress::Ended(end) => begun.extend(self.given_back(end)),
+            _ => begun.extend(self.held()),
+        }
+        self.progress = match (&self.terminator, self.progress) {
+            (Terminator::Length(_), Progress::Body(left)) => Progress::Body(left + begun.len()),
+            _ => Progress::Open,
+        };
+        begun
+    }
+
+    /// The length that came before a record, of which so many bytes have come.
+    fn length_before(&self, data: usize) -> Vec<u8> {
+        let length = match self.progress {
+            Progress::Body(left) => left + data,
+            Progress::Comma => data,
+            _ => return Vec::new(),
+        };
+        match &self.terminator {
+            Terminator::Netstring => format!("{length}:").into_bytes(),
+            Terminator::Prefixed(prefix) => {
+                let bytes = length.to_be_bytes();
+                bytes[bytes.len() - prefix.width()..].to_vec()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The bytes that a [`Step::GiveBack`] speaks of: the beginning of the terminator.
     pub(super) fn given_back(&self, count: usize) -> &[u8] {
         match &self.terminator {

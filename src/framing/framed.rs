@@ -440,6 +440,10 @@ impl<H: Handler> Dispatcher for Framed<H> {
         self.handler.handle_connect(cx, &mut self.framing)
     }
 
+    fn handle_handshake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.handler.handle_handshake(cx, &mut self.framing)
+    }
+
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.framing.closing {
             // Somebody has switched it on again.
@@ -510,11 +514,13 @@ impl<H: Handler> Dispatcher for Framed<H> {
         self.handler.handle_close(cx);
     }
 
-    /// What was gathered of an unfinished record, and all behind it.
+    /// What has come of an unfinished record and was not handed out, and all behind it. The next input begins a
+    /// record.
     fn take_unread(&mut self) -> Vec<u8> {
         let framing = &mut self.framing;
-        let mut unread = std::mem::take(&mut framing.record);
-        unread.extend(framing.decoder.take_held());
+        let gathered = std::mem::take(&mut framing.record);
+        let mut unread = framing.decoder.take_begun(gathered);
+        framing.length = 0;
         unread.append(&mut framing.again);
         unread.append(&mut self.input);
         unread

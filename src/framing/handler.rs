@@ -58,6 +58,15 @@ pub trait Handler: Sized + 'static {
         Ok(())
     }
 
+    /// As [`Dispatcher::handle_handshake`](crate::Dispatcher::handle_handshake).
+    ///
+    /// # Errors
+    ///
+    /// As for any callback.
+    fn handle_handshake(&mut self, cx: &mut Context<'_>, framing: &mut Framing) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The peer has finished sending, and every record was handed out. What has come of an unfinished
     /// one is in [`Framing::unfinished`]. The default sends what is queued, producers included, and
     /// closes.

@@ -156,6 +156,17 @@ impl Readiness {
     #[inline]
     pub(crate) fn enter(&mut self, life: Life) {
         debug_assert!(self.life() <= life, "a life only moves forward: {self:?}");
+        self.set_life(life);
+    }
+
+    /// The one way back: an open stream has got a layer, whose handshake comes before anything else.
+    pub(crate) fn connect_again(&mut self) {
+        debug_assert_eq!(self.life(), Life::Open);
+        self.set_life(Life::Connecting);
+    }
+
+    #[inline]
+    fn set_life(&mut self, life: Life) {
         self.0 = self.0 & !LIFE | (life as u32) << LIFE_SHIFT;
     }
 

@@ -43,7 +43,7 @@ impl<D> State<D> {
         let id = self.slots.vacant_id()?;
         let connecting = life == Life::Connecting;
         let layered = io.as_layered();
-        layered.map_or(Ok(()), Layered::check)?;
+        layered.map_or(Ok(()), |layered| Layered::check(layered.below()))?;
         let has_layer = layered.is_some();
         // Its handshake comes first: until then it is not established.
         let life = if has_layer { Life::Connecting } else { life };
@@ -52,6 +52,7 @@ impl<D> State<D> {
         let socket = (io, address);
         let mut slot = Slot::new(Some(dispatcher), type_name, socket, life, self.config.marks);
         slot.touched = self.now;
+        slot.is_outgoing = connecting;
         if slot.io.can_recv() {
             slot.readiness.set(Flag::WantRead);
         }

@@ -122,7 +122,7 @@ pub(crate) fn close_when_sent<D>(state: &mut State<D>, id: AnyId) {
 fn close_to<D>(state: &mut State<D>, id: AnyId, connecting: Life, flushing: Life) {
     let slot = state.slots.slot_mut(id);
     match slot.life() {
-        Life::Connecting if slot.has_output() => {
+        Life::Connecting if slot.owes_output() => {
             // Bytes were accepted for sending: they leave first, once the connection is established.
             slot.enter(connecting);
             slot.readiness.want_nothing();
@@ -164,7 +164,7 @@ pub(crate) fn abort<D>(state: &mut State<D>, id: AnyId, cause: Cause) {
 
 /// Has the kernel send a reset when the socket is closed. With nothing to linger for it does, and keeps
 /// nothing for the peer.
-fn prepare_reset<D>(slot: &Slot<D>) {
+pub(crate) fn prepare_reset<D>(slot: &Slot<D>) {
     let has_a_peer = slot.life() == Life::Open
         || slot.life() >= Life::Broken && slot.life() != Life::Ended
         || slot.io.is_handshaking();
@@ -186,7 +186,7 @@ pub(crate) fn end<D>(state: &mut State<D>, id: AnyId, cause: Cause) {
         return;
     }
     let cause = slot.fate.end_by(cause);
-    if slot.has_output() || slot.is_cut_short_by(cause) {
+    if slot.leaves_a_part_by(cause) {
         prepare_reset(slot);
     }
     state.counters.ends.count(cause);
@@ -316,7 +316,9 @@ pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
 
 /// Takes the socket out of an open connection, which ends. What the outbox held goes with it.
 pub(crate) fn detach<D>(state: &mut State<D>, id: AnyId, unread: Vec<u8>) -> io::Result<Detached> {
-    rates::forget(state, id);
+    if state.slots.slot(id).io.as_layered().is_none() {
+        rates::forget(state, id);
+    }
     let slot = state.slots.slot_mut(id);
     if !matches!(slot.io, Io::Stream(_)) {
         let text = format!("{} cannot be detached", slot.io.name());

@@ -183,6 +183,10 @@ pub(crate) fn write_stopped<D>(state: &mut State<D>, id: AnyId, error: io::Error
 pub(crate) fn write_failed<D>(state: &mut State<D>, id: AnyId, error: io::Error) {
     let discarded = flow::discard_output(state, id);
     let slot = state.slots.slot_mut(id);
+    if discarded > 0 {
+        // Of a layer's failure the kernel knows nothing, and the peer is not to take a part for the whole.
+        closing::prepare_reset(slot);
+    }
     let life = slot.life();
     slot.readiness.set_output(Output::Broken);
     slot.fate.fail(closing::cause_of(&error), error);

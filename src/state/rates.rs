@@ -169,17 +169,17 @@ fn join<D>(
     bucket: Option<usize>,
 ) -> io::Result<()> {
     let slot = state.slots.slot_mut(id);
-    if matches!(slot.io, Io::Stream(_)) {
+    let io = slot.io.below_layers();
+    if matches!(io, Io::Stream(_)) {
         if bucket.is_none() {
             return Ok(());
         }
-        let io = std::mem::replace(&mut slot.io, Io::closed());
-        if let Io::Stream(socket) = io {
-            slot.io = Io::Other(Box::new(Metered::new(socket)));
+        if let Io::Stream(socket) = std::mem::replace(io, Io::closed()) {
+            *io = Io::Other(Box::new(Metered::new(socket)));
         }
     }
-    let name = slot.io.name();
-    let Some(metered) = slot.io.as_other::<Metered>() else {
+    let name = io.name();
+    let Some(metered) = io.as_other::<Metered>() else {
         return Err(invalid(format!("a rate limit on {name}")));
     };
     // What was allowed before is used up or lost: no more than a burst.
@@ -199,13 +199,17 @@ fn join<D>(
 
 /// Without a limit the bare socket is back.
 fn unwrap_if_unlimited<D>(state: &mut State<D>, id: AnyId) {
-    let slot = state.slots.slot_mut(id);
-    let unlimited = slot.io.as_other::<Metered>();
+    let io = state.slots.slot_mut(id).io.below_layers();
+    let unlimited = io.as_other::<Metered>();
     if unlimited.is_some_and(|metered| metered.is_unlimited()) {
-        if let Ok(metered) = std::mem::replace(&mut slot.io, Io::closed()).into_other::<Metered>() {
-            slot.io = Io::Stream(metered.into_socket());
+        if let Ok(metered) = std::mem::replace(io, Io::closed()).into_other::<Metered>() {
+            *io = Io::Stream(metered.into_socket());
         }
     }
+}
+
+fn metered<D>(state: &mut State<D>, id: AnyId) -> Option<&mut Metered> {
+    state.slots.slot_mut(id).io.below_layers().as_other()
 }
 
 fn leave<D>(state: &mut State<D>, id: AnyId, direction: Direction, number: usize) {
@@ -232,8 +236,7 @@ pub(crate) fn forget<D>(state: &mut State<D>, id: AnyId) {
 
 /// Takes the limit of one direction away, if there is one.
 pub(crate) fn lift<D>(state: &mut State<D>, id: AnyId, direction: Direction) {
-    let slot = state.slots.slot_mut(id);
-    let metered = slot.io.as_other::<Metered>();
+    let metered = metered(state, id);
     if let Some(allowance) = metered.and_then(|metered| metered.allowance(direction).take()) {
         leave(state, id, direction, allowance.bucket);
         unwrap_if_unlimited(state, id);
@@ -243,8 +246,7 @@ pub(crate) fn lift<D>(state: &mut State<D>, id: AnyId, direction: Direction) {
 /// Whether it is a limit, and not the kernel, that said `WouldBlock`. Then the connection waits for its share.
 pub(crate) fn waits<D>(state: &mut State<D>, id: AnyId, direction: Direction) -> bool {
     let now = state.now;
-    let slot = state.slots.slot_mut(id);
-    let Some(metered) = slot.io.as_other::<Metered>() else {
+    let Some(metered) = metered(state, id) else {
         return false;
     };
     let Some(Allowance {
@@ -297,7 +299,7 @@ pub(crate) fn share_out<D>(state: &mut State<D>, number: u32) {
     }
     bucket.take(share * waiting);
     for (id, direction) in std::mem::take(&mut bucket.waiting) {
-        let metered = state.slots.slot_mut(id).io.as_other::<Metered>();
+        let metered = metered(state, id);
         if let Some(allowance) = metered.and_then(|metered| metered.allowance(direction).as_mut()) {
             allowance.left += share;
         }

@@ -10,6 +10,7 @@ pub(crate) enum Callback {
     #[default]
     None,
     Accept,
+    Handshake,
     Connect,
     Read,
     Eof,
@@ -33,6 +34,7 @@ impl fmt::Display for Callback {
         f.write_str(match self {
             Callback::None => "no callback",
             Callback::Accept => "handle_accept",
+            Callback::Handshake => "handle_handshake",
             Callback::Connect => "handle_connect",
             Callback::Read => "handle_read",
             Callback::Eof => "handle_eof",

@@ -10,7 +10,7 @@ use std::io;
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::running::Callback;
-use crate::state::{closing, deadlines};
+use crate::state::{closing, deadlines, rates};
 use crate::time::action::Action;
 use crate::turn::core::Core;
 use crate::turn::settle;
@@ -19,6 +19,7 @@ use crate::watch::ends::Cause;
 use crate::world::address::Address;
 use crate::world::errors::{is_interrupted, is_not_connected, is_would_block};
 use crate::world::ids::AnyId;
+use crate::world::metered::Direction;
 
 /// An event has come for a connection attempt. True if it is established and may be served.
 pub(crate) fn finish(core: &mut Core, id: AnyId) -> bool {
@@ -75,19 +76,26 @@ fn established(core: &mut Core, id: AnyId) -> bool {
         deadlines::arm_handshake(state, id);
         return handshake(core, id);
     }
-    open(core, id, true)
+    open(core, id) && tell_connect(core, id)
 }
 
-/// A connection may be used. True if it is still to be served in this turn.
-fn open(core: &mut Core, id: AnyId, is_outgoing: bool) -> bool {
+/// A connection may be used. False if it was closed meanwhile.
+fn open(core: &mut Core, id: AnyId) -> bool {
     closing::established(&mut core.state, id);
-    if core.state.slots.slot(id).life() != Life::Open {
-        return false;
-    }
-    !is_outgoing
-        || settle::call_and_settle(core, id, Callback::Connect, |dispatcher, cx| {
-            dispatcher.handle_connect(cx)
-        })
+    core.state.slots.slot(id).life() == Life::Open
+}
+
+/// Calls `handle_connect`. True if the connection is still to be served in this turn; so is the next.
+fn tell_connect(core: &mut Core, id: AnyId) -> bool {
+    settle::call_and_settle(core, id, Callback::Connect, |dispatcher, cx| {
+        dispatcher.handle_connect(cx)
+    })
+}
+
+fn tell_handshake(core: &mut Core, id: AnyId) -> bool {
+    settle::call_and_settle(core, id, Callback::Handshake, |dispatcher, cx| {
+        dispatcher.handle_handshake(cx)
+    })
 }
 
 /// The stream is established, and its layer has a handshake to make. It goes on with every event.
@@ -111,10 +119,20 @@ fn handshake(core: &mut Core, id: AnyId) -> bool {
             state.timers.cancel_where(&mut slot.timers, |action| {
                 matches!(action, Action::HandshakeDeadline)
             });
-            return open(core, id, is_outgoing);
+            return open(core, id)
+                && tell_handshake(core, id)
+                && (!is_outgoing || tell_connect(core, id));
         }
         Err(error) if is_interrupted(&error) => slot.readiness.set(Flag::Readable),
         Err(error) if is_would_block(&error) => {
+            let direction = match is_full {
+                true => Direction::Write,
+                false => Direction::Read,
+            };
+            if rates::waits(state, id, direction) {
+                return false;
+            }
+            let slot = state.slots.slot_mut(id);
             if is_full && slot.readiness.raise(Flag::WatchesRoom) {
                 if let Err(error) = state.poller.watch_room(&mut slot.io, id) {
                     fail_handshake(core, id, error);

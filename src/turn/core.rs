@@ -9,7 +9,7 @@ use crate::dispatcher::Dispatcher;
 use crate::state::State;
 use crate::time::timers::TimerId;
 use crate::turn::closures::{Closures, Once};
-use crate::turn::replace::Successor;
+use crate::turn::replace::Change;
 
 /// What sits in a slot. Everything below `turn/` is generic over it.
 pub(crate) type Tenant = Box<dyn Dispatcher>;
@@ -24,8 +24,8 @@ pub(crate) struct Core {
     pub(crate) closures: Closures,
     /// Closures that callbacks have deferred.
     pub(crate) deferred: VecDeque<Once>,
-    /// Dispatchers that are to take another's place when its callback has returned.
-    pub(crate) successors: Vec<Successor>,
+    /// What is to be done when the callback of a dispatcher has returned.
+    pub(crate) changes: Vec<Change>,
     /// The timer whose closure is running: a panic cancels it.
     pub(crate) running_timer: Option<TimerId>,
     /// `run` is to return after this turn.
@@ -44,7 +44,7 @@ impl Core {
             mailbox,
             closures: Closures::default(),
             deferred: VecDeque::new(),
-            successors: Vec::new(),
+            changes: Vec::new(),
             running_timer: None,
             stop: false,
             scratch: Vec::new(),

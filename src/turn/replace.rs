@@ -1,33 +1,52 @@
 //! Another dispatcher takes the place of one, or the place loses its socket: `replace` and `detach`.
 
-use std::io;
+use std::{fmt, io};
 
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::running::Running;
-use crate::state::{closing, flow};
+use crate::state::{State, closing, flow};
 use crate::time::action::Action;
 use crate::turn::core::{Core, Tenant};
 use crate::world::detached::Detached;
 use crate::world::ids::{AnyId, TypeName};
 use crate::world::topics;
 
-/// A dispatcher that is to take the place of one whose callback is still running.
+/// What is to happen to a slot when the callback of its dispatcher, which is still running, has returned.
 #[derive(Debug)]
-pub(crate) struct Successor {
+pub(crate) struct Change {
     id: AnyId,
-    dispatcher: Tenant,
-    type_name: TypeName,
+    what: What,
+}
+
+enum What {
+    /// Another dispatcher takes its place.
+    Successor(Tenant, TypeName),
+    /// A layer gets the input that the dispatcher has read and not used.
+    HandOver,
+}
+
+impl fmt::Debug for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            What::Successor(..) => "Successor",
+            What::HandOver => "HandOver",
+        })
+    }
 }
 
 /// Puts `dispatcher` in the place of the one in slot `id`: at once, or when its callback has returned.
 pub(crate) fn replace(core: &mut Core, id: AnyId, dispatcher: Tenant, type_name: TypeName) {
-    let successor = Successor {
-        id,
-        dispatcher,
-        type_name,
-    };
-    core.successors.push(successor);
+    change(core, id, What::Successor(dispatcher, type_name));
+}
+
+/// The stream in slot `id` has got a layer. What its dispatcher has read and not used came before, and is the layer's.
+pub(crate) fn hand_over_input(core: &mut Core, id: AnyId) {
+    change(core, id, What::HandOver);
+}
+
+fn change(core: &mut Core, id: AnyId, what: What) {
+    core.changes.push(Change { id, what });
     let slot = core.state.slots.slot_mut(id);
     slot.readiness.set(Flag::Replaced);
     if slot.dispatcher.is_some() {
@@ -35,7 +54,7 @@ pub(crate) fn replace(core: &mut Core, id: AnyId, dispatcher: Tenant, type_name:
     }
 }
 
-/// The callback has returned: the change is made. Whatever was asked for last counts.
+/// The callback has returned: the changes are made. Of several successors the last counts.
 pub(crate) fn finish(core: &mut Core, id: AnyId) {
     let mut last = None;
     core.state
@@ -43,16 +62,19 @@ pub(crate) fn finish(core: &mut Core, id: AnyId) {
         .slot_mut(id)
         .readiness
         .clear(Flag::Replaced);
-    while let Some(place) = core.successors.iter().position(|next| next.id == id) {
-        last = Some(core.successors.remove(place));
+    while let Some(place) = core.changes.iter().position(|change| change.id == id) {
+        match core.changes.remove(place).what {
+            What::Successor(dispatcher, type_name) => last = Some((dispatcher, type_name)),
+            What::HandOver => unread_to_layer(&mut core.state, id),
+        }
     }
     let state = &mut core.state;
     let slot = state.slots.slot_mut(id);
-    let Some(next) = last.filter(|_| slot.life() != Life::Ended) else {
+    let Some((next, type_name)) = last.filter(|_| slot.life() != Life::Ended) else {
         return;
     };
-    let old = slot.dispatcher.replace(next.dispatcher);
-    slot.type_name = next.type_name;
+    let old = slot.dispatcher.replace(next);
+    slot.type_name = type_name;
     // What belonged to the old one goes with it.
     state.timers.cancel_where(&mut slot.timers, |action| {
         matches!(action, Action::Callback)
@@ -71,6 +93,14 @@ pub(crate) fn finish(core: &mut Core, id: AnyId) {
     let running = std::mem::replace(&mut state.running, Running::dropping(id));
     drop(old);
     core.state.running = running;
+}
+
+fn unread_to_layer(state: &mut State<Tenant>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
+    slot.readiness.clear(Flag::More);
+    if let (Some(dispatcher), Some(layered)) = (&mut slot.dispatcher, slot.io.layered()) {
+        layered.push_input(dispatcher.take_unread());
+    }
 }
 
 /// Takes the socket out of slot `id`, with all that was read and not used or queued and not sent. The

@@ -68,7 +68,8 @@ pub(crate) fn settle(
     if life == Life::Broken {
         end_broken(core, id, reported);
     }
-    if !life.is_live() {
+    if !life.is_live() || life == Life::Connecting {
+        // (One that has got a layer is connecting again: its handshake comes before any other callback.)
         return false;
     }
     if may_go_on && core.state.slots.slot(id).readiness.eof_due() {

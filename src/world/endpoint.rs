@@ -373,6 +373,14 @@ impl Io {
         }
     }
 
+    /// The stream itself, below a layer if it has one.
+    pub(crate) fn below_layers(&mut self) -> &mut Io {
+        if self.as_layered().is_none() {
+            return self;
+        }
+        self.layered().expect("it was looked at").below_mut()
+    }
+
     /// Whether the stream is established and its layer has not finished its handshake.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.as_layered().is_some_and(Layered::is_handshaking)

@@ -201,9 +201,27 @@ impl Layered {
         }
     }
 
+    /// More input that was read before there was a layer.
+    pub(crate) fn push_input(&mut self, bytes: Vec<u8>) {
+        self.unread.extend(bytes);
+    }
+
+    /// Whether bytes wait that were accepted for sending before there was a layer.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// The stream below.
+    pub(crate) fn below(&self) -> &Io {
+        &self.below
+    }
+
+    pub(crate) fn below_mut(&mut self) -> &mut Io {
+        &mut self.below
+    }
+
     /// A layer needs a stream that goes in both directions, and nobody would make the handshake of one below it.
-    pub(crate) fn check(&self) -> io::Result<()> {
-        let below = &self.below;
+    pub(crate) fn check(below: &Io) -> io::Result<()> {
         let goes_both_ways = below.kind() == Kind::Stream && below.can_recv();
         if goes_both_ways && below.can_half_close() && below.as_layered().is_none() {
             return Ok(());

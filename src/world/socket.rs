@@ -191,18 +191,19 @@ impl Socket {
     /// on; the dispatcher sees what it would see without.
     ///
     /// The layer's handshake comes first, before any callback, driven by the reactor whatever the dispatcher
-    /// pauses; bytes sent before are queued. What follows on a stream that is
-    /// [connecting](Socket::connecting) is `handle_connect`; on one that was accepted, the first callback that has
-    /// a reason. A handshake that fails, or is not through within
+    /// pauses; bytes sent before are queued. When it is through,
+    /// [`handle_handshake`](crate::Dispatcher::handle_handshake) is called, and `handle_connect` behind it if the stream
+    /// was [connecting](Socket::connecting). A handshake that fails, or is not through within
     /// [`Builder::handshake_timeout`](crate::Builder::handshake_timeout), ends in one `handle_error`, and then
     /// `handle_close`.
     ///
-    /// A connection that was [`Detached`](crate::Detached) gets its layer in the middle, as STARTTLS wants it: what
-    /// was not sent leaves as it is, before the handshake, and what was read and not used is the layer's input. No
-    /// dispatcher takes it for what came through the layer.
+    /// A connection in use gets its layer by [`Context::start_layer`](crate::Context::start_layer), as STARTTLS wants
+    /// it. So does one that was [`Detached`](crate::Detached): what was not sent leaves as it is, before the
+    /// handshake, and what was read and not used is the layer's input, never the program's.
     ///
-    /// A stream with a layer cannot be detached, and has no rate limits. What is no stream, or has a layer already, is
-    /// refused by [`add`](crate::Reactor::add).
+    /// [Rate limits](crate::Context::set_read_rate) hold below the layer: they count what the kernel moves. A stream with a
+    /// layer cannot be detached. What is no stream, or has a layer already, is refused by
+    /// [`add`](crate::Reactor::add).
     #[must_use]
     pub fn layered(self, layer: impl Layer) -> Socket {
         let stage = if self.connecting {
