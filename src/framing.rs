@@ -41,7 +41,9 @@ mod framed;
 mod handler;
 mod producers;
 pub(crate) mod search;
+mod stream;
 
 pub use decoder::{LengthPrefix, Terminator};
-pub use framed::{Framed, Framing};
+pub use framed::Framed;
 pub use handler::Handler;
+pub use stream::Framing;

@@ -28,8 +28,9 @@ use crate::time::clock::Tick;
 use crate::time::timers::TimerList;
 use crate::watch::ends::Cause;
 use crate::world::address::Address;
-use crate::world::endpoint::{Io, Kind};
+use crate::world::endpoint::Kind;
 use crate::world::ids::{AnyId, TypeName};
+use crate::world::io::Io;
 use crate::world::layer::Layered;
 
 /// A dispatcher and all that belongs to it.

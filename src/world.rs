@@ -10,6 +10,7 @@ pub(crate) mod errors;
 pub(crate) mod file;
 pub(crate) mod foreign;
 pub(crate) mod ids;
+pub(crate) mod io;
 pub(crate) mod layer;
 mod listener;
 pub(crate) mod mailbox;
@@ -22,4 +23,5 @@ pub(crate) mod signals;
 #[cfg(feature = "testing")]
 pub(crate) mod simulated;
 pub(crate) mod socket;
+pub(crate) mod stream;
 pub(crate) mod topics;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::Context;
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
-use crate::world::endpoint::Io;
 use crate::world::errors::{is_would_block, unsupported};
+use crate::world::io::Io;
 
 /// # Datagrams
 impl Context<'_> {

@@ -12,8 +12,9 @@ use crate::slot::Slot;
 use crate::slot::files::Files;
 use crate::slot::readiness::{Flag, Readiness};
 use crate::time::clock::Tick;
-use crate::world::endpoint::{Io, send};
 use crate::world::errors::is_would_block;
+use crate::world::io::Io;
+use crate::world::stream::send;
 
 /// A slot's socket, with what a read or a write of it changes.
 #[derive(Debug)]

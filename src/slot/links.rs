@@ -120,7 +120,7 @@ mod tests {
     use crate::slot::life::Life;
     use crate::slot::outbox::Marks;
     use crate::world::address::Address;
-    use crate::world::endpoint::Io;
+    use crate::world::io::Io;
 
     #[test]
     fn neighbours_of_one_kind_are_apart_from_those_of_another_and_none_takes_no_memory() {

@@ -74,7 +74,7 @@ mod tests {
     use crate::slot::links::Link;
     use crate::slot::outbox::Marks;
     use crate::world::address::Address;
-    use crate::world::endpoint::Io;
+    use crate::world::io::Io;
 
     #[test]
     fn a_slot_with_none_of_it_has_no_memory_for_it() {

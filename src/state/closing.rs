@@ -21,9 +21,10 @@ use crate::watch::about::About;
 use crate::watch::ends::Cause;
 use crate::world::address::Address;
 use crate::world::detached::Detached;
-use crate::world::endpoint::{Io, Kind};
+use crate::world::endpoint::Kind;
 use crate::world::errors::{Class, classify, copy_of, is_interrupted, is_would_block};
 use crate::world::ids::AnyId;
+use crate::world::io::Io;
 use crate::world::metered::Direction;
 use crate::world::topics;
 

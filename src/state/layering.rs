@@ -6,8 +6,8 @@ use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::{State, deadlines, flow};
 use crate::watch::about::About;
-use crate::world::endpoint::Io;
 use crate::world::ids::AnyId;
+use crate::world::io::Io;
 use crate::world::layer::{Layer, Layered, Stage};
 
 /// What may still be queued when the layer comes. It is kept apart from the outbox, so it is to be little: the answer

@@ -17,9 +17,9 @@ use crate::state::State;
 use crate::time::action::Action;
 use crate::time::clock::Tick;
 use crate::watch::rate::Rate;
-use crate::world::endpoint::Io;
 use crate::world::errors::invalid;
 use crate::world::ids::AnyId;
+use crate::world::io::Io;
 use crate::world::metered::{Allowance, Direction, Metered};
 
 /// Names a limit that several connections share; see [`Context::rate_group`](crate::Context::rate_group).

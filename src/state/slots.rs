@@ -167,7 +167,7 @@ mod tests {
     use crate::slot::life::Life;
     use crate::slot::outbox::Marks;
     use crate::world::address::Address;
-    use crate::world::endpoint::Io;
+    use crate::world::io::Io;
 
     fn slot() -> Slot<()> {
         let socket = (Io::closed(), Address::None);

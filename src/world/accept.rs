@@ -9,8 +9,8 @@ use std::path::Path;
 
 use crate::world::address::Address;
 use crate::world::detached::{blocking, tcp, unix};
-use crate::world::endpoint::Io;
 use crate::world::errors::{is_interrupted, is_would_block};
+use crate::world::io::Io;
 use crate::world::socket::Socket;
 
 /// A connection that a listener has taken, and whose fate its

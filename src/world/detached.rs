@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::world::address::Address;
-use crate::world::endpoint::Io;
 use crate::world::errors::invalid;
+use crate::world::io::Io;
 use crate::world::socket::Socket;
 
 /// A connection that [`detach`](crate::Context::detach) has taken out of a reactor, with the bytes that were

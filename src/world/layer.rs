@@ -14,8 +14,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use mio::{Registry, Token};
 use socket2::SockRef;
 
-use crate::world::endpoint::{Endpoint, Io, Kind};
+use crate::world::endpoint::{Endpoint, Kind};
 use crate::world::errors::unsupported;
+use crate::world::io::Io;
 
 /// Changes the bytes of a stream on their way between the program and the kernel.
 ///

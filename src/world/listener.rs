@@ -9,7 +9,8 @@ use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
 use crate::world::address::Address;
-use crate::world::endpoint::{Endpoint, Io, Kind};
+use crate::world::endpoint::{Endpoint, Kind};
+use crate::world::io::Io;
 
 /// A listener of either family, as the one endpoint that both are.
 trait Listens: Source + Any {

@@ -14,7 +14,8 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
-use crate::world::endpoint::{Endpoint, Kind, send, send_file, send_vectored, stream_interest};
+use crate::world::endpoint::{Endpoint, Kind};
+use crate::world::stream::{send, send_file, send_vectored, stream_interest};
 
 /// The two directions of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

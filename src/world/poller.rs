@@ -11,9 +11,9 @@ use std::time::Duration;
 use mio::Token;
 use mio::{Poll, Registry, Waker};
 
-use crate::world::endpoint::Io;
 use crate::world::errors::is_interrupted;
 use crate::world::ids::AnyId;
+use crate::world::io::Io;
 use crate::world::signals::Signals;
 
 /// What the waker's event is known by: an id that no slot ever has.

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use crate::world::address::Address;
-use crate::world::endpoint::{Endpoint, Io, Kind};
+use crate::world::endpoint::{Endpoint, Kind};
+use crate::world::io::Io;
 use crate::world::signals::Signals;
 use crate::world::socket::Socket;
 

@@ -12,9 +12,10 @@ use socket2::{SockRef, Type};
 
 use crate::world::address::Address;
 use crate::world::descriptor::Descriptor;
-use crate::world::endpoint::{Endpoint, Io};
+use crate::world::endpoint::Endpoint;
 use crate::world::errors::{in_progress, invalid};
 use crate::world::foreign::Foreign;
+use crate::world::io::Io;
 use crate::world::layer::{Layer, Layered, Stage};
 use crate::world::options::SocketOptions;
 
