@@ -152,6 +152,13 @@ impl Context<'_> {
         self.core.state.slots.slot(self.id).address.inet()
     }
 
+    /// Whether this is a connection that is still being made: its `handle_connect` is yet to come. False for all
+    /// other sockets.
+    #[must_use]
+    pub fn is_connecting(&self) -> bool {
+        self.core.state.slots.slot(self.id).life().is_connecting()
+    }
+
     /// As [`Context::peer`], for Unix sockets that have a path.
     #[must_use]
     pub fn peer_path(&self) -> Option<&Path> {
