@@ -68,6 +68,7 @@
 //! | feature | brings | needs |
 //! |---|---|---|
 //! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
+//! | `retry` | `kit::retry`: backoff, retry budgets, circuit breakers, reconnecting | |
 //! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
 //!
 //! # Log lines
@@ -131,7 +132,7 @@ mod context;
 mod dispatcher;
 pub mod framing;
 mod handle;
-#[cfg(any(feature = "process", feature = "signals"))]
+#[cfg(any(feature = "process", feature = "retry", feature = "signals"))]
 pub mod kit;
 mod reactor;
 mod slot;

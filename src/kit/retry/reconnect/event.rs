@@ -1,0 +1,73 @@
+//! What a reconnecting client reports.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::Cause;
+
+/// What has become of a [`Reconnect`](super::Reconnect)'s connection.
+///
+/// Its `Display` is for log lines. Their number is bounded by the backoff.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A connection is about to be made.
+    Trying {
+        /// The first after a success is 1.
+        attempt: u32,
+    },
+    /// It could not even be begun: the closure has returned this error.
+    Failed {
+        /// The error.
+        error: &'a io::Error,
+        /// After how long it tries again; `None` if it does not, and this is the end.
+        retry_in: Option<Duration>,
+    },
+    /// The connection was up for long enough to count as a success.
+    Stable,
+    /// The connection has ended, or was never established.
+    Ended {
+        /// Why.
+        cause: Cause,
+        /// As in [`Failed`](Event::Failed).
+        retry_in: Option<Duration>,
+    },
+    /// The budget or the circuit breaker allows no attempt now.
+    Held {
+        /// After how long it asks again.
+        retry_in: Duration,
+    },
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Trying { attempt } => write!(f, "connecting, attempt {attempt}"),
+            Event::Failed { error, retry_in } => {
+                write!(f, "cannot connect: {error}; {}", Next(*retry_in))
+            }
+            Event::Stable => f.write_str("the connection is stable"),
+            Event::Ended { cause, retry_in } => {
+                write!(f, "the connection has ended: {cause}; {}", Next(*retry_in))
+            }
+            Event::Held { retry_in } => {
+                write!(
+                    f,
+                    "no attempt is allowed now; asking again in {retry_in:.3?}"
+                )
+            }
+        }
+    }
+}
+
+struct Next(Option<Duration>);
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(delay) => write!(f, "trying again in {delay:.3?}"),
+            None => f.write_str("not trying again"),
+        }
+    }
+}
