@@ -2,14 +2,15 @@
 //!
 //! | feature | module | |
 //! |---|---|---|
+//! | `limits` | `kit::limits`, `kit::bucket` | connections per peer, request rates, concurrency |
 //! | `process` | `kit::child` | child processes as dispatchers |
 //! | `retry` | `kit::retry`, `kit::bucket` | backoff, retry budgets, circuit breakers, reconnecting |
 //! | `signals` | `kit::signals` | signals of the system as callbacks |
 //!
 //! They stand on the public face of the crate: everything here could be a program's own.
 
-#[cfg(feature = "retry")]
-#[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
+#[cfg(any(feature = "limits", feature = "retry"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "limits", feature = "retry"))))]
 pub mod bucket;
 
 #[cfg(feature = "process")]
@@ -18,6 +19,10 @@ pub mod child;
 
 #[cfg(any(feature = "process", feature = "signals"))]
 mod numbers;
+
+#[cfg(feature = "limits")]
+#[cfg_attr(docsrs, doc(cfg(feature = "limits")))]
+pub mod limits;
 
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]

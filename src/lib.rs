@@ -67,6 +67,7 @@
 //!
 //! | feature | brings | needs |
 //! |---|---|---|
+//! | `limits` | `kit::limits`: connections per peer, request rates, concurrency with load shedding | |
 //! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
 //! | `retry` | `kit::retry`: backoff, retry budgets, circuit breakers, reconnecting | |
 //! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
@@ -132,7 +133,12 @@ mod context;
 mod dispatcher;
 pub mod framing;
 mod handle;
-#[cfg(any(feature = "process", feature = "retry", feature = "signals"))]
+#[cfg(any(
+    feature = "limits",
+    feature = "process",
+    feature = "retry",
+    feature = "signals"
+))]
 pub mod kit;
 mod reactor;
 mod slot;

@@ -61,8 +61,8 @@ impl Quota {
 /// A token bucket: so many requests at once, and so many a second in the long run.
 ///
 /// In any span of time it gives no more than the burst and what the rate brings in that span, exactly. The time is
-/// given in each call, [`Context::now`](crate::Context::now) as a rule; a time that is earlier than the last one
-/// gives nothing extra. It takes 64 bytes.
+/// given in each call, [`Context::now`](crate::Context::now) as a rule; a time that is earlier than the latest one
+/// counts as that. It takes 64 bytes.
 ///
 /// ```
 /// use slabloop::kit::bucket::{Quota, TokenBucket};
@@ -124,7 +124,7 @@ impl TokenBucket {
 
     /// Puts tokens back that were taken for nothing. More than a full bucket it never is.
     pub fn give_back(&mut self, count: u32) {
-        let back = u128::from(count) * self.scale.token;
+        let back = self.scale.units(count);
         self.full_at = Mark(self.full_at.0.saturating_sub(back));
     }
 }
@@ -165,9 +165,11 @@ pub(super) struct Scale {
     /// Units in a nanosecond: tokens in a period.
     count: u32,
     /// Units that a token takes: the nanoseconds of a period.
-    token: u128,
+    token: u64,
     burst: u32,
     origin: Option<Instant>,
+    /// Time does not go back here, or what was taken would come back a second time.
+    latest: Mark,
 }
 
 /// A century: nanoseconds of it fit into 64 bits, and no product below overflows 128.
@@ -189,17 +191,20 @@ impl Scale {
         }
         Ok(Scale {
             count,
-            token: period.as_nanos(),
+            token: u64::try_from(period.as_nanos()).unwrap_or(u64::MAX),
             burst,
             origin: None,
+            latest: Mark::default(),
         })
     }
 
-    /// The units of `now`. What is before the first time that was told is that time.
+    /// The units of `now`, or of the latest time that was told if that is later.
     pub(super) fn mark(&mut self, now: Instant) -> Mark {
         let origin = *self.origin.get_or_insert(now);
         let nanos = now.saturating_duration_since(origin).as_nanos();
-        Mark(nanos.min(u128::from(u64::MAX)) * u128::from(self.count))
+        let now = Mark(nanos.min(u128::from(u64::MAX)) * u128::from(self.count));
+        self.latest = self.latest.max(now);
+        self.latest
     }
 
     /// When a bucket is full that was to be full at `full_at` and gives `count` now.
@@ -209,21 +214,35 @@ impl Scale {
                 retry_after: Duration::MAX,
             });
         }
-        let full_at = full_at.0.max(now.0) + u128::from(count) * self.token;
-        let earliest = full_at.saturating_sub(u128::from(self.burst) * self.token);
+        let full_at = full_at.0.max(now.0) + self.units(count);
+        let earliest = full_at.saturating_sub(self.units(self.burst));
         if earliest > now.0 {
             let nanos = (earliest - now.0).div_ceil(u128::from(self.count));
-            let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-            return Err(Exhausted {
-                retry_after: Duration::from_nanos(nanos),
-            });
+            let retry_after = duration(nanos);
+            return Err(Exhausted { retry_after });
         }
         Ok(Mark(full_at))
     }
 
+    /// What so many tokens take.
+    fn units(&self, tokens: u32) -> u128 {
+        u128::from(tokens) * u128::from(self.token)
+    }
+
     pub(super) fn available(&self, full_at: Mark, now: Mark) -> u32 {
-        let missing = full_at.0.saturating_sub(now.0).div_ceil(self.token);
+        let missing = full_at
+            .0
+            .saturating_sub(now.0)
+            .div_ceil(u128::from(self.token));
         self.burst
             .saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX))
+    }
+}
+
+fn duration(nanos: u128) -> Duration {
+    const SECOND: u128 = 1_000_000_000;
+    match (u64::try_from(nanos / SECOND), u32::try_from(nanos % SECOND)) {
+        (Ok(seconds), Ok(nanos)) => Duration::new(seconds, nanos),
+        _ => Duration::MAX,
     }
 }

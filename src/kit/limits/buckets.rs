@@ -1,0 +1,139 @@
+//! A token bucket for each of many keys, in bounded memory.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::hash::Hash;
+use std::io;
+use std::time::Instant;
+
+use super::invalid;
+use crate::kit::bucket::{Exhausted, Mark, Quota, Scale};
+
+/// A [`TokenBucket`](super::TokenBucket) for each key: for each prefix of addresses, each user, each API key.
+///
+/// A bucket that is full equals a fresh one, so it is forgotten: each call forgets up to two that have become full.
+/// What is kept are the keys that have used theirs lately. If those are as many as there may be, newcomers share
+/// *one* bucket of the same quota until there is room: so a flood of new keys can neither grow the memory, nor
+/// wash off what the known ones have used, nor get more than one key's quota.
+///
+/// ```
+/// use slabloop::kit::limits::{Buckets, Prefix, PrefixLengths, Quota};
+/// use std::time::{Duration, Instant};
+///
+/// let mut logins = Buckets::new(Quota::per(5, Duration::from_secs(60)), 10_000)?;
+/// let peer = Prefix::of("192.0.2.7".parse()?, PrefixLengths::default());
+/// let now = Instant::now();
+/// for _ in 0..5 {
+///     logins.take(now, peer, 1)?;
+/// }
+/// let refused = logins.take(now, peer, 1).unwrap_err();
+/// assert_eq!(refused.retry_after, Duration::from_secs(12));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Buckets<K> {
+    scale: Scale,
+    most: usize,
+    /// When each bucket is full.
+    full_at: HashMap<K, Mark>,
+    /// The same, in order of time.
+    by_time: BTreeSet<(Mark, K)>,
+    shared: Mark,
+    gauges: BucketsGauges,
+}
+
+/// What [`Buckets`] have seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BucketsGauges {
+    /// Keys that are known, because their bucket was not full when it was last looked at.
+    pub keys: usize,
+    /// Calls that were refused.
+    pub refused: u64,
+    /// Calls that went to the shared bucket. If it grows, raise the number of keys.
+    pub shared: u64,
+}
+
+impl<K: Clone + Eq + Hash + Ord> Buckets<K> {
+    /// Buckets of the same quota for each key, `most` of them at the same time, at least 1.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for 0 keys, and as [`TokenBucket::new`](super::TokenBucket::new).
+    pub fn new(quota: Quota, most: usize) -> io::Result<Buckets<K>> {
+        if most == 0 {
+            return Err(invalid(
+                "buckets: at most 0 keys: expected at least 1".to_owned(),
+            ));
+        }
+        Ok(Buckets {
+            scale: Scale::new(quota)?,
+            most,
+            full_at: HashMap::new(),
+            by_time: BTreeSet::new(),
+            shared: Mark::default(),
+            gauges: BucketsGauges::default(),
+        })
+    }
+
+    /// Takes `count` tokens of `key`, or none if there are not so many.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenBucket::take`](super::TokenBucket::take).
+    pub fn take(&mut self, now: Instant, key: K, count: u32) -> Result<(), Exhausted> {
+        let taken = self.take_uncounted(now, key, count);
+        self.gauges.refused += u64::from(taken.is_err());
+        taken
+    }
+
+    /// What they have seen.
+    #[must_use]
+    pub fn gauges(&self) -> BucketsGauges {
+        BucketsGauges {
+            keys: self.full_at.len(),
+            ..self.gauges
+        }
+    }
+
+    fn take_uncounted(&mut self, now: Instant, key: K, count: u32) -> Result<(), Exhausted> {
+        let now = self.scale.mark(now);
+        self.forget_full(now);
+        let known = self.full_at.get(&key).copied();
+        if known.is_none() && self.full_at.len() >= self.most {
+            // None of the known ones is full, or one would have been forgotten.
+            self.gauges.shared += 1;
+            self.shared = self.scale.take(self.shared, now, count)?;
+            return Ok(());
+        }
+        let full_at = self.scale.take(known.unwrap_or_default(), now, count)?;
+        if let Some(before) = known {
+            self.by_time.remove(&(before, key.clone()));
+        }
+        self.by_time.insert((full_at, key.clone()));
+        self.full_at.insert(key, full_at);
+        Ok(())
+    }
+
+    fn forget_full(&mut self, now: Mark) {
+        for _ in 0..2 {
+            match self.by_time.first() {
+                Some((full_at, _)) if *full_at <= now => {}
+                _ => break,
+            }
+            if let Some((_, key)) = self.by_time.pop_first() {
+                self.full_at.remove(&key);
+            }
+        }
+    }
+}
+
+impl<K> fmt::Debug for Buckets<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buckets")
+            .field("most", &self.most)
+            .field("keys", &self.full_at.len())
+            .field("gauges", &self.gauges)
+            .finish_non_exhaustive()
+    }
+}
