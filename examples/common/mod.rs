@@ -9,7 +9,9 @@ mod signals;
 mod tls;
 
 #[allow(unused_imports, reason = "each example uses a part")]
-pub use options::{Failure, Limit, Options, host_and_port, look_up, seconds};
+pub use options::{Failure, Limit, Options, host_and_port, look_up, seconds, value};
+#[allow(unused_imports, reason = "each example uses a part")]
+pub use signals::watch as watch_signals;
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use tls::Tls;
 

@@ -260,7 +260,8 @@ fn short(event: Event<'_>) -> String {
         Event::Trying { attempt } => format!("try {attempt}"),
         Event::Failed { .. } => "failed".to_owned(),
         Event::Ended { cause, retry_in } => {
-            let end = if retry_in.is_none() { "; over" } else { "" };
+            assert_eq!(event.is_last(), retry_in.is_none());
+            let end = if event.is_last() { "; over" } else { "" };
             format!("{cause}{end}")
         }
         Event::Stable => "stable".to_owned(),

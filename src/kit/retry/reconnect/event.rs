@@ -40,6 +40,17 @@ pub enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    /// Whether nothing will be tried any more.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        matches!(
+            self,
+            Event::Failed { retry_in: None, .. } | Event::Ended { retry_in: None, .. }
+        )
+    }
+}
+
 impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
