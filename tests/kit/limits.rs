@@ -157,8 +157,8 @@ fn bad_quotas_are_named_and_the_largest_do_not_overflow() {
 
 #[test]
 fn a_flood_of_keys_is_bounded_in_memory_and_in_rate_and_washes_nothing_off() {
-    const MOST: usize = 1000;
-    let mut buckets = Buckets::new(Quota::per_second(1).burst(2), MOST).unwrap();
+    const MOST: u32 = 1000;
+    let mut buckets = Buckets::new(Quota::per_second(1).burst(2), MOST as usize).unwrap();
     let start = Instant::now();
     let prefix = |number: u32| {
         let address = Ipv4Addr::from_bits(number);
@@ -170,19 +170,19 @@ fn a_flood_of_keys_is_bounded_in_memory_and_in_rate_and_washes_nothing_off() {
     let given = (1..100_000).filter(|&number| buckets.take(start, prefix(number), 1).is_ok());
     assert_eq!(
         given.count(),
-        MOST - 1 + 2,
+        MOST as usize - 1 + 2,
         "what is known, and one shared bucket"
     );
-    assert_eq!(buckets.gauges().keys, MOST);
-    assert_eq!(buckets.gauges().shared, 100_000 - MOST as u64);
+    assert_eq!(buckets.gauges().keys, MOST as usize);
+    assert_eq!(buckets.gauges().shared, 100_000 - u64::from(MOST));
     assert!(buckets.take(start, prefix(0), 1).is_err(), "not forgotten");
     // When they have become full there is room again, and they go.
     let later = start + 2 * SECOND;
-    for number in 0..MOST as u32 {
+    for number in 0..MOST {
         buckets.take(later, prefix(1_000_000 + number), 2).unwrap();
     }
-    assert_eq!(buckets.gauges().keys, MOST);
-    for at in 0..MOST as u32 {
+    assert_eq!(buckets.gauges().keys, MOST as usize);
+    for at in 0..MOST {
         let _ = buckets.take(later + SECOND * 9, prefix(at % 2), 1);
     }
     assert_eq!(buckets.gauges().keys, 2, "no sweep, no timer: calls do it");
