@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -592,45 +593,38 @@ fn who_asks_again_and_again_does_not_keep_the_turn() {
 #[test]
 fn a_full_queue_of_posts_does_not_lose_the_wake_up() {
     let mut builder = Reactor::builder();
-    builder.post_capacity(1);
+    builder.post_capacity(2);
     let mut scene = Scene::on(builder, Concurrency::builder().limit(1));
-    assert!(
-        scene.reactor.handle().post(|_| ()).is_err(),
-        "the place is the limit's"
-    );
     let worker = scene.worker();
     (1..=4).for_each(|name| scene.ask(worker, name));
-    scene.turns();
-    for _ in 0..3 {
-        // The place is free for a moment in each round, and somebody else takes it in the first.
-        scene.finish(worker, 1);
-        scene.turns();
-        scene.clock.advance(Duration::from_millis(20));
-        scene.turns();
-    }
-    assert_eq!(scene.told().len(), 4);
-
-    // Stolen: while the wake-up runs its place is free.
+    assert_eq!(scene.told(), told(&[(1, "slot")]));
+    // Both places are free while their jobs run, and the first of these takes both for good.
     let handle = scene.reactor.handle();
-    scene.ask(worker, 5);
-    scene.ask(worker, 6);
-    let thief = Rc::new(RefCell::new(None));
-    let stolen = Rc::clone(&thief);
-    let limit = scene.limit.clone();
-    scene.reactor.with(worker, |_, cx| {
-        limit.acquire(cx, worker, move |worker, _, result| {
-            worker.note(7, result);
-            *stolen.borrow_mut() = handle.reserve().ok();
-            Ok(())
-        });
-    });
-    for _ in 0..6 {
-        let held = scene.reactor.with(worker, |worker, _| worker.slots.len());
-        scene.finish(worker, held.unwrap_or_default());
-        scene.turns();
+    let thief = handle.clone();
+    let stolen = Arc::new(Mutex::new(Vec::new()));
+    let loot = Arc::clone(&stolen);
+    let steal = move |_: &mut Reactor| {
+        let mut loot = loot.lock().unwrap();
+        loot.extend(std::iter::from_fn(|| thief.reserve().ok()));
+    };
+    assert!(handle.post(steal).is_ok(), "one place is left");
+    assert!(handle.post(|_| ()).is_err(), "the other is the limit's");
+    scene.finish(worker, 1);
+    assert_eq!(scene.told(), told(&[(2, "slot")]));
+    assert_eq!(stolen.lock().unwrap().len(), 2);
+    for name in 3..=4 {
+        scene.finish(worker, 1);
+        assert_eq!(scene.told(), told(&[]), "nobody is woken");
         scene.clock.advance(Duration::from_millis(20));
+        assert_eq!(scene.told(), told(&[(name, "slot")]));
     }
-    assert_eq!(scene.told(), told(&[(5, "slot"), (6, "slot"), (7, "slot")]));
+    // When there is room again it has its place again.
+    stolen.lock().unwrap().clear();
+    (5..=6).for_each(|name| scene.ask(worker, name));
+    scene.clock.advance(Duration::from_millis(20));
+    scene.turns();
+    scene.finish(worker, 1);
+    assert_eq!(scene.told(), told(&[(5, "slot")]));
 }
 
 #[test]
