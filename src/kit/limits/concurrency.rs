@@ -60,7 +60,8 @@ pub use self::shed::Shed;
 ///
 /// Clones are the same limit. It holds one place in the reactor's
 /// [queue of posts](crate::Builder::post_capacity), by which a slot that is dropped anywhere wakes the queue, and
-/// has a dispatcher without a socket, which does not keep [`run`](Reactor::run) from returning.
+/// has a dispatcher without a socket, which does not keep [`run`](Reactor::run) from returning and lives as long as
+/// the reactor: make one at the start, not one for each connection.
 #[derive(Clone)]
 pub struct Concurrency(Rc<RefCell<Gate>>);
 

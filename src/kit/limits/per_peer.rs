@@ -46,7 +46,7 @@ use super::prefix::{Prefix, PrefixLengths};
 /// # Ok(()) }
 /// ```
 ///
-/// It needs about 50 bytes for each peer that has a connection, and nothing for others.
+/// It has one entry in a hash table for each peer that has a connection, and nothing for others.
 #[derive(Clone)]
 pub struct PerPeer(Rc<RefCell<Table>>);
 

@@ -42,13 +42,13 @@ pub use self::event::Event;
 ///
 /// The first time at once, in the next turn. After each end, and when `dial` returns an error, after a delay of the
 /// [`Backoff`]; whatever the reason of the end was. If it has a [`Breaker`] or a [`Budget`] that refuses, it asks
-/// again after a delay of the same kind, which is no attempt. (The first attempt, and the first after the end of a
-/// connection that was stable, too, ask the breaker; the budget is asked for every attempt but the very first.)
+/// again after a delay of the same kind, which is no attempt. The breaker is asked for every attempt, the budget for
+/// every one but the very first.
 ///
 /// The backoff begins anew once a connection was up for [`stable_after`](Reconnect::stable_after): a server that
-/// accepts and then closes at once is no success. That is one for the budget and the breaker, too; an end before
-/// it is a failure. Up means that `handle_connect` was called. It is looked for every eighth of that time, at least
-/// once a second, and counted from when it was seen.
+/// accepts and then closes at once is no success. The budget and the breaker are told the same: a connection that
+/// was up for so long is a success, one that ended before is a failure. Up means that `handle_connect` is due or was
+/// called. It looks for that every eighth of the time, at least once a second, and counts from when it sees it.
 ///
 /// # When it ends
 ///
