@@ -62,7 +62,7 @@ impl Quota {
 ///
 /// In any span of time it gives no more than the burst and what the rate brings in that span, exactly. The time is
 /// given in each call, [`Context::now`](crate::Context::now) as a rule; a time that is earlier than the latest one
-/// counts as that. It takes 64 bytes.
+/// counts as that, and after 584 years time stands still. It takes 64 bytes.
 ///
 /// ```
 /// use slabloop::kit::bucket::{Quota, TokenBucket};
