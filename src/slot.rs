@@ -267,7 +267,8 @@ impl<D> Slot<D> {
     }
 
     /// Whether this error of a stream with a layer is the peer's doing alone, and says nothing about this program: it
-    /// does not speak the layer's language, or was cut off.
+    /// does not speak the layer's language, or was cut off. A server that this program chose is another matter, until
+    /// it has said who it is.
     pub(crate) fn is_peers_fault(&self, error: &std::io::Error) -> bool {
         if self.io.as_layered().is_none() {
             return false;
@@ -276,7 +277,10 @@ impl<D> Slot<D> {
             self.fate.so_far(),
             Some(Cause::HandshakeFailed(_) | Cause::HandshakeTimeout)
         );
-        in_the_handshake && !self.is_outgoing || error.kind() == ErrorKind::UnexpectedEof
+        match in_the_handshake {
+            true => !self.is_outgoing,
+            false => error.kind() == ErrorKind::UnexpectedEof,
+        }
     }
 
     /// Whether a callback has left nothing behind that needs a look: still open, not broken, the end of

@@ -4,6 +4,7 @@ mod util;
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 use std::sync::{Mutex, Once};
@@ -11,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
 use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
-use slabloop::{AnyId, Cause, Context, Dispatcher, Id, PanicPolicy, Reactor, TimerId};
+use slabloop::{
+    AnyId, Below, Cause, Context, Dispatcher, Id, Layer, PanicPolicy, Reactor, Socket, TimerId,
+};
 use util::*;
 
 // ---------------------------------------------------------------------------------------------------
@@ -192,7 +195,7 @@ fn a_connection_closed_while_it_is_made_fires_no_timer_and_refuses_as_documented
         }
     }
     let mut reactor = Reactor::new().expect("a poller");
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     let id = reactor.connect(address, Timed).expect("under way");
     let mut cx = reactor.at(id).expect("connecting");
@@ -253,13 +256,13 @@ fn over_the_total_bound_a_connecting_sink_holds_its_source() {
 }
 
 /// A connection that stays in the making, and what keeps it there.
-fn connecting(reactor: &mut Reactor) -> (Id<Nothing>, std::net::TcpListener, Vec<socket2::Socket>) {
+fn connecting(reactor: &mut Reactor) -> (Id<Nothing>, TcpListener, Vec<socket2::Socket>) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
     let socket = socket.expect("descriptors");
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     socket.bind(&any.into()).expect("a port");
     socket.listen(0).expect("a listener");
-    let listener = std::net::TcpListener::from(socket);
+    let listener = TcpListener::from(socket);
     let address = listener.local_addr().expect("bound");
     let mut fillers = Vec::new();
     for _ in 0..4 {
@@ -821,4 +824,52 @@ fn close_after_a_failed_write_does_not_hide_what_failed() {
         cause.get().is_some() || begun.elapsed() > DEADLINE
     });
     assert_eq!(cause.get(), Some(Cause::Reset));
+}
+
+/// A server that ends the stream in place of its handshake was a line at level debug, as if it were somebody who knocks
+/// at a port: a program whose upstream was broken like this had nothing in its log.
+#[test]
+fn a_server_that_ends_a_handshake_is_a_warning_and_a_client_that_does_is_none() {
+    /// Waits for a greeting.
+    struct Greeted;
+    impl Layer for Greeted {
+        fn handshake(&mut self, below: &mut Below<'_>) -> io::Result<()> {
+            match below.read(&mut [0; 8])? {
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Ok(()),
+            }
+        }
+        fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+            below.read(buffer)
+        }
+        fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
+            below.write(bytes)
+        }
+        fn finish(&mut self, _: &mut Below<'_>) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    capture();
+    let mut reactor = Reactor::new().expect("a poller");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let outgoing = Socket::dial(address).expect("it listens");
+    let accepted = Socket::from(tcp_pair().0);
+    for (socket, level) in [(outgoing, log::Level::Warn), (accepted, log::Level::Debug)] {
+        let id = reactor
+            .add(socket.layered(Greeted), Nothing)
+            .expect("a stream");
+        let label = reactor.at(id).expect("open").label().to_string();
+        listener.set_nonblocking(true).expect("a socket");
+        turn_until(&mut reactor, "the end", |reactor| {
+            drop(listener.accept());
+            reactor.count() == 0
+        });
+        let lines = logged(level);
+        let fault = format!("{label}: the handshake failed: ");
+        assert!(
+            lines.iter().any(|line| line.starts_with(&fault)),
+            "{fault}: {lines:?}"
+        );
+    }
 }
