@@ -12,6 +12,8 @@
 //! printf hi | nc -N 127.0.0.1 7002
 //! ```
 //!
+//! Built with the feature `tls`, either side may speak TLS. The legs do not know: only the sockets are other ones.
+//!
 //! To see more: `RUST_LOG=info,slabloop=debug`.
 
 mod common;
@@ -21,30 +23,38 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddr
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::{Failure, Limit, Options};
-use slabloop::{Accepted, Context, Dispatcher, End, Id, Pause};
+use common::{Failure, Limit, Options, UpstreamFlags};
+use slabloop::{Accepted, Cause, Context, Dispatcher, End, Id, Pause};
+
+/// A server to connect to.
+#[derive(Clone, Default)]
+pub(crate) struct Upstream {
+    /// To be tried one after another.
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) dialer: common::Dialer,
+}
 
 /// The listener: takes clients and gives each an upstream, in turn.
 #[derive(Default)]
 pub(crate) struct Front {
-    /// The addresses of each, to be tried one after another.
-    pub(crate) upstreams: Vec<Vec<SocketAddr>>,
+    pub(crate) upstreams: Vec<Upstream>,
     pub(crate) next: usize,
     pub(crate) tls: common::Tls,
 }
 
 impl Dispatcher for Front {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        let addresses = &self.upstreams[self.next];
+        let upstream = &self.upstreams[self.next];
         self.next = (self.next + 1) % self.upstreams.len();
         let leg = Leg {
             other: None,
             established: true,
-            fallbacks: Vec::new(),
+            fallbacks: Upstream::default(),
         };
         let client = cx.add(self.tls.socket(accepted)?, leg)?;
-        let connected = connect_upstream(cx, client, addresses);
+        let connected = connect_upstream(cx, client, upstream);
         if let (Err(error), Some(mut client)) = (connected, cx.at(client)) {
+            let addresses = &upstream.addresses;
             client.log_fault_in(format_args!("cannot reach upstream {addresses:?}"), &error);
             client.abort();
         }
@@ -52,31 +62,31 @@ impl Dispatcher for Front {
     }
 }
 
-/// Starts a connection to the first of `addresses` with which that works, and ties it to the client's.
-fn connect_upstream(
-    cx: &mut Context<'_>,
-    client: Id<Leg>,
-    addresses: &[SocketAddr],
-) -> io::Result<()> {
-    let [address, fallbacks @ ..] = addresses else {
+/// Starts a connection to the first of the addresses with which that works, and ties it to the client's.
+fn connect_upstream(cx: &mut Context<'_>, client: Id<Leg>, upstream: &Upstream) -> io::Result<()> {
+    let [address, others @ ..] = &*upstream.addresses else {
         return Err(io::ErrorKind::AddrNotAvailable.into());
+    };
+    let fallbacks = Upstream {
+        addresses: others.to_vec(),
+        dialer: upstream.dialer.clone(),
     };
     let leg = Leg {
         other: Some(client),
         established: false,
-        fallbacks: fallbacks.to_vec(),
+        fallbacks: fallbacks.clone(),
     };
-    let server = match cx.connect(*address, leg) {
+    let server = match upstream.dialer.connect(cx, *address, leg) {
         Ok(server) => server,
-        Err(_) if !fallbacks.is_empty() => {
-            return connect_upstream(cx, client, fallbacks);
+        Err(_) if !others.is_empty() => {
+            return connect_upstream(cx, client, &fallbacks);
         }
         Err(error) => return Err(error),
     };
     cx.with(client, |leg, cx| {
         leg.other = Some(server);
         // What was sent to an address that fails could not be sent to the next.
-        if fallbacks.is_empty() {
+        if others.is_empty() {
             cx.resume_reading_for(Pause::Connect);
         } else {
             cx.pause_reading_for(Pause::Connect);
@@ -98,8 +108,8 @@ struct Leg {
     other: Option<Id<Leg>>,
     /// Not yet, for a connection that is being made.
     established: bool,
-    /// The addresses to try if this connection cannot be made.
-    fallbacks: Vec<SocketAddr>,
+    /// What is left of the upstream, to be tried if this connection cannot be made.
+    fallbacks: Upstream,
 }
 
 impl Leg {
@@ -110,7 +120,7 @@ impl Leg {
     /// Leaves the client to a new connection, if it is still there and there is another address to try.
     fn try_next_address(&mut self, cx: &mut Context<'_>) {
         let client = self.other.filter(|&client| cx.at(client).is_some());
-        if let (Some(client), false) = (client, self.fallbacks.is_empty()) {
+        if let (Some(client), false) = (client, self.fallbacks.addresses.is_empty()) {
             match connect_upstream(cx, client, &self.fallbacks) {
                 Ok(()) => self.other = None,
                 Err(error) => cx.log_fault_in("cannot reach another address either", &error),
@@ -148,10 +158,6 @@ impl Dispatcher for Leg {
         } else {
             // The label names the upstream's address.
             cx.log_fault_in("cannot reach upstream", &error);
-            // One that was reset at once was established, and has no claim to another address.
-            if error.kind() != io::ErrorKind::ConnectionReset {
-                self.try_next_address(cx);
-            }
         }
         cx.abort();
     }
@@ -163,6 +169,13 @@ impl Dispatcher for Leg {
 
     /// A session ends with either of its legs. A failure must not look like a clean end to the other peer.
     fn handle_close(&mut self, cx: &mut Context<'_>) {
+        // Where somebody has answered no other address is tried: not after a reset at once, nor after a handshake
+        // that failed.
+        match cx.end_cause() {
+            Some(Cause::ConnectFailed(io::ErrorKind::ConnectionReset)) => {}
+            Some(Cause::ConnectFailed(_) | Cause::ConnectTimeout) => self.try_next_address(cx),
+            _ => {}
+        }
         let broke = cx.how_it_ended() != Some(End::Closed);
         let Some(mut other) = self.other(cx) else {
             return;
@@ -183,7 +196,11 @@ Usage: proxy [OPTIONS]
   --listen HOST:PORT          where to listen; port 0 takes any free one [127.0.0.1:7002]
   --upstream HOST:PORT        where to connect to; given more than once, they are taken in turn; a
                               name's addresses are tried one after another [127.0.0.1:7000]
-  --connect-timeout SECONDS   how long each address has to answer [10]
+  --upstream-tls              the upstream speaks TLS; build with --features tls
+  --upstream-name NAME        the name that its certificate has to be for [the host of --upstream]
+  --upstream-ca FILE          whom to trust (PEM) [whom the system trusts; build with --features system-roots]
+  --connect-timeout SECONDS   how long each address has to answer, and a TLS handshake on either side may
+                              take [10]
   --max-connections N         clients at once; more wait until others leave [no limit]
   --idle-timeout SECONDS      ends a session after SECONDS without traffic on one side [never]
   --drain SECONDS             how long sessions may take to finish at the end [5]
@@ -198,11 +215,13 @@ RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 Examples:
   proxy --upstream 127.0.0.1:7000
   proxy --listen [::]:8080 --upstream 10.0.0.1:80 --upstream 10.0.0.2:80
+  proxy --upstream 10.0.0.1:443 --upstream-tls --upstream-name example.com --upstream-ca ca.pem
 ";
 
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut upstreams = Vec::new();
+        let mut upstream_flags = UpstreamFlags::default();
         let mut connect_timeout = Duration::from_secs(10);
         let options = Options::parse(arguments, "127.0.0.1:7002", |flag, parser| {
             match flag {
@@ -211,17 +230,19 @@ fn main() -> ExitCode {
                     connect_timeout =
                         common::seconds("--connect-timeout", parser, Limit::AboveZero)?;
                 }
-                _ => return Ok(false),
+                _ => return upstream_flags.take(flag, parser),
             }
             Ok(true)
         })?;
         if upstreams.is_empty() {
             upstreams.push("127.0.0.1:7000".to_owned());
         }
-        let upstreams = upstreams
-            .iter()
-            .map(|name| common::look_up("--upstream", name))
-            .collect::<Result<Vec<_>, _>>()?;
+        let dialers = upstream_flags.dialers(&upstreams)?;
+        let upstreams = upstreams.iter().zip(dialers).map(|(name, dialer)| {
+            let addresses = common::look_up("--upstream", name)?;
+            Ok(Upstream { addresses, dialer })
+        });
+        let upstreams = upstreams.collect::<Result<Vec<_>, Failure>>()?;
         let front = Front {
             upstreams,
             next: 0,
@@ -230,6 +251,7 @@ fn main() -> ExitCode {
         refuse_itself(&front.upstreams, &options.listen)?;
         let reactor = common::builder(&options, 2)
             .connect_timeout(connect_timeout)
+            .handshake_timeout(connect_timeout)
             .build();
         let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
         common::listen(&mut reactor, &options, front)?;
@@ -238,9 +260,10 @@ fn main() -> ExitCode {
 }
 
 /// A proxy that connects to itself would do so until no descriptor is left.
-fn refuse_itself(upstreams: &[Vec<SocketAddr>], listen: &str) -> Result<(), Failure> {
+fn refuse_itself(upstreams: &[Upstream], listen: &str) -> Result<(), Failure> {
+    let addresses = || upstreams.iter().flat_map(|upstream| &upstream.addresses);
     for own in listen.to_socket_addrs().into_iter().flatten() {
-        let itself = upstreams.iter().flatten().find(|upstream| {
+        let itself = addresses().find(|upstream| {
             upstream.port() == own.port() && leads_to(upstream.ip(), own.ip().to_canonical())
         });
         if let Some(upstream) = itself {

@@ -71,6 +71,8 @@
 //! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
 //! | `retry` | `kit::retry`: backoff, retry budgets, circuit breakers, reconnecting | |
 //! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
+//! | `tls` | `tls`: TLS below any dispatcher | rustls |
+//! | `system-roots` | nothing to the crate; the example `proxy` trusts whom the system trusts | rustls-native-certs |
 //!
 //! # Log lines
 //!

@@ -13,7 +13,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use proxy::Front;
+use proxy::{Front, Upstream};
 use slabloop::testing::SimClock;
 use slabloop::{AnyId, Builder, Reactor, SocketOptions};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -114,8 +114,12 @@ impl Rig {
     /// With upstreams of several addresses each.
     fn with_addresses(builder: &Builder, upstreams: Vec<Vec<SocketAddr>>) -> Rig {
         let mut reactor = builder.build().expect("good settings");
+        let upstreams = upstreams.into_iter().map(|addresses| Upstream {
+            addresses,
+            ..Upstream::default()
+        });
         let front = Front {
-            upstreams,
+            upstreams: upstreams.collect(),
             ..Front::default()
         };
         let mut options = SocketOptions::new();

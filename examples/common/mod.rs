@@ -13,7 +13,7 @@ pub use options::{Failure, Limit, Options, host_and_port, look_up, seconds, valu
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use signals::watch as watch_signals;
 #[allow(unused_imports, reason = "each example uses a part")]
-pub use tls::Tls;
+pub use tls::{Dialer, Tls, UpstreamFlags};
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

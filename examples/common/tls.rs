@@ -1,16 +1,54 @@
-//! Accepted clients as sockets to be added: as they are, or with TLS.
+//! Accepted clients and upstreams, as they are or with TLS. Built without the feature `tls`, all flags are known
+//! and refused.
 
 use std::io;
+use std::net::SocketAddr;
 
-use slabloop::{Accepted, Socket};
+use lexopt::{Parser, ValueExt};
+use slabloop::{Accepted, Context, Dispatcher, Id, Socket};
+#[cfg(feature = "tls")]
+use {
+    slabloop::tls::rustls::pki_types::pem::PemObject,
+    slabloop::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer},
+    slabloop::tls::rustls::{ClientConfig, RootCertStore, ServerConfig},
+    slabloop::tls::{Acceptor, Connector},
+};
 
 use super::Failure;
+
+#[cfg(not(feature = "tls"))]
+fn built_without(flag: &str) -> Failure {
+    Failure::Usage(format!(
+        "{flag}: built without TLS; use cargo run --features tls"
+    ))
+}
+
+#[cfg(feature = "tls")]
+fn bad_file(flag: &str, file: &str, why: impl std::fmt::Display) -> Failure {
+    Failure::Work(format!("{flag} {file}: {why}"))
+}
+
+/// All certificates of a file in PEM format, of which there is at least one.
+#[cfg(feature = "tls")]
+fn certificates(flag: &str, file: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let read = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| bad_file(flag, file, error))?;
+    if read.is_empty() {
+        return Err(bad_file(
+            flag,
+            file,
+            "no certificate in PEM format is in it",
+        ));
+    }
+    Ok(read)
+}
 
 /// `--tls-cert` and `--tls-key`, read. Without these, none.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
     #[cfg(feature = "tls")]
-    acceptor: Option<slabloop::tls::Acceptor>,
+    acceptor: Option<Acceptor>,
 }
 
 impl Tls {
@@ -44,30 +82,177 @@ impl Tls {
 
     #[cfg(not(feature = "tls"))]
     fn with(_: &str, _: &str) -> Result<Tls, Failure> {
-        let text = "--tls-cert: built without TLS; use cargo run --features tls";
-        Err(Failure::Usage(text.to_owned()))
+        Err(built_without("--tls-cert"))
     }
 
     #[cfg(feature = "tls")]
     fn with(certificate: &str, key: &str) -> Result<Tls, Failure> {
-        use slabloop::tls::rustls::ServerConfig;
-        use slabloop::tls::rustls::pki_types::pem::PemObject;
-        use slabloop::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-
-        let bad =
-            |flag: &str, file: &str, why: String| Failure::Work(format!("{flag} {file}: {why}"));
-        let chain = CertificateDer::pem_file_iter(certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| bad("--tls-cert", certificate, error.to_string()))?;
-        let key_file = key;
-        let key = PrivateKeyDer::from_pem_file(key)
-            .map_err(|error| bad("--tls-key", key_file, error.to_string()))?;
+        let chain = certificates("--tls-cert", certificate)?;
+        let private =
+            PrivateKeyDer::from_pem_file(key).map_err(|error| bad_file("--tls-key", key, error))?;
         let config = ServerConfig::builder()
             .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(|error| bad("--tls-cert", certificate, error.to_string()))?;
-        Ok(Tls {
-            acceptor: Some(slabloop::tls::Acceptor::new(config)),
-        })
+            .with_single_cert(chain, private)
+            .map_err(|error| bad_file("--tls-cert", certificate, error))?;
+        Ok(Tls::from(Acceptor::new(config)))
     }
+}
+
+#[cfg(feature = "tls")]
+impl From<Acceptor> for Tls {
+    fn from(acceptor: Acceptor) -> Tls {
+        let acceptor = Some(acceptor);
+        Tls { acceptor }
+    }
+}
+
+/// How connections to one upstream are made: by default as they are.
+#[derive(Clone, Debug, Default)]
+pub struct Dialer {
+    /// With the name that its certificate has to be for.
+    #[cfg(feature = "tls")]
+    tls: Option<(Connector, std::rc::Rc<str>)>,
+}
+
+impl Dialer {
+    /// Begins to connect. Bytes that are sent before it is established, handshake included, are queued.
+    ///
+    /// # Errors
+    ///
+    /// What the system or rustls says at once.
+    pub fn connect<D: Dispatcher>(
+        &self,
+        cx: &mut Context<'_>,
+        address: SocketAddr,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        #[cfg(feature = "tls")]
+        if let Some((connector, name)) = &self.tls {
+            let layer = connector.session(name)?;
+            return cx.add(Socket::dial(address)?.layered(layer), dispatcher);
+        }
+        cx.connect(address, dispatcher)
+    }
+
+    /// With TLS, to a server of this name.
+    ///
+    /// # Errors
+    ///
+    /// If it can be no server's name.
+    #[cfg(feature = "tls")]
+    pub fn tls(connector: Connector, name: &str) -> io::Result<Dialer> {
+        // Said now, and not by the first client.
+        connector.session(name)?;
+        let tls = Some((connector, name.into()));
+        Ok(Dialer { tls })
+    }
+}
+
+/// `--upstream-tls`, `--upstream-name NAME` and `--upstream-ca FILE`, as they were given.
+#[derive(Debug, Default)]
+pub struct UpstreamFlags {
+    is_tls: bool,
+    name: Option<String>,
+    ca: Option<String>,
+}
+
+impl UpstreamFlags {
+    /// Takes one flag. False if it is none of these.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] if its value is missing.
+    pub fn take(&mut self, flag: &str, parser: &mut Parser) -> Result<bool, Failure> {
+        match flag {
+            "upstream-tls" => self.is_tls = true,
+            "upstream-name" => self.name = Some(parser.value()?.string()?),
+            "upstream-ca" => self.ca = Some(parser.value()?.string()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// For each of these upstreams, which are `HOST:PORT`, how to connect.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] if the flags do not go together, or with how this was built; [`Failure::Work`] with the
+    /// file that cannot be used, and why.
+    pub fn dialers(&self, upstreams: &[String]) -> Result<Vec<Dialer>, Failure> {
+        let wants_tls = |flag: &str| Err(Failure::Usage(format!("{flag} wants --upstream-tls")));
+        match self {
+            UpstreamFlags { is_tls: true, .. } => self.with_tls(upstreams),
+            UpstreamFlags { name: Some(_), .. } => wants_tls("--upstream-name"),
+            UpstreamFlags { ca: Some(_), .. } => wants_tls("--upstream-ca"),
+            _ => Ok(vec![Dialer::default(); upstreams.len()]),
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn with_tls(&self, _: &[String]) -> Result<Vec<Dialer>, Failure> {
+        Err(built_without("--upstream-tls"))
+    }
+
+    #[cfg(feature = "tls")]
+    fn with_tls(&self, upstreams: &[String]) -> Result<Vec<Dialer>, Failure> {
+        let roots = match &self.ca {
+            Some(file) => roots_of(file)?,
+            None => system_roots()?,
+        };
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = Connector::new(config);
+        let flag = match &self.name {
+            Some(_) => "--upstream-name",
+            None => "--upstream",
+        };
+        let dialers = upstreams.iter().map(|upstream| {
+            let name = self.name.as_deref().unwrap_or_else(|| host_of(upstream));
+            Dialer::tls(connector.clone(), name)
+                .map_err(|error| Failure::Usage(format!("{flag}: {error}")))
+        });
+        dialers.collect()
+    }
+}
+
+/// What stands before the port, without an IPv6 address' brackets.
+#[cfg(feature = "tls")]
+fn host_of(upstream: &str) -> &str {
+    let host = upstream.rsplit_once(':').map_or(upstream, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+#[cfg(feature = "tls")]
+fn roots_of(file: &str) -> Result<RootCertStore, Failure> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("--upstream-ca", file)? {
+        roots
+            .add(certificate)
+            .map_err(|error| bad_file("--upstream-ca", file, error))?;
+    }
+    Ok(roots)
+}
+
+/// Those that the system trusts. A few that rustls cannot read are no reason not to start.
+#[cfg(all(feature = "tls", feature = "system-roots"))]
+fn system_roots() -> Result<RootCertStore, Failure> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let errors = found.errors.iter().map(|error| format!(": {error}"));
+        let why = errors.collect::<String>();
+        let text =
+            format!("--upstream-tls: the system has no roots{why}; name a file with --upstream-ca");
+        return Err(Failure::Work(text));
+    }
+    Ok(roots)
+}
+
+#[cfg(all(feature = "tls", not(feature = "system-roots")))]
+fn system_roots() -> Result<RootCertStore, Failure> {
+    let text = "--upstream-tls: built without the system's roots; name a file with --upstream-ca, or use cargo run \
+                --features system-roots";
+    Err(Failure::Usage(text.to_owned()))
 }
