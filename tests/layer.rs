@@ -375,6 +375,22 @@ fn a_stream_that_is_cut_below_its_layer_is_an_error() {
     assert_eq!(notes[1], "Error(UnexpectedEof)");
 }
 
+/// The kernel tells a reset once. Told to the write, it lets the read find an end, which the layer takes for a cut.
+#[test]
+fn a_reset_that_a_write_was_told_is_no_cut_for_the_read_that_follows() {
+    let mut room = greeted(0);
+    let (wire, id) = (room.wire.clone(), room.id);
+    wire.break_silently(ErrorKind::ConnectionReset);
+    room.context().send(b"into the void").expect("it is queued");
+    // The flush comes after the reads: what it is told takes effect with the next one.
+    turn(&mut room.reactor);
+    wire.input(&mut room.reactor, id, &record(b"before"));
+    wire.end_input(&mut room.reactor, id);
+    settle(&mut room.reactor);
+    assert_eq!(*room.got.borrow(), b"before");
+    assert_eq!(*room.notes.borrow(), ["Reset"]);
+}
+
 #[test]
 fn a_handshake_that_fails_says_why_and_one_that_hangs_ends_at_its_deadline() {
     let mut wrong = room(100);

@@ -75,6 +75,13 @@ impl Context<'_> {
                     // What the kernel still had has been delivered; now the failed write takes effect.
                     broken_pipe_or(&slot.fate)
                 }
+                // For a layer that zero is a cut, and as little one as it is an end.
+                (_, Kind::Stream)
+                    if error.kind() == io::ErrorKind::UnexpectedEof
+                        && slot.readiness.output() == Output::Broken =>
+                {
+                    broken_pipe_or(&slot.fate)
+                }
                 (_, Kind::Stream) => error,
                 (Class::Disconnect | Class::Fault, _) => return Err(error),
             },
