@@ -16,7 +16,7 @@
 //!
 //! To see more: `RUST_LOG=info,slabloop=debug`.
 
-mod common;
+pub(crate) mod common;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};

@@ -2,8 +2,12 @@
 //! a peer can make us hold, no record after a close or during a pause, and output drawn from producers
 //! only when there is room.
 //!
-//! Unix sockets stand in for TCP wherever TCP adds nothing but delay: what is written is there at once.
+//! Unix sockets stand in for TCP wherever TCP adds nothing but delay: what is written is there at once. With the
+//! feature `tls` all of it runs over TLS.
 
+#[cfg_attr(feature = "tls", path = "util/tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
+mod over;
 mod util;
 
 use std::cell::{Cell, RefCell};
@@ -13,9 +17,10 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use over::{Peer, join, join_both};
 use proptest::prelude::*;
 use slabloop::framing::{Framed, Framing, Handler, LengthPrefix, Terminator};
-use slabloop::{Context, Id, Reactor, Socket};
+use slabloop::{Context, Id, Reactor};
 use util::*;
 
 /// What a recorder has been told.
@@ -121,10 +126,9 @@ fn framed(terminator: Terminator, recorder: Recorder) -> Framed<Recorder> {
 }
 
 /// A reactor with one framed connection, and its peer.
-fn connection(framed: Framed<Recorder>) -> (Reactor, Id<Framed<Recorder>>, UnixStream) {
+fn connection(framed: Framed<Recorder>) -> (Reactor, Id<Framed<Recorder>>, Peer<UnixStream>) {
     let mut reactor = Reactor::new().expect("a poller");
-    let (ours, peer) = unix_pair();
-    let id = reactor.add(ours, framed).expect("a stream can be added");
+    let (id, peer) = join(&mut reactor, unix_pair(), framed);
     (reactor, id, peer)
 }
 
@@ -214,14 +218,11 @@ fn every_terminator_finds_its_records_over_tcp_and_over_unix_sockets() {
                 let mut reactor = Reactor::new().expect("a poller");
                 let seen = Seen::default();
                 let framed = framed(terminator.clone(), Recorder::new(&seen));
-                let (socket, mut peer): (Socket, Box<dyn Write>) = if over_tcp {
-                    let (ours, peer) = tcp_pair();
-                    (ours.into(), Box::new(peer))
+                let mut peer: Box<dyn Write> = if over_tcp {
+                    Box::new(join(&mut reactor, tcp_pair(), framed).1)
                 } else {
-                    let (ours, peer) = unix_pair();
-                    (ours.into(), Box::new(peer))
+                    Box::new(join(&mut reactor, unix_pair(), framed).1)
                 };
-                reactor.add(socket, framed).expect("a stream");
                 for piece in stream.chunks(piece) {
                     peer.write_all(piece).expect("room in the kernel");
                     turn_for(&mut reactor, Duration::ZERO);
@@ -260,7 +261,13 @@ fn split_plainly(terminator: &Terminator, stream: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Writes `stream` in pieces of the sizes given, over and over, a turn after each, and then closes.
-fn feed(reactor: &mut Reactor, mut peer: UnixStream, stream: &[u8], cuts: &[usize], seen: &Seen) {
+fn feed(
+    reactor: &mut Reactor,
+    mut peer: Peer<UnixStream>,
+    stream: &[u8],
+    cuts: &[usize],
+    seen: &Seen,
+) {
     let mut rest = stream;
     let mut cuts = cuts.iter().cycle();
     while !rest.is_empty() {
@@ -327,11 +334,13 @@ proptest! {
             Terminator::Prefixed(LengthPrefix::Four),
         ][which].clone();
         let (sender, receiver) = (Seen::default(), Seen::default());
-        let (mut reactor, id, peer) =
-            connection(framed(terminator.clone(), Recorder::new(&sender)));
-        reactor
-            .add(peer, framed(terminator.clone(), Recorder::new(&receiver)))
-            .expect("a stream");
+        let mut reactor = Reactor::new().expect("a poller");
+        let (id, _) = join_both(
+            &mut reactor,
+            unix_pair(),
+            framed(terminator.clone(), Recorder::new(&sender)),
+            framed(terminator.clone(), Recorder::new(&receiver)),
+        );
         let mut accepted = Vec::new();
         for record in &records {
             let pushed = reactor
@@ -492,9 +501,8 @@ fn a_terminator_changed_with_a_piece_loses_no_byte_that_was_held_back() {
         next: Some(Terminator::Bytes(b"!".to_vec())),
     };
     let mut reactor = Reactor::new().expect("a poller");
-    let (ours, mut peer) = unix_pair();
     let framed = Framed::new(Terminator::Bytes(b"ababc".to_vec()), collecting).expect("it ends");
-    reactor.add(ours, framed).expect("a stream");
+    let (_, mut peer) = join(&mut reactor, unix_pair(), framed);
     for piece in [&b"abab"[..], b"a", b"x!"] {
         peer.write_all(piece).expect("room");
         settle(&mut reactor);
@@ -660,10 +668,9 @@ fn a_thousand_lines_and_the_end_in_one_segment_come_ten_a_turn_and_then_one_eof(
     let seen = Seen::default();
     let framed = framed(Terminator::Line, Recorder::new(&seen)).records_per_turn(10);
     let mut reactor = Reactor::new().expect("a poller");
-    let (ours, mut peer) = tcp_pair();
+    let (_, mut peer) = join(&mut reactor, tcp_pair(), framed);
     peer.write_all(&lines(1000)).expect("room");
     peer.shutdown(Shutdown::Write).expect("connected");
-    reactor.add(ours, framed).expect("a stream");
     turn_until(&mut reactor, "the first lines", |_| seen.count() > 0);
     let mut turns = 0;
     while seen.count() < 1000 {
@@ -951,10 +958,8 @@ fn what_waits_behind_a_producer_is_within_the_hard_cap_however_much_the_producer
         .build()
         .expect("good marks");
     let seen = Seen::default();
-    let (ours, mut peer) = unix_pair();
-    let id = reactor
-        .add(ours, framed(Terminator::Line, Recorder::new(&seen)))
-        .expect("a stream");
+    let framed = framed(Terminator::Line, Recorder::new(&seen));
+    let (id, mut peer) = join(&mut reactor, unix_pair(), framed);
     reactor.with(id, |framed, cx| {
         framed.framing().push_producer(cx, io::repeat(b'p'));
     });
@@ -1024,15 +1029,13 @@ fn a_reset_ends_a_connection_that_its_producers_hold() {
         Ok(())
     });
     let mut reactor = Reactor::new().expect("a poller");
-    let (ours, mut peer) = tcp_pair();
-    reactor
-        .add(ours, framed(Terminator::Line, recorder))
-        .expect("a stream");
+    let framed = framed(Terminator::Line, recorder);
+    let (_, mut peer) = join(&mut reactor, tcp_pair(), framed);
     peer.write_all(&lines(100)).expect("room");
     turn_until(&mut reactor, "the hold", |_| seen.count() > 10);
     settle(&mut reactor);
     assert!(seen.count() < 50, "held");
-    reset(peer);
+    over::reset(peer);
     turn_until(&mut reactor, "the close", |_| seen.has_closed());
     assert_eq!(reactor.memory().0, 0);
     assert_eq!(seen.events(), ["close"]);
@@ -1049,10 +1052,8 @@ fn a_producers_pieces_stay_below_the_high_mark() {
         .build()
         .expect("good marks");
     let seen = Seen::default();
-    let (ours, mut peer) = unix_pair();
-    let id = reactor
-        .add(ours, framed(Terminator::Line, Recorder::new(&seen)))
-        .expect("a stream");
+    let framed = framed(Terminator::Line, Recorder::new(&seen));
+    let (id, mut peer) = join(&mut reactor, unix_pair(), framed);
     reactor.with(id, |framed, cx| {
         framed
             .framing()

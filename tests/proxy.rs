@@ -2,8 +2,12 @@
 //! upstream is there, and a leg that dies.
 //!
 //! Both peers of a session are in the test's hands, non-blocking, and are served in between turns, so
-//! that who comes first is the test's choice. Kernel buffers are 4 KiB on every socket of a session.
+//! that who comes first is the test's choice. Kernel buffers are 4 KiB on every socket of a session. With the
+//! feature `tls` both sides of the proxy speak TLS.
 
+#[cfg_attr(feature = "tls", path = "util/tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
+mod over;
 #[path = "../examples/proxy.rs"]
 #[allow(dead_code, reason = "its main and its command line")]
 mod proxy;
@@ -13,6 +17,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use proxy::common::{Dialer, Tls};
 use proxy::{Front, Upstream};
 use slabloop::testing::SimClock;
 use slabloop::{AnyId, Builder, Reactor, SocketOptions};
@@ -32,7 +37,7 @@ const BOTH_WAYS: usize = 1_000_000;
 
 /// One of the two ends that the proxy stands between.
 struct Peer {
-    stream: TcpStream,
+    stream: over::Peer<TcpStream>,
     out: Vec<u8>,
     sent: usize,
     received: Vec<u8>,
@@ -45,7 +50,15 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(stream: TcpStream) -> Peer {
+    fn client(stream: TcpStream) -> Peer {
+        Peer::new(over::client(stream))
+    }
+
+    fn server(stream: TcpStream) -> Peer {
+        Peer::new(over::server(stream))
+    }
+
+    fn new(stream: over::Peer<TcpStream>) -> Peer {
         stream.set_nonblocking(true).expect("a socket");
         Peer {
             stream,
@@ -66,38 +79,66 @@ impl Peer {
         self.sent == self.out.len()
     }
 
-    fn finish(&self) {
+    fn finish(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// How far it has come.
+    fn progress(&self) -> (usize, usize, bool, usize) {
+        let moved = over::moved_below(&self.stream);
+        (self.sent, self.received.len(), self.end.is_some(), moved)
     }
 
     /// Writes and reads once each, as far as the kernel lets it. Whether any byte moved.
     fn pump(&mut self) -> bool {
-        let before = (self.sent, self.received.len(), self.end);
-        if !self.has_sent_all() {
-            match self.stream.write(&self.out[self.sent..]) {
-                Ok(n) => self.sent += n,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    self.write_failed = Some(error.kind());
-                    self.sent = self.out.len();
-                }
+        let before = self.progress();
+        let written = match self.has_sent_all() {
+            true => self.stream.flush().map(|()| 0),
+            false => self.stream.write(&self.out[self.sent..]),
+        };
+        match written {
+            Ok(n) => self.sent += n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => {
+                self.write_failed = Some(error.kind());
+                self.sent = self.out.len();
             }
         }
         if self.reads && self.end.is_none() {
             let mut chunk = [0; 4 * NARROW];
+            let told_before = |end| self.write_failed.map_or(end, Err);
             match self.stream.read(&mut chunk) {
-                Ok(0) => self.end = Some(self.write_failed.map_or(Ok(()), Err)),
+                Ok(0) => self.end = Some(told_before(Ok(()))),
                 Ok(n) => self.received.extend_from_slice(&chunk[..n]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    self.end = Some(told_before(Err(error.kind())));
+                }
                 Err(error) => self.end = Some(Err(error.kind())),
             }
         }
-        before != (self.sent, self.received.len(), self.end)
+        before != self.progress()
     }
 
     fn reset(self) {
-        reset(self.stream);
+        over::reset(self.stream);
     }
+}
+
+/// The proxy's side towards its clients.
+fn tls() -> Tls {
+    #[cfg(feature = "tls")]
+    return over::acceptor().into();
+    #[cfg(not(feature = "tls"))]
+    Tls::default()
+}
+
+/// The proxy's side towards its upstreams.
+fn dialer() -> Dialer {
+    #[cfg(feature = "tls")]
+    return Dialer::tls(over::connector(), over::NAME).expect("a name");
+    #[cfg(not(feature = "tls"))]
+    Dialer::default()
 }
 
 struct Rig {
@@ -116,10 +157,11 @@ impl Rig {
         let mut reactor = builder.build().expect("good settings");
         let upstreams = upstreams.into_iter().map(|addresses| Upstream {
             addresses,
-            ..Upstream::default()
+            dialer: dialer(),
         });
         let front = Front {
             upstreams: upstreams.collect(),
+            tls: tls(),
             ..Front::default()
         };
         let mut options = SocketOptions::new();
@@ -136,7 +178,7 @@ impl Rig {
         socket
             .connect(&self.front.into())
             .expect("loopback connects");
-        Peer::new(socket.into())
+        Peer::client(socket.into())
     }
 
     /// A session of which all three connections stand: the client, the server, and the proxy's legs to
@@ -152,6 +194,12 @@ impl Rig {
                 .or_else(|| upstream.accept().ok().map(|(server, _)| server));
             server.is_some()
         });
+        let mut client = client;
+        let mut server = Peer::server(server.expect("it was waited for"));
+        let mut peers = [&mut client, &mut server];
+        self.turn_until("the handshakes", &mut peers, |_, peers| {
+            peers.iter().all(|peer| over::is_ready(&peer.stream))
+        });
         settle(&mut self.reactor);
         let mut legs = self.legs();
         legs.retain(|leg| !before.contains(leg));
@@ -162,8 +210,7 @@ impl Rig {
         let [to_client, to_server] = [legs[0], legs[1]];
         // The other one has its buffers from the listener.
         self.reactor.narrow(to_server, NARROW).expect("tcp");
-        let server = server.expect("it was waited for");
-        (client, Peer::new(server), [to_client, to_server])
+        (client, server, [to_client, to_server])
     }
 
     /// All dispatchers but the listener.
@@ -494,7 +541,7 @@ impl Silent {
                 .local_addr()
                 .is_ok_and(|own| own.as_socket() == from.as_socket())
         });
-        (!is_filler).then(|| Peer::new(socket.into()))
+        (!is_filler).then(|| Peer::server(socket.into()))
     }
 }
 
@@ -682,7 +729,7 @@ fn two_thousand_hasty_sessions_leave_no_leg_behind() {
                 reset(hasty);
             }
             if let Ok((stream, _)) = good.accept() {
-                server = Some(Peer::new(stream));
+                server = Some(Peer::server(stream));
             }
             if let Some(server) = &mut server {
                 server.pump();
@@ -924,7 +971,7 @@ fn upstream_is_reached_at_its_last_address_and_misses_nothing_that_was_sent_earl
         accepted = accepted.take().or_else(|| listener.accept().ok());
         accepted.is_some()
     });
-    let mut server = Peer::new(accepted.expect("it was waited for").0);
+    let mut server = Peer::server(accepted.expect("it was waited for").0);
     server.sends(b"welcome".to_vec());
     let mut peers = [&mut client, &mut server];
     rig.turn_until("the bytes", &mut peers, |_, peers| {
