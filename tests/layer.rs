@@ -448,20 +448,23 @@ fn what_a_layer_cannot_be_on_and_what_it_cannot_do_is_refused() {
 
 #[test]
 fn an_abort_in_the_middle_of_a_handshake_is_a_reset_too() {
-    let mut reactor = Reactor::new().expect("a reactor");
-    let (ours, mut peer) = tcp_pair();
-    let noting = Noting::default();
-    let notes = Rc::clone(&noting.notes);
-    let socket = Socket::from(ours).layered(Records::default());
-    let id = reactor.add(socket, noting).expect("a stream");
-    let mut hello = [0; 3];
-    turn(&mut reactor);
-    peer.read_exact(&mut hello).expect("its greeting");
-    reactor.at(id).expect("it is there").abort();
-    turn(&mut reactor);
-    assert_eq!(*notes.borrow(), ["Aborted"]);
-    let error = peer.read(&mut hello).expect_err("a reset, no end");
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let aborts: [fn(&mut Context<'_>); 2] = [|cx| cx.abort(), |cx| cx.abort_when_sent()];
+    for abort in aborts {
+        let mut reactor = Reactor::new().expect("a reactor");
+        let (ours, mut peer) = tcp_pair();
+        let noting = Noting::default();
+        let notes = Rc::clone(&noting.notes);
+        let socket = Socket::from(ours).layered(Records::default());
+        let id = reactor.add(socket, noting).expect("a stream");
+        let mut hello = [0; 3];
+        turn(&mut reactor);
+        peer.read_exact(&mut hello).expect("its greeting");
+        abort(&mut reactor.at(id).expect("it is there"));
+        turn(&mut reactor);
+        assert_eq!(*notes.borrow(), ["Aborted"]);
+        let error = peer.read(&mut hello).expect_err("a reset, no end");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
 }
 
 #[test]
