@@ -1013,3 +1013,30 @@ fn for_a_client_that_has_gone_no_other_address_is_tried() {
     });
     rig.all_legs_gone();
 }
+
+/// It has answered: what is wrong with it is not mended at its next address.
+#[cfg(feature = "tls")]
+#[test]
+fn upstream_whose_handshake_fails_is_a_reset_for_the_client_and_no_other_address_is_tried() {
+    let ((wrong, wrong_address), (other, other_address)) = (upstream(), upstream());
+    wrong.set_nonblocking(true).unwrap();
+    other.set_nonblocking(true).unwrap();
+    let addresses = vec![vec![wrong_address, other_address]];
+    let mut rig = Rig::with_addresses(&Reactor::builder(), addresses);
+    let mut client = rig.client();
+    client.sends(b"hello".to_vec());
+    let mut accepted = None;
+    rig.turn_until("the end", &mut [&mut client], |_, peers| {
+        if let Ok((mut stream, _)) = wrong.accept() {
+            stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .unwrap();
+            accepted = Some(stream);
+        }
+        peers[0].end.is_some()
+    });
+    assert!(accepted.is_some());
+    assert_eq!(client.end, Some(Err(ErrorKind::ConnectionReset)));
+    rig.all_legs_gone();
+    assert_eq!(other.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
