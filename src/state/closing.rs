@@ -107,7 +107,7 @@ pub(crate) fn abort_when_sent<D>(state: &mut State<D>, id: AnyId) {
         }
         Life::Flushing => slot.enter(Life::FlushingToReset),
         // Nothing is queued. Who is in the middle of a handshake is a peer, and sees a reset.
-        Life::Connecting if !slot.has_output() => abort(state, id, Cause::Aborted),
+        Life::Connecting if !slot.owes_output() => abort(state, id, Cause::Aborted),
         _ => close_to(state, id, Life::ConnectingToReset, Life::FlushingToReset),
     }
 }
