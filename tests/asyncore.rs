@@ -8,6 +8,8 @@ mod util;
 
 #[path = "util/family.rs"]
 mod family;
+#[path = "util/log_lines.rs"]
+mod log_lines;
 #[path = "util/scripted.rs"]
 mod scripted;
 
@@ -21,9 +23,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use family::{
-    Family, Place, Taking, assert_asleep, keep_log, over_all_families, over_v4_and_v6,
-    read_exactly, read_to_end, run_guarded, take_log, told,
+    Family, Place, Taking, assert_asleep, over_all_families, over_v4_and_v6, read_exactly,
+    read_to_end, run_guarded, told,
 };
+use log_lines::{keep_log, take_log};
 use scripted::{Script, add_scripted};
 use slabloop::testing::Bits;
 use slabloop::{Accepted, AnyId, Context, Dispatcher, Reactor, TimerId};

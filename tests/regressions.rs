@@ -8,6 +8,8 @@ mod util;
 
 #[path = "util/family.rs"]
 mod family;
+#[path = "util/log_lines.rs"]
+mod log_lines;
 #[path = "util/scripted.rs"]
 mod scripted;
 
@@ -18,9 +20,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use family::{
-    Family, Peer, Taking, assert_asleep, keep_log, over_all_families, over_v4_and_v6, read_to_end,
-    run_guarded, take_log, told, until_arrived, until_kernel_says,
+    Family, Peer, Taking, assert_asleep, over_all_families, over_v4_and_v6, read_to_end,
+    run_guarded, told, until_arrived, until_kernel_says,
 };
+use log_lines::{keep_log, take_log};
 use mio::Token;
 use scripted::{Script, add_scripted, os};
 use slabloop::framing::{Framed, Framing, Handler, Terminator};

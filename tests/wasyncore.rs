@@ -8,6 +8,8 @@ mod util;
 
 #[path = "util/family.rs"]
 mod family;
+#[path = "util/log_lines.rs"]
+mod log_lines;
 #[path = "util/scripted.rs"]
 mod scripted;
 
@@ -24,9 +26,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use family::{
-    Family, Peer, Place, assert_asleep, keep_log, over_all_families, over_v4_and_v6, read_to_end,
-    run_guarded, take_log, told, until_kernel_says,
+    Family, Peer, Place, assert_asleep, over_all_families, over_v4_and_v6, read_to_end,
+    run_guarded, told, until_kernel_says,
 };
+use log_lines::{keep_log, take_log};
 use mio::Token;
 use scripted::{Script, add_scripted, os};
 use slabloop::testing::{Bits, SimClock, SimKernel};

@@ -1,5 +1,7 @@
 //! TLS below dispatchers that know nothing of it, against rustls' own blocking streams.
 
+#[path = "util/tls.rs"]
+mod setup;
 #[path = "../util/mod.rs"]
 mod util;
 #[path = "../util/wire.rs"]
@@ -7,254 +9,20 @@ mod wire;
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use setup::*;
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
-use slabloop::testing::SimClock;
-use slabloop::tls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use slabloop::tls::rustls::pki_types::ServerName;
 use slabloop::tls::rustls::{
-    self, ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConfig,
-    ServerConnection, StreamOwned, SupportedProtocolVersion,
+    self, ClientConnection, ProtocolVersion, ServerConfig, ServerConnection, StreamOwned,
 };
 use slabloop::tls::{self, Acceptor, Connector};
-use slabloop::{Accepted, Context, Dispatcher, Id, Reactor, Socket};
-use util::{DEADLINE, pattern, settle, turn, turn_until};
-use wire::Wire;
-
-const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
-
-/// The two sides' configurations: a certificate for `localhost`, which the client trusts.
-struct Configs {
-    server: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
-    /// For clients that are programs of their own.
-    certificate: String,
-}
-
-fn configs(version: &'static SupportedProtocolVersion) -> Configs {
-    configs_of(&[version])
-}
-
-fn configs_of(versions: &[&'static SupportedProtocolVersion]) -> Configs {
-    configs_with(versions, &rustls::crypto::ring::default_provider())
-}
-
-fn configs_with(
-    versions: &[&'static SupportedProtocolVersion],
-    provider: &rustls::crypto::CryptoProvider,
-) -> Configs {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let provider = Arc::new(provider.clone());
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(versions)
-        .expect("ring has it")
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key)
-        .expect("they belong together");
-    server.alpn_protocols = vec![b"echo".to_vec()];
-    let mut roots = RootCertStore::empty();
-    roots.add(cert.der().clone()).expect("a certificate");
-    let mut client = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .expect("ring has it")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    client.alpn_protocols = vec![b"echo".to_vec()];
-    Configs {
-        server: Arc::new(server),
-        client: Arc::new(client),
-        certificate: cert.pem(),
-    }
-}
-
-type Notes = Rc<RefCell<Vec<String>>>;
-
-/// Sends back what it reads, and writes down what happens to it.
-#[derive(Default)]
-struct Echo {
-    notes: Notes,
-}
-
-impl Echo {
-    fn note(&self, what: impl Into<String>) {
-        self.notes.borrow_mut().push(what.into());
-    }
-}
-
-impl Dispatcher for Echo {
-    fn handle_connect(&mut self, _: &mut Context<'_>) -> io::Result<()> {
-        self.note("connect");
-        Ok(())
-    }
-
-    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let mut bytes = [0; 4096];
-        let count = cx.recv(&mut bytes)?;
-        cx.send(&bytes[..count])
-    }
-
-    fn handle_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.note("eof");
-        cx.close();
-        Ok(())
-    }
-
-    fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
-        self.note(format!("{:?}: {error}", error.kind()));
-        cx.close();
-    }
-
-    fn handle_close(&mut self, cx: &mut Context<'_>) {
-        let cause = cx.end_cause().expect("it has ended");
-        self.note(format!("{cause:?}"));
-    }
-}
-
-/// A listener whose connections speak TLS, and echo.
-struct Listener {
-    acceptor: Acceptor,
-    notes: Notes,
-}
-
-impl Dispatcher for Listener {
-    fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        let layer = self.acceptor.session()?;
-        let notes = Rc::clone(&self.notes);
-        cx.add(Socket::from(accepted).layered(layer), Echo { notes })?;
-        Ok(())
-    }
-}
-
-fn serve_tls(reactor: &mut Reactor, configs: &Configs) -> (SocketAddr, Notes) {
-    let notes = Notes::default();
-    let listener = Listener {
-        acceptor: Acceptor::new(Arc::clone(&configs.server)),
-        notes: Rc::clone(&notes),
-    };
-    let id = reactor.listen("127.0.0.1:0", listener).expect("a port");
-    (reactor.local_addr(id).expect("a listener has one"), notes)
-}
-
-type TlsClient = StreamOwned<ClientConnection, TcpStream>;
-
-/// A blocking client, not connected yet as far as TLS goes.
-fn client(configs: &Configs, address: SocketAddr) -> TlsClient {
-    let name = ServerName::try_from("localhost").expect("a name");
-    let connection = ClientConnection::new(Arc::clone(&configs.client), name).expect("a config");
-    let stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a time");
-    stream.set_write_timeout(Some(DEADLINE)).expect("a time");
-    StreamOwned::new(connection, stream)
-}
-
-/// Turns the reactor until the thread has ended, and what it returned.
-fn turn_with<T: Send + 'static>(
-    reactor: &mut Reactor,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    let thread = thread::spawn(work);
-    turn_until(reactor, "the peer's thread has ended", |_| {
-        thread.is_finished()
-    });
-    thread.join().expect("it has not panicked")
-}
-
-/// A client at the other end of a wire, which does what a test says and no more.
-struct Peer {
-    connection: ClientConnection,
-    wire: Wire,
-    /// How much of what was written to the wire it has taken in.
-    taken: usize,
-}
-
-impl Peer {
-    /// With an echo at the reactor's end, whose handshake is through. From here on the wire takes `room` bytes.
-    fn greeted(reactor: &mut Reactor, configs: &Configs, room: usize) -> (Peer, Id<Echo>, Notes) {
-        let notes = Notes::default();
-        let echo = Echo {
-            notes: Rc::clone(&notes),
-        };
-        let layer = Acceptor::new(Arc::clone(&configs.server)).session();
-        let wire = Wire::new(0);
-        let socket = wire.socket().layered(layer.expect("a config"));
-        let id = reactor.add(socket, echo).expect("a stream");
-        let name = ServerName::try_from("localhost").expect("a name");
-        let config = Arc::clone(&configs.client);
-        let mut peer = Peer {
-            connection: ClientConnection::new(config, name).expect("a config"),
-            wire,
-            taken: 0,
-        };
-        for _ in 0..4 {
-            peer.say(reactor, id);
-            // Byte by byte: the handshake may find no room anywhere.
-            while !reactor_is_silent(&peer, reactor, id) {}
-            peer.hear();
-        }
-        assert!(!peer.connection.is_handshaking());
-        peer.wire.make_room(reactor, id, room);
-        settle(reactor);
-        (peer, id, notes)
-    }
-
-    /// Sends what it has encrypted.
-    fn say(&mut self, reactor: &mut Reactor, id: Id<Echo>) {
-        let mut bytes = Vec::new();
-        while self.connection.wants_write() {
-            self.connection.write_tls(&mut bytes).expect("memory");
-        }
-        if !bytes.is_empty() {
-            self.wire.input(reactor, id, &bytes);
-        }
-    }
-
-    /// Takes in what has come; what is plaintext of it.
-    fn hear(&mut self) -> Vec<u8> {
-        let output = self.wire.output();
-        let mut news = &output[self.taken..];
-        let mut got = Vec::new();
-        while !news.is_empty() {
-            self.connection.read_tls(&mut news).expect("memory");
-            let state = self.connection.process_new_packets().expect("good TLS");
-            let start = got.len();
-            got.resize(start + state.plaintext_bytes_to_read(), 0);
-            let mut reader = self.connection.reader();
-            reader.read_exact(&mut got[start..]).expect("it is there");
-        }
-        self.taken = output.len();
-        got
-    }
-}
-
-/// Gives one byte of room, and says whether it was not needed.
-fn reactor_is_silent(peer: &Peer, reactor: &mut Reactor, id: Id<Echo>) -> bool {
-    let before = peer.wire.taken();
-    peer.wire.make_room(reactor, id, 1);
-    settle(reactor);
-    let silent = peer.wire.taken() == before;
-    if silent {
-        peer.wire.take_room();
-    }
-    silent
-}
-
-fn until_noted(reactor: &mut Reactor, notes: &Notes, last: &str) {
-    turn_until(reactor, last, |_| {
-        notes
-            .borrow()
-            .last()
-            .is_some_and(|note| note.starts_with(last))
-    });
-}
+use slabloop::{Context, Dispatcher, Id, Reactor, Socket};
+use util::{pattern, settle, turn, turn_until};
 
 #[test]
 fn what_an_echo_server_gets_it_sends_back_over_both_versions() {
@@ -291,9 +59,7 @@ fn a_reactor_is_client_and_server_at_once_and_nothing_is_lost() {
         let configs = configs(version);
         let mut reactor = Reactor::new().expect("a reactor");
         let (address, served) = serve_tls(&mut reactor, &configs);
-        let connector = Connector::new(Arc::clone(&configs.client));
-        let layer = connector.session("localhost").expect("a name");
-        let socket = Socket::dial(address).expect("it listens").layered(layer);
+        let socket = configs.dial(address);
         let got = Rc::default();
         let sent = pattern(2, 3_000_000);
         let asker = Asker {
@@ -402,12 +168,7 @@ fn bytes_that_are_no_tls_end_in_an_error_that_says_so_and_others_go_on() {
 #[test]
 fn a_handshake_that_is_never_finished_ends_at_its_deadline() {
     let configs = configs(&rustls::version::TLS13);
-    let clock = SimClock::new();
-    let mut reactor = Reactor::builder()
-        .clock(clock.clone())
-        .handshake_timeout(Duration::from_secs(10))
-        .build()
-        .expect("a reactor");
+    let (clock, mut reactor) = with_handshake_timeout();
     let (address, notes) = serve_tls(&mut reactor, &configs);
     let mut silent = TcpStream::connect(address).expect("it listens");
     turn_until(&mut reactor, "it is accepted", |reactor| {
@@ -428,23 +189,15 @@ fn a_handshake_that_is_never_finished_ends_at_its_deadline() {
 #[test]
 fn the_deadline_holds_for_a_client_too_and_not_after_the_handshake() {
     let configs = configs(&rustls::version::TLS13);
-    let clock = SimClock::new();
-    let mut reactor = Reactor::builder()
-        .clock(clock.clone())
-        .handshake_timeout(Duration::from_secs(10))
-        .build()
-        .expect("a reactor");
+    let (clock, mut reactor) = with_handshake_timeout();
     let (_peer, id, through) = Peer::greeted(&mut reactor, &configs, 100);
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("it has one");
-    let layer = Connector::new(Arc::clone(&configs.client)).session("localhost");
-    let socket = Socket::dial(address).expect("it listens");
     let notes = Notes::default();
     let echo = Echo {
         notes: Rc::clone(&notes),
     };
-    let socket = socket.layered(layer.expect("a name"));
-    reactor.add(socket, echo).expect("a stream");
+    reactor.add(configs.dial(address), echo).expect("a stream");
     let _stream = turn_with(&mut reactor, move || {
         let (mut stream, _) = silent.accept().expect("it connects");
         stream.read_exact(&mut [0]).expect("it has begun");
@@ -485,14 +238,11 @@ fn what_is_sent_before_the_handshake_waits_for_it() {
     let mut reactor = Reactor::new().expect("a reactor");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it has one");
-    let connector = Connector::new(Arc::clone(&configs.client));
-    let layer = connector.session("localhost").expect("a name");
     let notes = Notes::default();
     let echo = Echo {
         notes: Rc::clone(&notes),
     };
-    let socket = Socket::dial(address).expect("it listens").layered(layer);
-    let id = reactor.add(socket, echo).expect("a stream");
+    let id = reactor.add(configs.dial(address), echo).expect("a stream");
     let mut cx = reactor.at(id).expect("it is there");
     cx.send(b"hello").expect("it waits");
     cx.close();
@@ -611,83 +361,26 @@ fn short_lived_keys() -> rustls::crypto::CryptoProvider {
     provider
 }
 
-/// A file with the certificate, which is gone with this.
-struct CaFile(std::path::PathBuf);
-
-impl CaFile {
-    fn new(configs: &Configs) -> CaFile {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("slabloop-tls-{}-{number}.pem", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, &configs.certificate).expect("a temporary folder");
-        CaFile(path)
-    }
-
-    fn path(&self) -> String {
-        self.0.to_str().expect("a plain name").to_owned()
-    }
-}
-
-impl Drop for CaFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// Runs a program that talks to the reactor, with `input` on its standard input, while the reactor turns; what it
-/// wrote to both its outputs. `None` if there is no such program here.
-fn run_client(
-    reactor: &mut Reactor,
-    program: &str,
-    arguments: &[&str],
-    input: &str,
-) -> Option<String> {
-    let child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = child else {
-        eprintln!("skipped: no {program} here");
-        return None;
-    };
-    let mut stdin = child.stdin.take().expect("it is piped");
-    stdin.write_all(input.as_bytes()).expect("a pipe has room");
-    drop(stdin);
-    let output = turn_with(reactor, move || child.wait_with_output());
-    let output = output.expect("it can be waited for");
-    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
-    said.push_str(&String::from_utf8_lossy(&output.stderr));
-    Some(said)
-}
-
 #[test]
 fn openssl_speaks_both_versions_and_alpn_and_takes_up_a_session_again() {
     for version in BOTH {
         let configs = configs(version);
-        let ca = CaFile::new(&configs);
+        let folder = Folder::new(&configs.identity);
+        let ca = folder.path("cert.pem");
         let mut reactor = Reactor::new().expect("a reactor");
         let address = site(&mut reactor, &configs, || Once);
-        let session = format!("{}.session", ca.path());
+        let session = folder.path("session");
         let script = format!(
             "common='openssl s_client -connect {address} -servername localhost -CAfile {ca} \
              -verify_return_error -alpn echo -ign_eof'; \
              printf hello | $common -sess_out {session}; \
-             printf again | $common -sess_in {session}; \
-             rm -f {session}",
-            ca = ca.path()
+             printf again | $common -sess_in {session}"
         );
-        if Command::new("openssl").arg("version").output().is_err() {
-            eprintln!("skipped: no openssl here");
+        if !is_here("openssl") {
             return;
         }
         let said = run_client(&mut reactor, "sh", &["-c", &script], "").expect("there is a shell");
-        let expected = match version.version {
-            ProtocolVersion::TLSv1_2 => "TLSv1.2",
-            _ => "TLSv1.3",
-        };
+        let expected = name_of(version);
         for wanted in [
             "hello",
             "again",
@@ -719,11 +412,12 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=20) as pl
 fn python_ends_in_order_on_both_sides() {
     for version in BOTH {
         let configs = configs(version);
-        let ca = CaFile::new(&configs);
+        let folder = Folder::new(&configs.identity);
+        let ca = folder.path("cert.pem");
         let mut reactor = Reactor::new().expect("a reactor");
         let (address, notes) = serve_tls(&mut reactor, &configs);
         let port = address.port().to_string();
-        let arguments = ["-c", PYTHON, &port, &ca.path()];
+        let arguments = ["-c", PYTHON, &port, &ca];
         let Some(said) = run_client(&mut reactor, "python3", &arguments, "") else {
             return;
         };
@@ -748,52 +442,24 @@ impl Dispatcher for Page {
     }
 }
 
-/// Sends back what it reads first, and closes.
-struct Once;
-
-impl Dispatcher for Once {
-    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        cx.recv_with(|bytes, cx| cx.send(bytes))?;
-        cx.close();
-        Ok(())
-    }
-}
-
-/// A listener whose connections speak TLS, each with a dispatcher that the function makes.
-struct Site<D>(Acceptor, fn() -> D);
-
-impl<D: Dispatcher> Dispatcher for Site<D> {
-    fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        let layer = self.0.session()?;
-        cx.add(Socket::from(accepted).layered(layer), (self.1)())?;
-        Ok(())
-    }
-}
-
-fn site<D: Dispatcher>(reactor: &mut Reactor, configs: &Configs, make: fn() -> D) -> SocketAddr {
-    let site = Site(Acceptor::new(Arc::clone(&configs.server)), make);
-    let id = reactor.listen("127.0.0.1:0", site).expect("a port");
-    reactor.local_addr(id).expect("a listener has one")
-}
-
 #[test]
 fn curl_loads_a_large_page_twice_over_one_connection() {
     for version in BOTH {
         let configs = configs(version);
-        let ca = CaFile::new(&configs);
+        let folder = Folder::new(&configs.identity);
+        let ca = folder.path("cert.pem");
         let mut reactor = Reactor::builder()
             .hard_cap(4_000_000)
             .build()
             .expect("a reactor");
         let port = site(&mut reactor, &configs, || Page).port();
         let url = format!("https://localhost:{port}/");
-        let path = ca.path();
         let arguments = [
             "-sS",
             "--no-alpn",
             "--http1.1",
             "--cacert",
-            &path,
+            &ca,
             "-w",
             "%{http_code} %{size_download} %{num_connects}\n",
             "-o",

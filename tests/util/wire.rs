@@ -18,6 +18,8 @@ struct State {
     /// What a read gives.
     input: Vec<u8>,
     input_ended: bool,
+    /// Reads fail with this once the input is read.
+    input_broken: Option<io::ErrorKind>,
     /// What was written and taken.
     output: Vec<u8>,
     /// How much more is taken before a write says `WouldBlock`.
@@ -101,6 +103,17 @@ impl Wire {
         reactor.inject(id, Bits::READABLE | Bits::READ_CLOSED);
     }
 
+    /// Breaks the stream to the reactor, behind what was sent.
+    pub(crate) fn break_input(
+        &self,
+        reactor: &mut Reactor,
+        id: impl Into<AnyId>,
+        kind: io::ErrorKind,
+    ) {
+        self.0.borrow_mut().input_broken = Some(kind);
+        reactor.inject(id, Bits::READABLE | Bits::READ_CLOSED);
+    }
+
     pub(crate) fn output(&self) -> Vec<u8> {
         self.0.borrow().output.clone()
     }
@@ -133,6 +146,9 @@ impl SimSocket for End {
         let mut state = self.0.0.borrow_mut();
         state.reads += 1;
         let count = buffer.len().min(state.input.len());
+        if let (0, Some(kind)) = (count, state.input_broken) {
+            return Err(kind.into());
+        }
         if count == 0 && !state.input_ended {
             return Err(io::ErrorKind::WouldBlock.into());
         }
