@@ -9,6 +9,7 @@ use crate::watch::about::About;
 use crate::watch::ends::Cause;
 use crate::world::endpoint::Kind;
 use crate::world::errors::{Class, classify, copy_of, invalid, is_interrupted, unsupported};
+use crate::world::layer::Layered;
 use crate::world::metered::Direction;
 
 impl Context<'_> {
@@ -68,6 +69,10 @@ impl Context<'_> {
             Err(error) if is_interrupted(&error) => return Err(error),
             Err(error) => match (classify(&error), slot.io.kind()) {
                 (Class::NotNow, _) => {
+                    if slot.io.layered().is_some_and(Layered::has_got) {
+                        // A part of a record is no byte for the program, and the peer is not idle.
+                        slot.touched = state.now;
+                    }
                     if slot.readiness.output() != Output::Broken {
                         rates::waits(state, self.id, Direction::Read);
                         return Err(error);

@@ -18,6 +18,7 @@ use crate::time::action::Action;
 use crate::watch::ends::Cause;
 use crate::world::errors::{Class, classify, is_interrupted};
 use crate::world::ids::AnyId;
+use crate::world::layer::Layered;
 use crate::world::metered::Direction;
 use crate::world::topics;
 
@@ -158,6 +159,10 @@ pub(crate) fn write_stopped<D>(state: &mut State<D>, id: AnyId, error: io::Error
     }
     let waits_for_its_share = rates::waits(state, id, Direction::Write);
     let slot = state.slots.slot_mut(id);
+    if slot.io.layered().is_some_and(Layered::has_given) {
+        // The peer takes a part of a record, of which the outbox knows nothing yet.
+        (slot.output_moved, slot.touched) = (state.now, state.now);
+    }
     if !waits_for_its_share && slot.readiness.raise(Flag::WatchesRoom) {
         if let Err(error) = state.poller.watch_room(&mut slot.io, id) {
             return write_failed(state, id, error);

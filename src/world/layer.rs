@@ -117,6 +117,17 @@ struct Seen {
     short: bool,
     /// The last write found no room.
     full: bool,
+    /// Bytes have come since this was last asked for.
+    got: bool,
+    /// Bytes have left since this was last asked for.
+    gave: bool,
+}
+
+impl Seen {
+    fn note_write(&mut self, outcome: &io::Result<usize>) {
+        self.full = outcome.is_err();
+        self.gave |= matches!(outcome, Ok(1..));
+    }
 }
 
 impl Read for Below<'_> {
@@ -130,6 +141,7 @@ impl Read for Below<'_> {
             Ok(count) => *count < buffer.len() && !self.io.was_capped(),
             Err(_) => true,
         };
+        self.seen.got |= matches!(outcome, Ok(1..));
         outcome
     }
 }
@@ -137,13 +149,13 @@ impl Read for Below<'_> {
 impl Write for Below<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let outcome = self.io.send(bytes);
-        self.seen.full = outcome.is_err();
+        self.seen.note_write(&outcome);
         outcome
     }
 
     fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let outcome = self.io.send_vectored(pieces);
-        self.seen.full = outcome.is_err();
+        self.seen.note_write(&outcome);
         outcome
     }
 
@@ -258,6 +270,17 @@ impl Layered {
         self.call(|layer, below| layer.handshake(below))?;
         self.stage = Stage::Established;
         Ok(())
+    }
+
+    /// Whether bytes have come since this was last asked, although the layer may have nothing to show for them: a
+    /// part of a record.
+    pub(crate) fn has_got(&mut self) -> bool {
+        std::mem::take(&mut self.seen.got)
+    }
+
+    /// Whether bytes have left since this was last asked, although the layer may have nothing to report yet.
+    pub(crate) fn has_given(&mut self) -> bool {
+        std::mem::take(&mut self.seen.gave)
     }
 
     /// The layer itself.
