@@ -270,17 +270,15 @@ impl<D> Slot<D> {
     /// does not speak the layer's language, or was cut off. A server that this program chose is another matter, until
     /// it has said who it is.
     pub(crate) fn is_peers_fault(&self, error: &std::io::Error) -> bool {
-        if self.io.as_layered().is_none() {
+        let Some(layered) = self.io.as_layered() else {
             return false;
-        }
+        };
         let in_the_handshake = matches!(
             self.fate.so_far(),
             Some(Cause::HandshakeFailed(_) | Cause::HandshakeTimeout)
         );
-        match in_the_handshake {
-            true => !self.is_outgoing,
-            false => error.kind() == ErrorKind::UnexpectedEof,
-        }
+        let is_clients = !self.is_outgoing && (in_the_handshake || layered.has_refused());
+        is_clients || !in_the_handshake && error.kind() == ErrorKind::UnexpectedEof
     }
 
     /// Whether a callback has left nothing behind that needs a look: still open, not broken, the end of

@@ -148,6 +148,10 @@ pub struct Session {
     fragment: usize,
     /// How many of its records there were.
     records: u64,
+    /// The peer's `close_notify` has come. What came before it may still have to be read.
+    has_peers_end: bool,
+    /// What is wrong with what came. What came before it is still to be read.
+    refusal: Option<rustls::Error>,
 }
 
 impl Session {
@@ -159,6 +163,8 @@ impl Session {
             is_finished: false,
             fragment,
             records: 0,
+            has_peers_end: false,
+            refusal: None,
         }
     }
 
@@ -191,13 +197,24 @@ impl Session {
 
     /// Reads more from below, and takes it in. False at the end of the stream.
     fn read_more(&mut self, below: &mut Below<'_>) -> io::Result<bool> {
+        self.tell_refusal()?;
         let count = self.connection.read_tls(below)?;
-        if let Err(error) = self.connection.process_new_packets() {
-            // The alert that tells the peer. If there is no room it goes without.
-            let _ = self.flush(below);
-            return Err(io::Error::new(ErrorKind::InvalidData, error));
+        match self.connection.process_new_packets() {
+            Ok(news) => self.has_peers_end |= news.peer_has_closed(),
+            Err(error) => {
+                self.refusal = Some(error);
+                // The alert that tells the peer. If there is no room it goes without.
+                let _ = self.flush(below);
+            }
         }
         Ok(count > 0)
+    }
+
+    fn tell_refusal(&mut self) -> io::Result<()> {
+        let error = self.refusal.take();
+        error.map_or(Ok(()), |error| {
+            Err(io::Error::new(ErrorKind::InvalidData, error))
+        })
     }
 }
 
@@ -212,6 +229,8 @@ impl Layer for Session {
                 let text = "the peer ended the stream during the handshake";
                 return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
             }
+            // At once: whether there is room for the alert or not.
+            self.tell_refusal()?;
         }
         // It goes on in the next turn.
         Err(ErrorKind::Interrupted.into())
@@ -237,6 +256,10 @@ impl Layer for Session {
         }
         // It goes on in the next turn.
         Err(ErrorKind::Interrupted.into())
+    }
+
+    fn holds_input(&self) -> bool {
+        self.has_peers_end || self.refusal.is_some()
     }
 
     fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {

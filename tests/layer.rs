@@ -176,6 +176,16 @@ fn what_a_layer_holds_is_handed_out_without_another_event() {
 }
 
 #[test]
+fn an_end_that_comes_with_the_last_bytes_is_told_without_another_event() {
+    let mut room = greeted(100);
+    let input = [record(b"last"), record(b"")].concat();
+    room.wire.input(&mut room.reactor, room.id, &input);
+    settle(&mut room.reactor);
+    assert_eq!(*room.got.borrow(), b"last");
+    assert_eq!(*room.notes.borrow(), ["eof"]);
+}
+
+#[test]
 fn what_comes_while_a_layer_still_holds_something_is_read_too() {
     let mut room = greeted(100);
     room.wire

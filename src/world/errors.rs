@@ -41,6 +41,10 @@ pub(crate) fn is_would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
+pub(crate) fn is_invalid_data(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
+
 /// Whether a non-blocking `connect` goes on by itself. Interrupted means the same: calling it again
 /// would be an error.
 pub(crate) fn in_progress(error: &io::Error) -> bool {

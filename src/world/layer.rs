@@ -15,7 +15,7 @@ use mio::{Registry, Token};
 use socket2::SockRef;
 
 use crate::world::endpoint::{Endpoint, Kind};
-use crate::world::errors::unsupported;
+use crate::world::errors::{is_invalid_data, unsupported};
 use crate::world::io::Io;
 
 /// Changes the bytes of a stream on their way between the program and the kernel.
@@ -77,8 +77,17 @@ pub trait Layer: Any {
     /// # Errors
     ///
     /// `WouldBlock` if nothing is there now; not while the layer holds something that it could give. Anything
-    /// else ends the connection.
+    /// else ends the connection, `InvalidData` for what the peer has sent and must not.
     fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Whether `recv` may have something to give without reading from below: bytes, the end of the stream, an error.
+    /// Asked after each `recv` that gave bytes.
+    ///
+    /// That it may is right for every layer, and costs a read that finds nothing. A layer that says no although it
+    /// holds something may wait with it for ever: the kernel has told all that it had to tell.
+    fn holds_input(&self) -> bool {
+        true
+    }
 
     /// Sends from the front of `bytes`, which are not empty; how many of them have left with all that they were
     /// changed to. If the kernel takes only a part of what some were changed to, they do not count yet: the
@@ -191,6 +200,8 @@ pub(crate) struct Layered {
     /// What arrives is only thrown away from now on.
     draining: bool,
     panicked: bool,
+    /// What came was not what the layer understands.
+    refused: bool,
 }
 
 impl Layered {
@@ -211,6 +222,7 @@ impl Layered {
             capped: true,
             draining: false,
             panicked: false,
+            refused: false,
         }
     }
 
@@ -281,6 +293,11 @@ impl Layered {
     /// Whether bytes have left since this was last asked, although the layer may have nothing to report yet.
     pub(crate) fn has_given(&mut self) -> bool {
         std::mem::take(&mut self.seen.gave)
+    }
+
+    /// Whether the layer has failed for what the peer has sent.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.refused
     }
 
     /// The layer itself.
@@ -357,8 +374,14 @@ impl Endpoint for Layered {
         }
         // What an earlier read was answered says nothing about now: this one may be served without the kernel.
         self.seen.short = false;
-        let received = self.call(|layer, below| layer.recv(below, buffer))?;
-        self.capped = !self.seen.short || received == buffer.len();
+        let full = buffer.len();
+        let outcome = self.call(|layer, below| {
+            let received = layer.recv(below, buffer)?;
+            Ok((received, layer.holds_input()))
+        });
+        self.refused |= outcome.as_ref().is_err_and(is_invalid_data);
+        let (received, holds_input) = outcome?;
+        self.capped = !self.seen.short || received == full || holds_input;
         Ok(received)
     }
 

@@ -117,32 +117,44 @@ pub(crate) fn configs_with(
 }
 
 impl Configs {
-    /// The same for a client of this program's, which the server wants a certificate of: with and without one.
+    /// Has the server send this chain, whose first certificate is its own.
+    pub(crate) fn use_chain(
+        &mut self,
+        version: &'static SupportedProtocolVersion,
+        chain: Vec<CertificateDer<'static>>,
+    ) {
+        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[version])
+            .expect("ring has it")
+            .with_no_client_auth()
+            .with_single_cert(chain, self.identity.key());
+        self.server = Arc::new(server.expect("they belong together"));
+    }
+
+    /// A server that wants the client's certificate. The client of these has none; the one beside them sends this
+    /// chain.
     pub(crate) fn with_client_certificate(
         version: &'static SupportedProtocolVersion,
         client: &Identity,
+        chain: Vec<CertificateDer<'static>>,
     ) -> (Configs, Arc<ClientConfig>) {
         let mut configs = configs(version);
         let provider = Arc::new(ring::default_provider());
         let roots = Arc::new(client.as_root());
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
+        let own = vec![configs.identity.certificate.clone()];
         let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[version])
             .expect("ring has it")
             .with_client_cert_verifier(verifier.build().expect("it has a root"))
-            .with_single_cert(
-                vec![configs.identity.certificate.clone()],
-                configs.identity.key(),
-            )
-            .expect("they belong together");
+            .with_single_cert(own, configs.identity.key());
         let with = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
             .expect("ring has it")
             .with_root_certificates(configs.identity.as_root())
-            .with_client_auth_cert(vec![client.certificate.clone()], client.key())
-            .expect("they belong together");
-        configs.server = Arc::new(server);
-        (configs, Arc::new(with))
+            .with_client_auth_cert(chain, client.key());
+        configs.server = Arc::new(server.expect("they belong together"));
+        (configs, Arc::new(with.expect("they belong together")))
     }
 
     /// A socket on the way to `address`, with TLS.
@@ -193,6 +205,49 @@ impl Dispatcher for Echo {
     fn handle_close(&mut self, cx: &mut Context<'_>) {
         let cause = cx.end_cause().expect("it has ended");
         self.note(format!("{cause:?}"));
+    }
+}
+
+/// Writes down what it is told, and keeps its side open when the peer has ended.
+#[derive(Clone, Default)]
+pub(crate) struct Noting {
+    pub(crate) notes: Notes,
+    pub(crate) got: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Noting {
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.notes.borrow().clone()
+    }
+}
+
+impl Dispatcher for Noting {
+    fn handle_connect(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.notes.borrow_mut().push("connect".to_owned());
+        Ok(())
+    }
+
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut bytes = [0; 4096];
+        let count = cx.recv(&mut bytes)?;
+        self.got.borrow_mut().extend_from_slice(&bytes[..count]);
+        Ok(())
+    }
+
+    fn handle_eof(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.notes.borrow_mut().push("eof".to_owned());
+        Ok(())
+    }
+
+    fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
+        let note = format!("{:?}: {error}", error.kind());
+        self.notes.borrow_mut().push(note);
+        cx.close();
+    }
+
+    fn handle_close(&mut self, cx: &mut Context<'_>) {
+        let cause = cx.end_cause().expect("it has ended");
+        self.notes.borrow_mut().push(format!("{cause:?}"));
     }
 }
 
@@ -356,6 +411,21 @@ impl Peer {
     /// Whether a `close_notify` has come, and all before it is taken.
     pub(crate) fn has_heard_the_end(&mut self) -> bool {
         matches!(self.connection.reader().read(&mut [0]), Ok(0))
+    }
+}
+
+impl Peer {
+    /// As [`Peer::greeted`], with a dispatcher that only listens.
+    pub(crate) fn listened_to(
+        reactor: &mut Reactor,
+        configs: &Configs,
+        room: usize,
+    ) -> (Peer, Id<Noting>, Noting) {
+        let noting = Noting::default();
+        let mut peer = Peer::new(configs);
+        let id = peer.add(reactor, configs, noting.clone());
+        peer.greet(reactor, id, room);
+        (peer, id, noting)
     }
 }
 
