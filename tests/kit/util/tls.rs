@@ -30,7 +30,7 @@ use slabloop::tls::rustls::{
 use slabloop::tls::{Acceptor, Connector};
 use slabloop::{Accepted, AnyId, Context, Dispatcher, Id, Reactor, Socket};
 
-use crate::util::{DEADLINE, turn_for, turn_until};
+use crate::util::{DEADLINE, tcp_pair, turn_for, turn_until};
 use crate::wire::Wire;
 
 pub(crate) const BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -286,6 +286,22 @@ pub(crate) fn client(configs: &Configs, address: SocketAddr) -> TlsClient {
     stream.set_read_timeout(Some(DEADLINE)).expect("a time");
     stream.set_write_timeout(Some(DEADLINE)).expect("a time");
     StreamOwned::new(connection, stream)
+}
+
+/// A pair of sockets, of which one is in the reactor with TLS, and the other is a blocking client's.
+pub(crate) fn tls_pair<D: Dispatcher>(
+    reactor: &mut Reactor,
+    configs: &Configs,
+    dispatcher: D,
+) -> (Id<D>, TlsClient) {
+    let (ours, theirs) = tcp_pair();
+    let layer = Acceptor::new(Arc::clone(&configs.server)).session();
+    let socket = Socket::from(ours).layered(layer.expect("a config"));
+    let id = reactor.add(socket, dispatcher).expect("a stream");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connection = ClientConnection::new(Arc::clone(&configs.client), name);
+    let client = StreamOwned::new(connection.expect("a config"), theirs);
+    (id, client)
 }
 
 /// Turns the reactor until the thread has ended, and what it returned.
