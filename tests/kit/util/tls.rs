@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -508,6 +508,23 @@ pub(crate) fn run_client(
     arguments: &[&str],
     input: &str,
 ) -> Option<String> {
+    let (child, stdin) = start_client(program, arguments, input)?;
+    drop(stdin);
+    Some(finish_client(reactor, child))
+}
+
+/// As [`run_client`], and its input does not end before it does.
+pub(crate) fn run_client_with_open_input(
+    reactor: &mut Reactor,
+    program: &str,
+    arguments: &[&str],
+    input: &str,
+) -> Option<String> {
+    let (child, _stdin) = start_client(program, arguments, input)?;
+    Some(finish_client(reactor, child))
+}
+
+fn start_client(program: &str, arguments: &[&str], input: &str) -> Option<(Child, ChildStdin)> {
     if !is_here(program) {
         return None;
     }
@@ -520,12 +537,15 @@ pub(crate) fn run_client(
         .expect("it starts");
     let mut stdin = child.stdin.take().expect("it is piped");
     stdin.write_all(input.as_bytes()).expect("a pipe has room");
-    drop(stdin);
+    Some((child, stdin))
+}
+
+fn finish_client(reactor: &mut Reactor, child: Child) -> String {
     let output = turn_with(reactor, move || child.wait_with_output());
     let output = output.expect("it can be waited for");
     let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
     said.push_str(&String::from_utf8_lossy(&output.stderr));
-    Some(said)
+    said
 }
 
 /// Sends back what it reads first, and closes.
@@ -540,9 +560,9 @@ impl Dispatcher for Once {
 }
 
 /// A listener whose connections speak TLS, each with a dispatcher that the function makes.
-pub(crate) struct Site<D>(Acceptor, fn() -> D);
+pub(crate) struct Site<F>(Acceptor, F);
 
-impl<D: Dispatcher> Dispatcher for Site<D> {
+impl<D: Dispatcher, F: FnMut() -> D + 'static> Dispatcher for Site<F> {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
         let layer = self.0.session()?;
         cx.add(Socket::from(accepted).layered(layer), (self.1)())?;
@@ -553,7 +573,7 @@ impl<D: Dispatcher> Dispatcher for Site<D> {
 pub(crate) fn site<D: Dispatcher>(
     reactor: &mut Reactor,
     configs: &Configs,
-    make: fn() -> D,
+    make: impl FnMut() -> D + 'static,
 ) -> SocketAddr {
     let site = Site(Acceptor::new(Arc::clone(&configs.server)), make);
     let id = reactor.listen("127.0.0.1:0", site).expect("a port");
