@@ -249,7 +249,7 @@ impl Layer for Session {
             let was_idle = !self.connection.wants_write();
             self.read_more(below)?;
             if was_idle {
-                // An answer to what came, a change of keys for one. What there is no room for goes with what is
+                // An answer to what came, the refusal to renegotiate for one. What there is no room for goes with what is
                 // sent next. And a peer that takes no more may have sent what is still to be read.
                 let _ = self.flush(below);
             }

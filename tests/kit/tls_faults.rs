@@ -565,10 +565,10 @@ fn a_handshake_a_byte_at_a_time_ends_at_its_deadline_and_holds_up_nobody() {
 /// 9,000 of them on real sockets, both ends in this process.
 ///
 /// ```text
-/// cargo test --release -p slabloop-kit-tests --test tls_faults -- --ignored --nocapture 9000
+/// cargo test -p slabloop-kit-tests --test tls_faults -- --ignored --nocapture 9000
 /// ```
 #[test]
-#[ignore = "18,000 descriptors, and a minute without --release"]
+#[ignore = "18,000 descriptors, and up to a minute"]
 fn the_same_with_9000_handshakes() {
     trickled_handshakes(&TLS13, 9_000);
 }
