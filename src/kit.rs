@@ -6,6 +6,7 @@
 //! | `process` | `kit::child` | child processes as dispatchers |
 //! | `retry` | `kit::retry`, `kit::bucket` | backoff, retry budgets, circuit breakers, reconnecting |
 //! | `signals` | `kit::signals` | signals of the system as callbacks |
+//! | `workers` | `kit::workers` | a pool of threads for work that takes long and for calls that block |
 //!
 //! They stand on the public face of the crate: everything here could be a program's own.
 
@@ -31,3 +32,7 @@ pub mod retry;
 #[cfg(feature = "signals")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
 pub mod signals;
+
+#[cfg(feature = "workers")]
+#[cfg_attr(docsrs, doc(cfg(feature = "workers")))]
+pub mod workers;

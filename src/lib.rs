@@ -72,6 +72,8 @@
 //! | `retry` | `kit::retry`: backoff, retry budgets, circuit breakers, reconnecting | |
 //! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
 //! | `tls` | `tls`: TLS below any dispatcher | rustls |
+//! | `workers` | `kit::workers`: a pool of threads for work that takes long and for calls that block | |
+//! | `full` | all of these | |
 //! | `system-roots` | nothing to the crate; the example `proxy` trusts whom the system trusts | rustls-native-certs |
 //!
 //! # Log lines
@@ -139,7 +141,8 @@ mod handle;
     feature = "limits",
     feature = "process",
     feature = "retry",
-    feature = "signals"
+    feature = "signals",
+    feature = "workers"
 ))]
 pub mod kit;
 mod reactor;
