@@ -9,12 +9,13 @@ mod signals;
 mod tls;
 
 #[allow(unused_imports, reason = "each example uses a part")]
-pub use options::{Failure, Limit, Options, host_and_port, look_up, seconds, value};
+pub use options::{Failure, Limit, Options, host_and_port, look_up, number, seconds, value};
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use signals::watch as watch_signals;
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use tls::{Dialer, Tls, UpstreamFlags};
 
+use std::borrow::BorrowMut;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -100,12 +101,14 @@ fn reachable_ip(address: SocketAddr) -> String {
     }
 }
 
-/// Runs until a signal or `--duration`; then drains, and prints the totals.
+/// Runs until a signal or `--duration`; then drains, and prints the totals. Takes the reactor, or borrows it if
+/// there is something to do after that.
 ///
 /// # Errors
 ///
 /// If the loop itself fails.
-pub fn serve(mut reactor: Reactor, options: &Options) -> Result<(), Failure> {
+pub fn serve(mut reactor: impl BorrowMut<Reactor>, options: &Options) -> Result<(), Failure> {
+    let reactor = reactor.borrow_mut();
     if let Some(duration) = options.duration {
         reactor.call_later(duration, Reactor::stop);
     }

@@ -136,7 +136,12 @@ pub fn value<T: FromStr>(
         .map_err(|_| Failure::Usage(format!("{flag} {text}: expected {right}")))
 }
 
-fn number(flag: &str, parser: &mut Parser, least: usize) -> Result<usize, Failure> {
+/// A whole number of at least `least`.
+///
+/// # Errors
+///
+/// [`Failure::Usage`].
+pub fn number(flag: &str, parser: &mut Parser, least: usize) -> Result<usize, Failure> {
     let number = value(flag, parser, format!("a whole number of at least {least}"))?;
     if number < least {
         return Err(Failure::Usage(format!(

@@ -72,10 +72,19 @@ impl Watch {
     ///
     /// The kernel's.
     pub fn report(&self, posts: usize) -> Result<()> {
-        let per_second = posts as f64 / self.begun.elapsed().as_secs_f64();
+        self.report_as("post", posts as u64)
+    }
+
+    /// The same line for things of another name.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn report_as(&self, what: &str, count: u64) -> Result<()> {
+        let per_second = count as f64 / self.begun.elapsed().as_secs_f64();
         let spent_ns = sys::processor_time_ns()? - self.begun_ns;
-        let each_ns = spent_ns as f64 / posts as f64;
-        println!("per_second={per_second:.0} ns_per_post={each_ns:.2}");
+        let each_ns = spent_ns as f64 / count as f64;
+        println!("per_second={per_second:.0} ns_per_{what}={each_ns:.2}");
         Ok(())
     }
 }

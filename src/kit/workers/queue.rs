@@ -64,8 +64,8 @@ struct State {
     seats: Vec<Seat>,
     /// Threads that sleep, those included that have been woken and do not run yet.
     asleep: usize,
-    /// How many of them have been woken.
-    woken: usize,
+    /// One of them has been woken.
+    woken: bool,
     /// No job is taken any more; threads end when none waits.
     closed: bool,
 }
@@ -87,7 +87,7 @@ impl Shared {
                 cancelled: 0,
                 seats: vec![Seat::Ended; threads],
                 asleep: 0,
-                woken: 0,
+                woken: false,
                 closed: false,
             }),
             work: Condvar::new(),
@@ -115,12 +115,17 @@ impl Shared {
             return Err((Refusal::Full(FullQueue::Jobs), parts));
         }
         state.waiting.push_back(pack(parts));
-        if state.asleep > state.woken {
-            state.woken += 1;
+        self.wake_one(state);
+        Ok(())
+    }
+
+    /// Wakes a thread if a job waits for one, and none is on its way already.
+    fn wake_one(&self, mut state: MutexGuard<'_, State>) {
+        if state.asleep > 0 && !state.woken && !state.waiting.is_empty() {
+            state.woken = true;
             drop(state);
             self.work.notify_one();
         }
-        Ok(())
     }
 
     /// Takes a job out that no thread has taken.
@@ -218,6 +223,7 @@ impl Shared {
                 if let Some(body) = job.body {
                     let now = Instant::now();
                     state.seats[index] = Seat::Running(job.name, now);
+                    self.wake_one(state);
                     return Some((body, now));
                 }
             } else if state.closed {
@@ -229,9 +235,8 @@ impl Shared {
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner);
                 state.asleep -= 1;
-                // A thread may wake for no reason, and take another's place here: that one finds nothing
-                // to take off.
-                state.woken = state.woken.saturating_sub(1);
+                // One that wakes for no reason may take another's place here: then there is a wake-up to spare.
+                state.woken = false;
             }
         }
     }
