@@ -60,7 +60,7 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::queue::{Body, Name, Refusal, Seat, Waiting, Work};
+use self::queue::{Body, Name, Refusal, Waiting, Work};
 use self::table::{Service, Side, Then};
 use crate::{Context, Dispatcher, Id, Permit};
 
@@ -196,11 +196,15 @@ where
     T: Send + 'static,
     W: FnOnce() -> T + Send + 'static,
 {
-    Box::new(move |permit, began| {
+    Box::new(move |permit, stint| {
         let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(WorkerPanic::from_payload);
-        let took = began.elapsed();
-        // An error says that the reactor is gone; the result is dropped here then.
-        let _ = permit.post(move |reactor| table::complete(reactor, service, key, took, outcome));
+        let took = stint.end();
+        let posted =
+            permit.post(move |reactor| table::complete(reactor, service, key, took, outcome));
+        if let Err(unposted) = posted {
+            // The reactor is gone.
+            stint.drop(unposted);
+        }
     })
 }
 
@@ -220,12 +224,11 @@ where
 }
 
 impl Owner {
-    /// Joins the threads whose seats say that they have ended; how many.
-    fn join_ended(&self, seats: &[Seat]) -> usize {
+    /// Joins the threads whose seats are empty; how many.
+    fn join(&self, ended: &[bool]) -> usize {
         let threads = self.threads.take();
-        let is_ended = |index: usize| matches!(seats[index], Seat::Ended);
         let (ended, left): (Vec<_>, Vec<_>) =
-            threads.into_iter().partition(|(index, _)| is_ended(*index));
+            threads.into_iter().partition(|(index, _)| ended[*index]);
         *self.threads.borrow_mut() = left;
         let count = ended.len();
         for (_, thread) in ended {

@@ -169,19 +169,23 @@ fn jobs_start_in_the_order_of_spawning() {
 #[test]
 fn several_threads_work_at_the_same_time() {
     let (mut reactor, workers, asker) = pool(3, 8);
-    // Each waits in its thread until all three are there.
-    let mut gates: Vec<_> = (0..3)
-        .map(|number| gated(&mut reactor, &workers, asker, number))
-        .collect();
-    let gauges = workers.gauges();
-    assert_eq!((gauges.running, gauges.queued), (3, 0));
-    for gate in gates.iter_mut().rev() {
-        gate.open();
+    // Spawned in one go, when all threads sleep or are about to: they wake one another. Often, for it is
+    // a matter of when.
+    for round in 1..=100 {
+        let (gates, works): (Vec<_>, Vec<_>) = (0..3).map(Gate::new).unzip();
+        for work in works {
+            spawn(&mut reactor, &workers, asker, work);
+        }
+        for gate in &gates {
+            gate.wait();
+        }
+        let gauges = workers.gauges();
+        assert_eq!((gauges.running, gauges.queued), (3, 0));
+        drop(gates);
+        turn_until(&mut reactor, "all three", |_| {
+            workers.gauges().finished == 3 * round
+        });
     }
-    reactor.run().unwrap();
-    let mut answers = answers(&mut reactor, asker);
-    answers.sort_unstable();
-    assert_eq!(answers, [0, 1, 2]);
 }
 
 #[test]
@@ -790,6 +794,34 @@ fn without_a_handle_an_idle_pool_and_one_whose_last_job_is_cancelled_go_at_once(
         reactor.count() == 1
     });
     assert_eq!(answers(&mut reactor, asker), [1]);
+}
+
+#[test]
+fn a_pool_that_has_lost_its_handle_and_its_only_job_goes() {
+    let mut reactor = Reactor::new().unwrap();
+    let asker = reactor.add_service(Asker::default()).unwrap();
+    let mut cancelled = 0;
+    // Whether the thread is quicker than we are is not for us to say.
+    for _ in 0..50 {
+        let workers = Workers::builder().threads(1).build(&mut reactor).unwrap();
+        let job = spawn(&mut reactor, &workers, asker, || 1);
+        drop(workers);
+        cancelled += usize::from(job.cancel());
+        turn_until(&mut reactor, "its end", |reactor| reactor.count() == 1);
+    }
+    assert_eq!(answers(&mut reactor, asker).len() + cancelled, 50);
+}
+
+#[test]
+fn a_thread_whose_result_has_come_is_in_no_job_however_long_it_takes_to_look_for_the_next() {
+    let (mut reactor, workers, asker) = pool(1, 1);
+    for number in 0..1_000 {
+        spawn(&mut reactor, &workers, asker, move || number);
+        reactor.run().unwrap();
+        assert_eq!(workers.gauges().longest_running, None);
+    }
+    let stopped = workers.shutdown(&mut reactor, Duration::ZERO).unwrap();
+    assert!(stopped.is_clean(), "{stopped:?}");
 }
 
 #[test]

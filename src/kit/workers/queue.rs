@@ -1,20 +1,40 @@
 //! What the loop and the threads share: the queue of jobs, and what each thread is doing.
 //!
 //! One lock guards both. A thread takes one job at a time, in the order of spawning: one that took several would
-//! keep the later ones waiting behind the first, although another thread is idle. What makes it cheap is that
-//! a thread is woken only if one sleeps and is not being woken already: a thousand jobs for two threads cost
-//! two wake-ups, and a busy thread looks for its next job before it sleeps.
+//! keep the later ones waiting behind the first, although another thread is idle. What makes it cheap is how
+//! threads are woken: one at a time. While one is on its way, new jobs wake no other; when it has taken its job it
+//! wakes the next, if there is more to do. A burst of short jobs is done by a thread or two, and wakes no more.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::error::{FullQueue, drop_contained};
 use crate::{AnyId, Permit};
 
 /// The work of a job, and the posting of its result.
-pub(super) type Work = Box<dyn FnOnce(Permit, Instant) + Send>;
+pub(super) type Work = Box<dyn FnOnce(Permit, &Stint<'_>) + Send>;
+
+/// A thread's time with one job.
+pub(super) struct Stint<'a> {
+    began: Instant,
+    in_work: &'a AtomicBool,
+}
+
+impl Stint<'_> {
+    /// The work has ended: how long it took. From here on the thread is held up by nothing of the user's.
+    pub(super) fn end(&self) -> Duration {
+        self.in_work.store(false, Ordering::Release);
+        self.began.elapsed()
+    }
+
+    /// Drops something of the user's.
+    pub(super) fn drop<T>(&self, value: T) {
+        self.in_work.store(true, Ordering::Release);
+        drop_contained(value);
+    }
+}
 
 /// Why a job is not taken.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +68,9 @@ pub(super) struct Body {
 /// What a thread is doing.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Seat {
-    /// Nothing of the user's runs: it looks for a job, or sleeps until there is one.
+    /// It looks for a job, or sleeps until there is one.
     Free,
+    /// It has a job, since then. Whether it is still in the work says a flag, for it posts the result without the lock.
     Running(Name, Instant),
     /// The thread has ended, or never began.
     Ended,
@@ -76,6 +97,8 @@ pub(super) struct Shared {
     work: Condvar,
     /// Tells the loop that a thread has become free or has ended, once the queue is closed.
     ended: Condvar,
+    /// For each seat, whether code of the user's runs there.
+    in_work: Vec<AtomicBool>,
     capacity: usize,
 }
 
@@ -92,6 +115,7 @@ impl Shared {
             }),
             work: Condvar::new(),
             ended: Condvar::new(),
+            in_work: (0..threads).map(|_| AtomicBool::new(false)).collect(),
             capacity,
         }
     }
@@ -164,37 +188,45 @@ impl Shared {
     pub(super) fn look(&self) -> (usize, Option<Instant>, Option<Instant>) {
         let state = self.lock();
         let oldest = state.waiting.front().map(|job| job.since);
-        let running = state.seats.iter().filter_map(|seat| match seat {
-            Seat::Running(_, since) => Some(*since),
-            Seat::Free | Seat::Ended => None,
-        });
+        let running = self.running(&state).map(|(_, since)| since);
         (state.queued(), oldest, running.min())
     }
 
-    /// Waits until every thread has ended, those excepted that are still in a job at `deadline`. What each is
-    /// doing then. To be called when the queue is closed and empty.
-    pub(super) fn wait_for_threads(&self, deadline: Option<Instant>) -> Vec<Seat> {
+    /// The jobs that threads are in, and since when.
+    fn running<'a>(&'a self, state: &'a State) -> impl Iterator<Item = (Name, Instant)> + 'a {
+        let seats = state.seats.iter().zip(&self.in_work);
+        seats.filter_map(|(seat, in_work)| match seat {
+            Seat::Running(name, since) if in_work.load(Ordering::Acquire) => Some((*name, *since)),
+            _ => None,
+        })
+    }
+
+    /// Waits until every thread has ended, those excepted that are still in a job at `deadline`. Which seats are empty
+    /// then, and the jobs of the others. To be called when the queue is closed and empty.
+    pub(super) fn wait_for_threads(&self, deadline: Option<Instant>) -> (Vec<bool>, Vec<Name>) {
         let mut state = self.lock();
         loop {
-            let free = state.seats.iter().any(|seat| matches!(seat, Seat::Free));
-            let running = state
+            let ended: Vec<bool> = state
                 .seats
                 .iter()
-                .any(|seat| matches!(seat, Seat::Running(..)));
+                .map(|seat| matches!(seat, Seat::Ended))
+                .collect();
+            let running: Vec<Name> = self.running(&state).map(|(name, _)| name).collect();
+            let present = ended.iter().filter(|ended| !**ended).count();
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            if !free && (!running || left.is_some_and(|left| left.is_zero())) {
-                return state.seats.clone();
+            if present == 0 || (present == running.len() && left == Some(Duration::ZERO)) {
+                return (ended, running);
             }
-            // A free thread ends by itself at once: it is waited for in any case.
+            // A thread that is in no job ends by itself at once, and is waited for in any case.
             state = match left {
-                Some(left) if !free => {
+                Some(left) if present == running.len() => {
                     let woken = self.ended.wait_timeout(state, left);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
-                _ => self
-                    .ended
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                _ => {
+                    let woken = self.ended.wait(state);
+                    woken.unwrap_or_else(PoisonError::into_inner)
+                }
             };
         }
     }
@@ -211,7 +243,7 @@ impl Shared {
     }
 
     /// The next job for a thread that has done its last one; none if it has to end.
-    fn next(&self, index: usize) -> Option<(Body, Instant)> {
+    fn next(&self, index: usize) -> Option<(Body, Stint<'_>)> {
         let mut state = self.lock();
         state.seats[index] = Seat::Free;
         if state.closed {
@@ -221,10 +253,14 @@ impl Shared {
             if let Some(job) = state.waiting.pop_front() {
                 state.sweep_front();
                 if let Some(body) = job.body {
-                    let now = Instant::now();
-                    state.seats[index] = Seat::Running(job.name, now);
+                    let stint = Stint {
+                        began: Instant::now(),
+                        in_work: &self.in_work[index],
+                    };
+                    stint.in_work.store(true, Ordering::Release);
+                    state.seats[index] = Seat::Running(job.name, stint.began);
                     self.wake_one(state);
-                    return Some((body, now));
+                    return Some((body, stint));
                 }
             } else if state.closed {
                 return None;
@@ -266,12 +302,8 @@ impl State {
 
 /// What a thread does from beginning to end.
 pub(super) fn work(shared: &Arc<Shared>, index: usize) {
-    while let Some((Body { permit, work }, began)) = shared.next(index) {
-        // The work's own panic is caught inside. This is for the drop of a result that the loop does not take,
-        // because it is gone.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work(permit, began))) {
-            drop_contained(payload);
-        }
+    while let Some((Body { permit, work }, stint)) = shared.next(index) {
+        work(permit, &stint);
     }
     shared.unseat(index);
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::Workers;
-use super::queue::{Name, Seat};
+use super::queue::Name;
 use crate::{AnyId, Reactor};
 
 /// A job that a pool did not finish.
@@ -80,13 +80,14 @@ impl Workers {
             outcome = reactor.turn(time_left());
         }
         side.drop_queued();
-        let seats = side.shared.wait_for_threads(end);
-        let joined = self.owner.join_ended(&seats);
+        let (ended, mut running) = side.shared.wait_for_threads(end);
+        running.sort_unstable_by_key(|name| name.number);
+        let joined = self.owner.join(&ended);
         // What came back while the threads were waited for.
         outcome = outcome.and_then(|()| reactor.turn(Duration::ZERO));
         let stopped = Stopped {
             dropped: side.dropped.take(),
-            left: running(&seats),
+            left: running.into_iter().map(Unfinished::new).collect(),
             joined,
         };
         if !stopped.is_clean() {
@@ -99,14 +100,4 @@ impl Workers {
         }
         outcome.map(|()| stopped)
     }
-}
-
-fn running(seats: &[Seat]) -> Vec<Unfinished> {
-    let running = seats.iter().filter_map(|seat| match seat {
-        Seat::Running(name, _) => Some(Unfinished::new(*name)),
-        Seat::Free | Seat::Ended => None,
-    });
-    let mut running: Vec<_> = running.collect();
-    running.sort_unstable_by_key(|job| job.number);
-    running
 }
