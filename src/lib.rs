@@ -195,3 +195,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/asyncore.md")]
 struct AsyncorePortingGuide;
+
+/// The program of the page on threads, compiled.
+#[cfg(all(doctest, feature = "workers"))]
+#[doc = include_str!("../docs/workers.md")]
+struct WorkersPage;

@@ -307,3 +307,39 @@ pub(super) fn work(shared: &Arc<Shared>, index: usize) {
     }
     shared.unseat(index);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dispatcher, Reactor};
+
+    struct Nobody;
+
+    impl Dispatcher for Nobody {}
+
+    #[test]
+    fn cancelled_jobs_behind_one_that_waits_take_no_memory() {
+        let mut reactor = Reactor::new().expect("a poller");
+        let dispatcher = reactor.add_service(Nobody).expect("room").any();
+        let shared = Shared::new(0, 2);
+        let push = |number| {
+            let permit = reactor.handle().reserve().expect("room");
+            let pushed = shared.push(permit, |permit| Waiting {
+                name: Name { number, dispatcher },
+                key: 0,
+                since: Instant::now(),
+                body: Some(Body {
+                    permit,
+                    work: Box::new(|_, _| ()),
+                }),
+            });
+            assert!(pushed.is_ok(), "there is room");
+        };
+        push(0);
+        for number in 1..1_000 {
+            push(number);
+            assert!(shared.cancel(number).is_some());
+            assert!(shared.lock().waiting.len() <= 3);
+        }
+    }
+}
