@@ -54,26 +54,6 @@ fn callbacks_are_called_from_the_turn_only() {
 }
 
 #[test]
-fn the_kit_is_written_as_a_program_outside_would_be() {
-    // Older than the rule: they ask the errors of the core for their class, and its sockets for their kind.
-    const INSIDE: [&str; 2] = ["kit/child", "kit/signals.rs"];
-    const PUBLIC: [&str; 3] = ["framing", "kit", "mio"];
-    let mut wrong = BTreeSet::new();
-    let mut seen = 0;
-    for (name, source) in sources() {
-        if !name.starts_with("kit/") || INSIDE.iter().any(|inside| name.starts_with(inside)) {
-            continue;
-        }
-        seen += 1;
-        let private = imports(&source).into_iter();
-        let private = private.filter(|target| !PUBLIC.contains(&target.as_str()));
-        wrong.extend(private.map(|target| format!("{name} names crate::{target}")));
-    }
-    assert!(seen > 5, "the kit is there");
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[test]
 fn every_log_line_names_its_topic() {
     let mut without = BTreeSet::new();
     // A part of the kit that could be a program's own has the target that a program's lines have: its module's.
