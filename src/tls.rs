@@ -34,8 +34,8 @@
 //! ```
 //!
 //! Options are rustls' own: an [`Acceptor`] is made from its `ServerConfig`, a [`Connector`] from its
-//! `ClientConfig`, with client certificates, ALPN, resumption and all else that these offer. [`session`] tells what
-//! was agreed on, in [`handle_handshake`](crate::Dispatcher::handle_handshake) or later. A stream that begins in
+//! `ClientConfig`, with client certificates, ALPN, resumption and all else that these offer. [`Context::tls`] tells
+//! what was agreed on, in [`handle_handshake`](crate::Dispatcher::handle_handshake) or later. A stream that begins in
 //! plaintext goes on with TLS by [`Context::start_layer`], which is STARTTLS.
 //!
 //! # Ends
@@ -148,10 +148,10 @@ pub struct Session {
     fragment: usize,
     /// How many of its records there were.
     records: u64,
-    /// The peer's `close_notify` has come. What came before it may still have to be read.
-    has_peers_end: bool,
-    /// What is wrong with what came. What came before it is still to be read.
-    refusal: Option<rustls::Error>,
+    /// The end has come, the peer's `close_notify` or a cut. What came before it may still have to be read.
+    has_ended: bool,
+    /// What reading has failed with. What came before it is still to be read.
+    failure: Option<io::Error>,
 }
 
 impl Session {
@@ -163,8 +163,8 @@ impl Session {
             is_finished: false,
             fragment,
             records: 0,
-            has_peers_end: false,
-            refusal: None,
+            has_ended: false,
+            failure: None,
         }
     }
 
@@ -197,12 +197,12 @@ impl Session {
 
     /// Reads more from below, and takes it in. False at the end of the stream.
     fn read_more(&mut self, below: &mut Below<'_>) -> io::Result<bool> {
-        self.tell_refusal()?;
+        self.tell_failure()?;
         let count = self.connection.read_tls(below)?;
         match self.connection.process_new_packets() {
-            Ok(news) => self.has_peers_end |= news.peer_has_closed(),
+            Ok(news) => self.has_ended |= news.peer_has_closed() || count == 0,
             Err(error) => {
-                self.refusal = Some(error);
+                self.failure = Some(io::Error::new(ErrorKind::InvalidData, error));
                 // The alert that tells the peer. If there is no room it goes without.
                 let _ = self.flush(below);
             }
@@ -210,11 +210,8 @@ impl Session {
         Ok(count > 0)
     }
 
-    fn tell_refusal(&mut self) -> io::Result<()> {
-        let error = self.refusal.take();
-        error.map_or(Ok(()), |error| {
-            Err(io::Error::new(ErrorKind::InvalidData, error))
-        })
+    fn tell_failure(&mut self) -> io::Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
     }
 }
 
@@ -230,36 +227,56 @@ impl Layer for Session {
                 return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
             }
             // At once: whether there is room for the alert or not.
-            self.tell_refusal()?;
+            self.tell_failure()?;
         }
         // It goes on in the next turn.
         Err(ErrorKind::Interrupted.into())
     }
 
     fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut received = 0;
         for _ in 0..READS_PER_STEP {
-            match self.connection.reader().read(buffer) {
+            match self.connection.reader().read(&mut buffer[received..]) {
+                Ok(count) if count > 0 => received += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // The end, which it tells again.
+                _ if received > 0 => return Ok(received),
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
                     let text = "the stream ended without close_notify: it was cut";
                     return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
                 }
                 outcome => return outcome,
             }
+            // As many records as the buffer takes, if they are there: who lends a large one wants to move much.
+            if received > 0 && (received == buffer.len() || below.is_drained()) {
+                return Ok(received);
+            }
             let was_idle = !self.connection.wants_write();
-            self.read_more(below)?;
+            if let Err(error) = self.read_more(below) {
+                if received == 0 {
+                    return Err(error);
+                }
+                if error.kind() != ErrorKind::WouldBlock {
+                    self.failure = Some(error);
+                }
+                return Ok(received);
+            }
             if was_idle {
-                // An answer to what came, the refusal to renegotiate for one. What there is no room for goes with what is
-                // sent next. And a peer that takes no more may have sent what is still to be read.
+                // An answer to what came, the refusal to renegotiate for one. What there is no room for goes with
+                // what is sent next. And a peer that takes no more may have sent what is still to be read.
                 let _ = self.flush(below);
             }
         }
-        // It goes on in the next turn.
-        Err(ErrorKind::Interrupted.into())
+        let rest = self.connection.reader().read(&mut buffer[received..]);
+        match received + rest.unwrap_or(0) {
+            // It goes on in the next turn.
+            0 => Err(ErrorKind::Interrupted.into()),
+            received => Ok(received),
+        }
     }
 
     fn holds_input(&self) -> bool {
-        self.has_peers_end || self.refusal.is_some()
+        self.has_ended || self.failure.is_some()
     }
 
     fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
@@ -305,9 +322,13 @@ impl Layer for Session {
     }
 }
 
-/// The TLS of a dispatcher's connection, if it has any.
-#[must_use]
-pub fn session<'a>(cx: &'a mut Context<'_>) -> Option<&'a Session> {
-    let layer: &dyn Any = cx.layer()?;
-    layer.downcast_ref()
+/// # TLS
+impl Context<'_> {
+    /// The TLS of this connection, if it has any. Its [`connection`](Session::connection) tells version, cipher suite,
+    /// ALPN protocol and the peer's certificates, from [`handle_handshake`](crate::Dispatcher::handle_handshake) on.
+    #[must_use]
+    pub fn tls(&mut self) -> Option<&Session> {
+        let layer: &dyn Any = self.layer()?;
+        layer.downcast_ref()
+    }
 }

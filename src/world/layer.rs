@@ -113,6 +113,14 @@ pub struct Below<'a> {
     seen: &'a mut Seen,
 }
 
+impl Below<'_> {
+    /// Whether the last read found less than it asked for: most likely the kernel has no more.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.seen.short
+    }
+}
+
 impl fmt::Debug for Below<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Below({})", self.io.name())

@@ -20,7 +20,7 @@ use slabloop::tls::rustls::pki_types::ServerName;
 use slabloop::tls::rustls::{
     self, ClientConnection, ProtocolVersion, ServerConfig, ServerConnection, StreamOwned,
 };
-use slabloop::tls::{self, Acceptor, Connector};
+use slabloop::tls::{Acceptor, Connector};
 use slabloop::{Context, Dispatcher, Id, Reactor, Socket};
 use util::{pattern, settle, turn, turn_until};
 
@@ -93,7 +93,7 @@ struct Asker {
 
 impl Dispatcher for Asker {
     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let session = tls::session(cx).expect("it has a layer");
+        let session = cx.tls().expect("it has a layer");
         let connection = session.connection();
         let version = connection.protocol_version().expect("agreed on");
         let alpn = String::from_utf8_lossy(connection.alpn_protocol().expect("agreed on"));
@@ -286,6 +286,41 @@ fn an_interrupted_write_sends_nothing_twice() {
         peer.wire.make_room(&mut reactor, id, 1_000_000);
         settle(&mut reactor);
         assert!(peer.hear() == message);
+    }
+}
+
+/// Writes down how much each read brings.
+struct Pieces(Rc<RefCell<Vec<usize>>>);
+
+impl Dispatcher for Pieces {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.recv_up_to(128 * 1024, |bytes, _| {
+            self.0.borrow_mut().push(bytes.len());
+            Ok(())
+        })
+    }
+}
+
+#[test]
+fn a_large_buffer_is_filled_with_several_records_and_a_small_message_takes_one_read() {
+    for version in BOTH {
+        let configs = configs(version);
+        let mut reactor = Reactor::new().expect("a reactor");
+        let mut peer = Peer::new(&configs);
+        let pieces = Rc::default();
+        let id = peer.add(&mut reactor, &configs, Pieces(Rc::clone(&pieces)));
+        peer.greet(&mut reactor, id, 1_000_000);
+        let mut writer = peer.connection.writer();
+        writer.write_all(&pattern(3, 40_000)).expect("memory");
+        peer.say(&mut reactor, id);
+        settle(&mut reactor);
+        assert_eq!(*pieces.borrow(), [40_000]);
+        let reads = peer.wire.reads();
+        peer.connection.writer().write_all(b"hi").expect("memory");
+        peer.say(&mut reactor, id);
+        settle(&mut reactor);
+        assert_eq!(*pieces.borrow(), [40_000, 2]);
+        assert_eq!(peer.wire.reads(), reads + 1);
     }
 }
 

@@ -27,11 +27,11 @@ use log_lines::{keep_log, take_log};
 use programs::{PATIENCE, Running, free_port};
 use setup::*;
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
+use slabloop::tls::Acceptor;
 use slabloop::tls::rustls::version::{TLS12, TLS13};
 use slabloop::tls::rustls::{
     ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion,
 };
-use slabloop::tls::{self, Acceptor};
 use slabloop::{Accepted, Context, Dispatcher, Reactor, Socket};
 use util::{pattern, turn_until};
 
@@ -391,7 +391,7 @@ struct Checked {
 
 impl Dispatcher for Checked {
     fn handle_handshake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let session = tls::session(cx).expect("it has a layer");
+        let session = cx.tls().expect("it has a layer");
         let chain = session.connection().peer_certificates().expect("required");
         self.seen.borrow_mut().push(chain[0].to_vec());
         Ok(())

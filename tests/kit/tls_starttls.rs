@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use rustls::StreamOwned;
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
-use slabloop::tls::{self, Acceptor, Connector, rustls};
+use slabloop::tls::{Acceptor, Connector, rustls};
 use slabloop::{Accepted, Context, Dispatcher, Reactor};
 use tls_util::*;
 use util::*;
@@ -44,9 +44,9 @@ impl Mail {
         }
         let verb = line.split([' ', ':']).next().unwrap_or_default();
         match verb.to_ascii_uppercase().as_str() {
-            "EHLO" if tls::session(cx).is_some() => framing.push(cx, b"250 localhost\r\n"),
+            "EHLO" if cx.tls().is_some() => framing.push(cx, b"250 localhost\r\n"),
             "EHLO" => framing.push(cx, b"250-localhost\r\n250 STARTTLS\r\n"),
-            "STARTTLS" if tls::session(cx).is_none() => {
+            "STARTTLS" if cx.tls().is_none() => {
                 let session = self.acceptor.session()?;
                 framing.push(cx, b"220 go ahead\r\n")?;
                 cx.start_layer(session)
@@ -74,17 +74,15 @@ impl Handler for Mail {
         line: &[u8],
     ) -> io::Result<()> {
         let line = String::from_utf8_lossy(line).into_owned();
-        let how = if tls::session(cx).is_some() {
-            "tls"
-        } else {
-            "plain"
-        };
+        let how = if cx.tls().is_some() { "tls" } else { "plain" };
         self.notes.borrow_mut().push(format!("{how}: {line}"));
         self.answer(cx, framing, &line)
     }
 
     fn handle_handshake(&mut self, cx: &mut Context<'_>, _: &mut Framing) -> io::Result<()> {
-        let version = tls::session(cx).and_then(|session| session.connection().protocol_version());
+        let version = cx
+            .tls()
+            .and_then(|session| session.connection().protocol_version());
         self.notes
             .borrow_mut()
             .push(format!("handshake: {version:?}"));
@@ -278,7 +276,7 @@ impl Dispatcher for Asks {
     }
 
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if tls::session(cx).is_none() {
+        if cx.tls().is_none() {
             // One byte and no more: what comes behind it is not for this side of the layer.
             let mut answer = [0];
             cx.recv(&mut answer)?;
