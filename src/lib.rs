@@ -71,7 +71,7 @@
 //! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
 //! | `retry` | `kit::retry`: backoff, retry budgets, circuit breakers, reconnecting | |
 //! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
-//! | `tls` | `tls`: TLS below any dispatcher | rustls |
+//! | `tls` | `tls`: TLS below any dispatcher; `docs/tls.md` is the guide | rustls, ring |
 //! | `workers` | `kit::workers`: a pool of threads for work that takes long and for calls that block | |
 //! | `full` | all of these | |
 //! | `system-roots` | nothing to the crate; the example `proxy` trusts whom the system trusts | rustls-native-certs |
@@ -200,3 +200,8 @@ struct AsyncorePortingGuide;
 #[cfg(all(doctest, feature = "workers"))]
 #[doc = include_str!("../docs/workers.md")]
 struct WorkersPage;
+
+/// The programs of the page on TLS, compiled.
+#[cfg(all(doctest, feature = "tls"))]
+#[doc = include_str!("../docs/tls.md")]
+struct TlsGuide;
