@@ -2074,3 +2074,34 @@ fn any_other_failure_of_the_wait_ends_the_loop_with_that_error() {
     drop(reactor);
     assert_eq!(diary.of("it"), ["close"]);
 }
+
+/// Without an event `recv` says "not now", and does not ask; `recv_now` asks. In both families: bytes, the end of the
+/// stream, and bytes that do not fit, whose rest is served as ever.
+#[test]
+fn recv_now_finds_what_no_event_has_told_of_yet() {
+    for family in [Family::Tcp, Family::Unix] {
+        let mut reactor = Reactor::new().unwrap();
+        let spy = Spy::new("it", &Diary::default());
+        let received = spy.received();
+        let (ours, mut peer) = family.pair();
+        let id = reactor.add(family.socket(ours), spy).unwrap();
+        settle(&mut reactor);
+        let mut buffer = [0; 8];
+        let mut cx = reactor.at(id).unwrap();
+        for outcome in [cx.recv(&mut buffer), cx.recv_now(&mut buffer)] {
+            assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+        peer.write_all(b"more than eight").unwrap();
+        assert_eq!(
+            cx.recv(&mut buffer).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        assert_eq!(cx.recv_now(&mut buffer).unwrap(), 8);
+        turn_until(&mut reactor, "the rest", |_| received.borrow().len() == 7);
+        settle(&mut reactor);
+        drop(peer);
+        let mut cx = reactor.at(id).unwrap();
+        assert_eq!(cx.recv_now(&mut buffer).unwrap(), 0, "{family:?}");
+        turn_until(&mut reactor, "its close", |reactor| reactor.count() == 0);
+    }
+}
