@@ -245,6 +245,8 @@ impl Timers {
                 self.heap.push(due.counted_from(now));
             }
         }
+        // Those that waited counted as living while others were cancelled.
+        self.drop_the_dead();
     }
 
     /// Gives a timer that is still set another due time, as [`Timers::arm_after`]; false if it is not. One
@@ -529,6 +531,22 @@ mod tests {
             assert!(timers.heap.len() <= 2 * timers.len() + Timers::TOLERATED_DEAD + 1);
         }
         assert_eq!(timers.len(), keep.len());
+    }
+
+    #[test]
+    fn those_that_get_their_due_times_late_do_not_hide_the_dead() {
+        let (clock, mut timers) = (Clock::monotonic(), Timers::default());
+        let old: Vec<_> = (0..120).map(|i| arm(&mut timers, 1_000_000 + i)).collect();
+        timers.begin_turn();
+        for _ in 0..30 {
+            let after = Duration::from_secs(1);
+            timers.arm_after(after, &clock, None, AnyId::NONE, None, Action::Callback);
+        }
+        for id in old {
+            timers.cancel(id, None);
+        }
+        timers.end_turn(&clock);
+        assert!(timers.heap.len() <= 2 * timers.len() + Timers::TOLERATED_DEAD);
     }
 
     #[test]
