@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::handle::Job;
 use crate::state::config::Config;
+use crate::state::running::Running;
 use crate::state::{State, classes, output, total};
 use crate::time::clock::{Clock, Tick};
 use crate::turn::core::Core;
@@ -270,7 +271,16 @@ impl Reactor {
 
     /// A context that is no dispatcher's, for what a reactor and a callback can both do.
     pub(crate) fn outside(&mut self) -> Context<'_> {
+        self.note_outside();
         Context::new(&mut self.core, AnyId::NONE)
+    }
+
+    /// Between turns no callback is running, whichever was the last: nothing settles what a context breaks now
+    /// but the next turn.
+    pub(crate) fn note_outside(&mut self) {
+        if !self.in_turn {
+            self.core.state.running = Running::NOTHING;
+        }
     }
 
     #[cfg(feature = "testing")]

@@ -2105,3 +2105,20 @@ fn recv_now_finds_what_no_event_has_told_of_yet() {
         turn_until(&mut reactor, "its close", |reactor| reactor.count() == 0);
     }
 }
+
+/// The last callback of the turn before was the connection's own, which has nothing to do with who reads now.
+#[test]
+fn a_reset_that_is_found_between_two_turns_ends_the_connection() {
+    let mut reactor = Reactor::new().unwrap();
+    let diary = Diary::default();
+    let (id, mut peer) = spied_pair(&mut reactor, Spy::new("it", &diary));
+    peer.write_all(b"x").unwrap();
+    turn_until(&mut reactor, "its callback", |_| {
+        diary.count("it", "read") == 1
+    });
+    reset(peer);
+    let error = reactor.at(id).unwrap().recv_now(&mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    reactor.check_invariants();
+    turn_until(&mut reactor, "its close", |reactor| reactor.count() == 0);
+}

@@ -261,6 +261,7 @@ impl Reactor {
     /// Reaches a dispatcher's socket, as [`Context::at`] does from inside a callback.
     #[must_use]
     pub fn at(&mut self, id: impl Into<AnyId>) -> Option<Context<'_>> {
+        self.note_outside();
         Context::reach(&mut self.core, id.into())
     }
 
