@@ -228,7 +228,7 @@ fn main() -> ExitCode {
         let options = parse(arguments)?;
         let address = common::look_up("--connect", &options.connect)?[0];
         let mut reactor = Reactor::new().map_err(Failure::io("cannot make a reactor"))?;
-        common::watch_signals(&mut reactor).map_err(Failure::io("cannot watch for signals"))?;
+        common::stop_on_signals(&mut reactor)?;
         let gave_up = Rc::default();
         let keeper = keeper(&options, address, &gave_up)
             .and_then(|keeper| keeper.start(&mut reactor))

@@ -3,6 +3,7 @@
 //! | feature | module | |
 //! |---|---|---|
 //! | `limits` | `kit::limits`, `kit::bucket` | connections per peer, request rates, concurrency |
+//! | `pool` | `kit::pool` | a pool of connections for clients |
 //! | `process` | `kit::child` | child processes as dispatchers |
 //! | `retry` | `kit::retry`, `kit::bucket` | backoff, retry budgets, circuit breakers, reconnecting |
 //! | `signals` | `kit::signals` | signals of the system as callbacks |
@@ -18,12 +19,16 @@ pub mod bucket;
 #[cfg_attr(docsrs, doc(cfg(feature = "process")))]
 pub mod child;
 
-#[cfg(any(feature = "process", feature = "signals"))]
-mod numbers;
-
 #[cfg(feature = "limits")]
 #[cfg_attr(docsrs, doc(cfg(feature = "limits")))]
 pub mod limits;
+
+#[cfg(any(feature = "process", feature = "signals"))]
+mod numbers;
+
+#[cfg(feature = "pool")]
+#[cfg_attr(docsrs, doc(cfg(feature = "pool")))]
+pub mod pool;
 
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]

@@ -68,6 +68,7 @@
 //! | feature | brings | needs |
 //! |---|---|---|
 //! | `limits` | `kit::limits`: connections per peer, request rates, concurrency with load shedding | |
+//! | `pool` | `kit::pool`: a pool of connections for clients | |
 //! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
 //! | `retry` | `kit::retry`: backoff, retry budgets, circuit breakers, reconnecting | |
 //! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
@@ -92,6 +93,7 @@
 //! | `slabloop::timer` | timers that never fire |
 //! | `slabloop::poll` | the poller and its wake-ups |
 //! | `slabloop::child` | child processes |
+//! | `slabloop::kit::pool` | attempts that failed, connections that ended while idle; all at level debug |
 //!
 //! # Reading the source
 //!
@@ -139,6 +141,7 @@ pub mod framing;
 mod handle;
 #[cfg(any(
     feature = "limits",
+    feature = "pool",
     feature = "process",
     feature = "retry",
     feature = "signals",

@@ -11,8 +11,6 @@ mod tls;
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use options::{Failure, Limit, Options, host_and_port, look_up, number, seconds, value};
 #[allow(unused_imports, reason = "each example uses a part")]
-pub use signals::watch as watch_signals;
-#[allow(unused_imports, reason = "each example uses a part")]
 pub use tls::{Dialer, Tls, UpstreamFlags};
 
 use std::borrow::BorrowMut;
@@ -82,7 +80,7 @@ pub fn listen<D: Dispatcher>(
     let address = reactor
         .local_addr(id)
         .map_err(Failure::io("cannot tell the address"))?;
-    signals::watch(reactor).map_err(Failure::io("cannot watch for signals"))?;
+    stop_on_signals(reactor)?;
     say(&format!("listening on {address}"));
     say(&format!(
         "try: nc {} {}",
@@ -90,6 +88,15 @@ pub fn listen<D: Dispatcher>(
         address.port()
     ));
     Ok(id)
+}
+
+/// Has the first Ctrl-C or SIGTERM stop the loop.
+///
+/// # Errors
+///
+/// That signals cannot be caught.
+pub fn stop_on_signals(reactor: &mut Reactor) -> Result<(), Failure> {
+    signals::watch(reactor).map_err(Failure::io("cannot watch for signals"))
 }
 
 /// Where a client on this machine reaches a server that listens on every address.

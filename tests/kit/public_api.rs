@@ -7,11 +7,16 @@ pub(crate) use slabloop::*;
 #[path = "../../src/kit"]
 #[allow(
     dead_code,
+    unexpected_cfgs,
     unused_imports,
     unreachable_pub,
     reason = "the crate's lints look at these files at home"
 )]
 mod kit {
+    pub(crate) mod bucket;
+    pub(crate) mod limits;
+    pub(crate) mod pool;
+    pub(crate) mod retry;
     pub(crate) mod workers;
 }
 

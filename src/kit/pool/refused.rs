@@ -1,0 +1,117 @@
+//! Why no connection was given.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// A connection was asked for, and there is none: why, and for which destination.
+///
+/// Its text names the destination as its `Debug` does: `pool: 127.0.0.1:7000: cannot connect: Connection refused`.
+/// It turns into an [`io::Error`], so that `?` passes it on from a callback.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    reason: Reason,
+    destination: String,
+    /// What the system said, if it did.
+    cause: Option<String>,
+}
+
+/// Why [`Refused`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The attempt to connect failed.
+    Connect(io::ErrorKind),
+    /// An attempt has failed a short while ago, and [`AfterFailure::Pause`](super::AfterFailure::Pause) says that
+    /// nobody is to try for now.
+    Paused,
+    /// There was no connection in time.
+    Deadline,
+    /// As many wait as may ([`max_waiting`](super::PoolOptions::max_waiting)).
+    TooManyWaiting,
+    /// The reactor's queue of posts has no place for the connection's return: each lease
+    /// [reserves](crate::Handle::reserve) one.
+    NoPlace,
+    /// The pool is shutting down.
+    ShutDown,
+    /// The pool's dispatcher has ended.
+    Gone,
+    /// The pool is itself running: it was asked from inside the closure that connects, or from `is_reusable`.
+    Busy,
+}
+
+impl Refused {
+    pub(super) fn new(reason: Reason, destination: &impl fmt::Debug) -> Refused {
+        Refused {
+            reason,
+            destination: format!("{destination:?}"),
+            cause: None,
+        }
+    }
+
+    pub(super) fn connect(destination: &impl fmt::Debug, error: &io::Error) -> Refused {
+        Refused {
+            cause: Some(error.to_string()),
+            ..Refused::new(Reason::Connect(error.kind()), destination)
+        }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The destination, as its `Debug` shows it.
+    #[must_use]
+    pub fn destination(&self) -> &str {
+        &self.destination
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pool: {}: ", self.destination)?;
+        let text = match self.reason {
+            Reason::Connect(kind) => {
+                return match &self.cause {
+                    Some(cause) => write!(f, "cannot connect: {cause}"),
+                    None => write!(f, "cannot connect: {kind}"),
+                };
+            }
+            Reason::Paused => "not connecting for now, after a failure",
+            Reason::Deadline => "no connection was free in time",
+            Reason::TooManyWaiting => "as many wait for connections as may",
+            Reason::NoPlace => {
+                "the reactor's queue of posts has no place for the return of a lease"
+            }
+            Reason::ShutDown => "the pool is shutting down",
+            Reason::Gone => "the pool is gone",
+            Reason::Busy => "the pool is itself running",
+        };
+        f.write_str(text)
+    }
+}
+
+impl Error for Refused {}
+
+impl From<Refused> for io::Error {
+    /// `TimedOut` for a deadline, the attempt's own kind for a failed one, `Other` for the rest. Never a kind that
+    /// means "not now" or "the peer is gone", which would be taken for the state of whoever returns it.
+    fn from(refused: Refused) -> io::Error {
+        use io::ErrorKind::{
+            BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, NotConnected, Other,
+            TimedOut, WouldBlock,
+        };
+        let kind = match refused.reason {
+            Reason::Connect(
+                WouldBlock | Interrupted | ConnectionReset | ConnectionAborted | BrokenPipe
+                | NotConnected,
+            ) => Other,
+            Reason::Connect(kind) => kind,
+            Reason::Deadline => TimedOut,
+            _ => Other,
+        };
+        io::Error::new(kind, refused)
+    }
+}
