@@ -16,7 +16,6 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::handle::Job;
 use crate::state::config::Config;
-use crate::state::running::Running;
 use crate::state::{State, classes, output, total};
 use crate::time::clock::{Clock, Tick};
 use crate::turn::core::Core;
@@ -273,14 +272,6 @@ impl Reactor {
     pub(crate) fn outside(&mut self) -> Context<'_> {
         self.note_outside();
         Context::new(&mut self.core, AnyId::NONE)
-    }
-
-    /// Between turns no callback is running, whichever was the last: nothing settles what a context breaks now
-    /// but the next turn.
-    pub(crate) fn note_outside(&mut self) {
-        if !self.in_turn {
-            self.core.state.running = Running::NOTHING;
-        }
     }
 
     #[cfg(feature = "testing")]

@@ -6,7 +6,6 @@
 use std::io;
 
 use super::Context;
-use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::at_once::{LARGE_BYTES, write_at_once};
 use crate::state::flow;
@@ -81,24 +80,6 @@ impl Context<'_> {
             }
             outcome => self.recv_stopped(outcome),
         }
-    }
-
-    /// As [`recv`](Context::recv), but asks the kernel also if no event has told of input: an end or a reset is
-    /// noticed before the loop has heard of it. One system call. For a connection that has been idle and is to be
-    /// used now; in `handle_read` it is of no use.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Context::recv).
-    pub fn recv_now(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.life() == Life::Open {
-            slot.readiness.set(Flag::Readable);
-        }
-        let received = self.recv(buffer);
-        // What is left may be more than was asked for, and its event may have come before.
-        self.core.state.requeue(self.id);
-        received
     }
 
     /// Reads and throws away, for default callbacks.

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::dispatcher::Dispatcher;
 use crate::state::gauges;
 use crate::state::rates::RateGroup;
+use crate::state::running::Running;
 use crate::turn::visit::Unreached;
 use crate::watch::counters::Counters;
 use crate::watch::ends::Cause;
@@ -352,6 +353,14 @@ impl Reactor {
     #[must_use]
     pub fn count(&self) -> usize {
         self.core.state.slots.len()
+    }
+
+    /// Between turns no callback is running, whichever was the last: nothing settles what a context breaks now
+    /// but the next turn.
+    pub(crate) fn note_outside(&mut self) {
+        if !self.in_turn {
+            self.core.state.running = Running::NOTHING;
+        }
     }
 }
 

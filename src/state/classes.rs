@@ -132,7 +132,7 @@ pub(crate) fn next<D>(state: &mut State<D>) -> Option<AnyId> {
         let (serving, has_begun) = (classes.serving, classes.has_begun);
         if classes.queues.get(serving)?.is_empty() || has_begun && budget::is_up(state) {
             if has_begun && serving == Priority::High.rank() && state.agenda.classes.len() > 0 {
-                output::flush_early(state);
+                flush_early(state);
             }
             enter(state, serving + 1);
             continue;
@@ -143,6 +143,23 @@ pub(crate) fn next<D>(state: &mut State<D>) -> Option<AnyId> {
         state.agenda.classes.has_begun |= slot.is_some_and(Slot::has_work);
         return id;
     }
+}
+
+/// A flush in the middle of a turn, for what the high class has sent: it would otherwise wait until the others are
+/// served. (Not while all outboxes together are over their bound: then `total.rs` looks at all that was flushed.)
+fn flush_early<D>(state: &mut State<D>) {
+    if state.over_total {
+        return;
+    }
+    state.agenda.flushing.load(&mut state.agenda.dirty);
+    // Not by `output::flush`: with a second caller it would not be a part of the turn's own code.
+    while let Some(id) = state.agenda.flushing.next() {
+        if let Some(slot) = state.slots.get_mut(id) {
+            slot.readiness.clear(Flag::Dirty);
+            output::write_queued(state, id);
+        }
+    }
+    state.chunks.clear_staged();
 }
 
 /// The class of this rank is next.

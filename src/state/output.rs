@@ -51,26 +51,9 @@ pub(crate) fn flush<D>(state: &mut State<D>) {
     state.chunks.clear_staged();
 }
 
-/// A flush in the middle of a turn, for what the high class has sent: it would otherwise wait until the others are
-/// served. (Not while all outboxes together are over their bound: then `total.rs` looks at all that was flushed.)
-pub(crate) fn flush_early<D>(state: &mut State<D>) {
-    if state.over_total {
-        return;
-    }
-    state.agenda.flushing.load(&mut state.agenda.dirty);
-    // Not by `flush`: with a second caller it would not be a part of the turn's own code.
-    while let Some(id) = state.agenda.flushing.next() {
-        if let Some(slot) = state.slots.get_mut(id) {
-            slot.readiness.clear(Flag::Dirty);
-            write_queued(state, id);
-        }
-    }
-    state.chunks.clear_staged();
-}
-
 /// Writes an outbox of any length, in any state of its connection.
 #[inline(never)]
-fn write_queued<D>(state: &mut State<D>, id: AnyId) {
+pub(super) fn write_queued<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
     // Whatever becomes of it in this turn: the staging buffer is emptied after it.
     state.chunks.unstage(&mut slot.outbox);
