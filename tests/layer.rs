@@ -3,6 +3,8 @@
 //! The layer here cuts what is sent into records, greets first and says when it ends, as TLS does. It runs on
 //! simulated streams, which take and give exactly what a test lets them.
 
+#[path = "util/noting.rs"]
+mod noting;
 #[path = "util/records.rs"]
 mod records;
 mod util;
@@ -15,48 +17,18 @@ use std::net::UdpSocket;
 use std::rc::Rc;
 use std::time::Duration;
 
+use noting::{Notes, Noting};
 use records::{HELLO, Records, decoded, record};
 use slabloop::testing::SimClock;
 use slabloop::{Below, Context, Dispatcher, Id, Layer, Reactor, Socket, Timeout};
 use util::*;
 use wire::Wire;
 
-type Notes = Rc<RefCell<Vec<String>>>;
-
-/// Reads in small pieces, one a callback, and writes down what happens.
-#[derive(Default)]
-struct Noting {
-    notes: Notes,
-    got: Rc<RefCell<Vec<u8>>>,
-}
-
-impl Dispatcher for Noting {
-    fn handle_connect(&mut self, _: &mut Context<'_>) -> io::Result<()> {
-        self.notes.borrow_mut().push("connect".to_owned());
-        Ok(())
-    }
-
-    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let mut piece = [0; 10];
-        let count = cx.recv(&mut piece)?;
-        self.got.borrow_mut().extend_from_slice(&piece[..count]);
-        Ok(())
-    }
-
-    fn handle_eof(&mut self, _: &mut Context<'_>) -> io::Result<()> {
-        self.notes.borrow_mut().push("eof".to_owned());
-        Ok(())
-    }
-
-    fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
-        let note = format!("{:?}: {error}", error.kind());
-        self.notes.borrow_mut().push(note);
-        cx.close();
-    }
-
-    fn handle_close(&mut self, cx: &mut Context<'_>) {
-        let cause = cx.end_cause().expect("it has ended");
-        self.notes.borrow_mut().push(format!("{cause:?}"));
+/// One that reads in small pieces.
+fn slow_noting() -> Noting {
+    Noting {
+        few: Some(10),
+        ..Noting::default()
     }
 }
 
@@ -72,7 +44,7 @@ struct Room {
 fn room(taken: usize) -> Room {
     let wire = Wire::new(taken);
     let mut reactor = Reactor::new().expect("a reactor");
-    let noting = Noting::default();
+    let noting = slow_noting();
     let (notes, got) = (Rc::clone(&noting.notes), Rc::clone(&noting.got));
     let socket = wire.socket().layered(Records::default());
     let id = reactor.add(socket, noting).expect("a stream");
@@ -233,7 +205,7 @@ fn a_connection_gets_its_layer_in_the_middle_and_what_was_read_before_is_no_inpu
     let mut cx = reactor.at(id).expect("open");
     cx.send(b"go ahead\n").expect("room");
     let detached = reactor.detach(id).expect("open");
-    let noting = Noting::default();
+    let noting = slow_noting();
     let (notes, got) = (Rc::clone(&noting.notes), Rc::clone(&noting.got));
     let socket = Socket::from(detached).layered(Records::default());
     let id = reactor.add(socket, noting).expect("a stream");
@@ -283,7 +255,7 @@ fn a_panic_in_a_layer_ends_its_connection_and_no_other() {
     for step in ["handshake", "recv", "send", "finish"] {
         let mut other = greeted(1000);
         let wire = Wire::open();
-        let noting = Noting::default();
+        let noting = slow_noting();
         let notes = Rc::clone(&noting.notes);
         let socket = wire.socket().layered(Torn(step));
         let id = other.reactor.add(socket, noting).expect("a stream");
@@ -313,7 +285,7 @@ fn a_panic_in_a_layer_ends_its_connection_and_no_other() {
 fn a_layer_that_fails_while_its_connection_closes_leaves_no_clean_end() {
     let mut reactor = Reactor::new().expect("a reactor");
     let (ours, mut peer) = tcp_pair();
-    let noting = Noting::default();
+    let noting = slow_noting();
     let notes = Rc::clone(&noting.notes);
     let socket = Socket::from(ours).layered(Torn("send"));
     let id = reactor.add(socket, noting).expect("a stream");
@@ -422,7 +394,7 @@ fn a_handshake_that_fails_says_why_and_one_that_hangs_ends_at_its_deadline() {
         .build()
         .expect("a reactor");
     let wire = Wire::open();
-    let noting = Noting::default();
+    let noting = slow_noting();
     let notes = Rc::clone(&noting.notes);
     let socket = wire.socket().layered(Records::default());
     reactor.add(socket, noting).expect("a stream");
@@ -442,13 +414,11 @@ fn what_a_layer_cannot_be_on_and_what_it_cannot_do_is_refused() {
     let mut reactor = Reactor::new().expect("a reactor");
     let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let socket = Socket::from(datagrams).layered(Records::default());
-    let error = reactor
-        .add(socket, Noting::default())
-        .expect_err("no stream");
+    let error = reactor.add(socket, slow_noting()).expect_err("no stream");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     let socket = Wire::open().socket().layered(Records::default());
     let socket = socket.layered(Records::default());
-    let error = reactor.add(socket, Noting::default());
+    let error = reactor.add(socket, slow_noting());
     let error = error.expect_err("it has a layer already");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     let mut room = greeted(100);
@@ -462,7 +432,7 @@ fn an_abort_in_the_middle_of_a_handshake_is_a_reset_too() {
     for abort in aborts {
         let mut reactor = Reactor::new().expect("a reactor");
         let (ours, mut peer) = tcp_pair();
-        let noting = Noting::default();
+        let noting = slow_noting();
         let notes = Rc::clone(&noting.notes);
         let socket = Socket::from(ours).layered(Records::default());
         let id = reactor.add(socket, noting).expect("a stream");
@@ -485,7 +455,7 @@ fn a_closing_message_that_finds_no_room_waits_no_longer_than_the_stall_timeout()
     builder.clock(clock.clone()).stall_timeout(limit);
     let mut reactor = builder.build().expect("a reactor");
     let wire = Wire::new(HELLO.len());
-    let noting = Noting::default();
+    let noting = slow_noting();
     let notes = Rc::clone(&noting.notes);
     let socket = wire.socket().layered(Records::default());
     let id = reactor.add(socket, noting).expect("a stream");
@@ -511,7 +481,7 @@ fn a_connection_has_a_handshake_timeout_of_its_own_if_it_was_given_one() {
     let clock = SimClock::new();
     let mut builder = Reactor::builder();
     let mut reactor = builder.clock(clock.clone()).build().expect("a reactor");
-    let noting = Noting::default();
+    let noting = slow_noting();
     let notes = Rc::clone(&noting.notes);
     let socket = Wire::open().socket().layered(Records::default());
     let id = reactor.add(socket, noting).expect("a stream");

@@ -1,5 +1,7 @@
 //! TLS below dispatchers that know nothing of it, against rustls' own blocking streams.
 
+#[path = "../util/noting.rs"]
+mod noting;
 #[path = "util/tls.rs"]
 mod setup;
 #[path = "../util/mod.rs"]

@@ -3,6 +3,8 @@
 
 #[path = "../util/log_lines.rs"]
 mod log_lines;
+#[path = "../util/noting.rs"]
+mod noting;
 #[path = "util/tls.rs"]
 mod setup;
 #[path = "../util/mod.rs"]

@@ -1,5 +1,7 @@
 //! TLS and flow: progress in parts of records, marks, pauses, keys that change, and ends in good order.
 
+#[path = "../util/noting.rs"]
+mod noting;
 #[path = "util/tls.rs"]
 mod setup;
 #[path = "../util/mod.rs"]

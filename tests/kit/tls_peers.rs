@@ -4,6 +4,8 @@
 
 #[path = "../util/log_lines.rs"]
 mod log_lines;
+#[path = "../util/noting.rs"]
+mod noting;
 #[path = "../util/programs.rs"]
 mod programs;
 #[path = "util/tls.rs"]

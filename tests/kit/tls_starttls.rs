@@ -1,5 +1,7 @@
 //! STARTTLS by `start_layer`: a mail server and its client in a few lines, with programs that speak it.
 
+#[path = "../util/noting.rs"]
+mod noting;
 #[path = "util/tls.rs"]
 mod tls_util;
 #[path = "../util/mod.rs"]

@@ -3,7 +3,6 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -165,7 +164,7 @@ impl Configs {
     }
 }
 
-pub(crate) type Notes = Rc<RefCell<Vec<String>>>;
+pub(crate) use crate::noting::{Notes, Noting};
 
 /// Sends back what it reads, and writes down what happens to it.
 #[derive(Default)]
@@ -205,49 +204,6 @@ impl Dispatcher for Echo {
     fn handle_close(&mut self, cx: &mut Context<'_>) {
         let cause = cx.end_cause().expect("it has ended");
         self.note(format!("{cause:?}"));
-    }
-}
-
-/// Writes down what it is told, and keeps its side open when the peer has ended.
-#[derive(Clone, Default)]
-pub(crate) struct Noting {
-    pub(crate) notes: Notes,
-    pub(crate) got: Rc<RefCell<Vec<u8>>>,
-}
-
-impl Noting {
-    pub(crate) fn notes(&self) -> Vec<String> {
-        self.notes.borrow().clone()
-    }
-}
-
-impl Dispatcher for Noting {
-    fn handle_connect(&mut self, _: &mut Context<'_>) -> io::Result<()> {
-        self.notes.borrow_mut().push("connect".to_owned());
-        Ok(())
-    }
-
-    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let mut bytes = [0; 4096];
-        let count = cx.recv(&mut bytes)?;
-        self.got.borrow_mut().extend_from_slice(&bytes[..count]);
-        Ok(())
-    }
-
-    fn handle_eof(&mut self, _: &mut Context<'_>) -> io::Result<()> {
-        self.notes.borrow_mut().push("eof".to_owned());
-        Ok(())
-    }
-
-    fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
-        let note = format!("{:?}: {error}", error.kind());
-        self.notes.borrow_mut().push(note);
-        cx.close();
-    }
-
-    fn handle_close(&mut self, cx: &mut Context<'_>) {
-        let cause = cx.end_cause().expect("it has ended");
-        self.notes.borrow_mut().push(format!("{cause:?}"));
     }
 }
 
