@@ -4,6 +4,8 @@
 
 #[path = "util/programs.rs"]
 mod programs;
+#[cfg(feature = "tls")]
+mod util;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -64,6 +66,7 @@ fn localhost_is_v4() -> bool {
 }
 
 #[test]
+#[cfg_attr(feature = "tls", ignore = "a tunnel has an address of its own")]
 fn first_lines_tell_the_address_and_what_to_try() {
     let no_v6 = TcpListener::bind("[::1]:0").is_err();
     for name in ALL {
@@ -107,6 +110,7 @@ fn first_signal_ends_a_server_in_good_order_with_its_totals_last() {
 }
 
 #[test]
+#[cfg_attr(feature = "tls", ignore = "it is the tunnel that goes on listening")]
 fn drain_waits_for_clients_and_takes_no_new_ones() {
     for signal in ["-INT", "-TERM"] {
         let mut server = Server::start("echo_server", &["--drain", "15"]);

@@ -82,11 +82,17 @@ pub fn listen<D: Dispatcher>(
         .map_err(Failure::io("cannot tell the address"))?;
     stop_on_signals(reactor)?;
     say(&format!("listening on {address}"));
-    say(&format!(
-        "try: nc {} {}",
-        reachable_ip(address),
-        address.port()
-    ));
+    let (ip, port) = (reachable_ip(address), address.port());
+    say(&if options.tls.is_on() {
+        let host = if ip.contains(':') {
+            format!("[{ip}]")
+        } else {
+            ip
+        };
+        format!("try: openssl s_client -quiet -connect {host}:{port}")
+    } else {
+        format!("try: nc {ip} {port}")
+    });
     Ok(id)
 }
 

@@ -52,6 +52,15 @@ pub struct Tls {
 }
 
 impl Tls {
+    /// Whether clients speak TLS.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.acceptor.is_some();
+        #[cfg(not(feature = "tls"))]
+        return false;
+    }
+
     /// The socket of a client that was accepted.
     ///
     /// # Errors

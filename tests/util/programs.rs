@@ -3,6 +3,10 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+#[cfg(feature = "tls")]
+#[path = "tunnel.rs"]
+mod tunnel;
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -141,6 +145,9 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stdout: Lines,
     stderr: Lines,
+    /// The server speaks TLS, and its address is this one's.
+    #[cfg(feature = "tls")]
+    tunnel: Option<tunnel::Tunnel>,
 }
 
 /// What is left of a server that has ended.
@@ -163,6 +170,8 @@ impl Server {
     pub(crate) fn spawn(mut command: Command) -> Server {
         command.env_remove("RUST_LOG").stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        #[cfg(feature = "tls")]
+        command.args(tunnel::arguments());
         let mut child = command.spawn().expect("it starts");
         let stdout = child.stdout.take().expect("piped");
         let stderr = child.stderr.take().expect("piped");
@@ -171,11 +180,18 @@ impl Server {
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             stdout: Lines::of(stdout),
             stderr: Lines::of(stderr),
+            #[cfg(feature = "tls")]
+            tunnel: None,
         };
         server.stdout.wait_for("");
         let first = &server.stdout.seen[0];
         let address = first.strip_prefix("listening on ").expect(first);
         server.address = address.parse().expect(first);
+        #[cfg(feature = "tls")]
+        {
+            let tunnel = server.tunnel.insert(tunnel::Tunnel::to(server.address));
+            server.address = tunnel.address;
+        }
         server
     }
 
