@@ -5,6 +5,7 @@
 //! | `limits` | `kit::limits`, `kit::bucket` | connections per peer, request rates, concurrency |
 //! | `pool` | `kit::pool` | a pool of connections for clients |
 //! | `process` | `kit::child` | child processes as dispatchers |
+//! | `resolver` | `kit::resolver` | names to addresses, connections to names |
 //! | `retry` | `kit::retry`, `kit::bucket` | backoff, retry budgets, circuit breakers, reconnecting |
 //! | `signals` | `kit::signals` | signals of the system as callbacks |
 //! | `workers` | `kit::workers` | a pool of threads for work that takes long and for calls that block |
@@ -29,6 +30,10 @@ mod numbers;
 #[cfg(feature = "pool")]
 #[cfg_attr(docsrs, doc(cfg(feature = "pool")))]
 pub mod pool;
+
+#[cfg(feature = "resolver")]
+#[cfg_attr(docsrs, doc(cfg(feature = "resolver")))]
+pub mod resolver;
 
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]

@@ -70,6 +70,7 @@
 //! | `limits` | `kit::limits`: connections per peer, request rates, concurrency with load shedding | |
 //! | `pool` | `kit::pool`: a pool of connections for clients | |
 //! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
+//! | `resolver` | `kit::resolver`: names to addresses, connections to names | domain |
 //! | `retry` | `kit::retry`: backoff, retry budgets, circuit breakers, reconnecting | |
 //! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
 //! | `tls` | `tls`: TLS below any dispatcher; `docs/tls.md` is the guide | rustls, ring |
@@ -143,6 +144,7 @@ mod handle;
     feature = "limits",
     feature = "pool",
     feature = "process",
+    feature = "resolver",
     feature = "retry",
     feature = "signals",
     feature = "workers"
@@ -208,3 +210,8 @@ struct WorkersPage;
 #[cfg(all(doctest, feature = "tls"))]
 #[doc = include_str!("../docs/tls.md")]
 struct TlsGuide;
+
+/// The programs of the page on names, compiled.
+#[cfg(all(doctest, feature = "resolver"))]
+#[doc = include_str!("../docs/resolver.md")]
+struct ResolverPage;

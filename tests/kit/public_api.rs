@@ -16,6 +16,7 @@ mod kit {
     pub(crate) mod bucket;
     pub(crate) mod limits;
     pub(crate) mod pool;
+    pub(crate) mod resolver;
     pub(crate) mod retry;
     pub(crate) mod workers;
 }

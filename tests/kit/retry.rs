@@ -65,7 +65,7 @@ fn delays_are_spread_over_the_whole_window_and_the_same_for_the_same_seed() {
     assert_ne!(first, delays(8));
     for tenth in 0..10 {
         let range = SECOND * tenth / 10..=SECOND * (tenth + 1) / 10;
-        let count = first.iter().filter(|delay| range.contains(delay)).count();
+        let count = first.iter().filter(|delay| range.contains(*delay)).count();
         assert!((60..140).contains(&count), "{count} in tenth {tenth}");
     }
     let (mut one, mut other) = (Backoff::default(), Backoff::default());

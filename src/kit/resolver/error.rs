@@ -1,0 +1,127 @@
+//! Why a lookup gave no address.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// Why a lookup gave no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Failure {
+    /// It can be no host's name.
+    InvalidName,
+    /// The name does not exist (NXDOMAIN).
+    NoSuchName,
+    /// The name exists, and has no address of the family asked for.
+    NoAddress,
+    /// The servers answered, and none with a result: SERVFAIL, REFUSED, aliases in a circle, what cannot be read.
+    ServerFailed,
+    /// No server answered in the time that each has.
+    Unanswered,
+    /// The lookup's own deadline passed.
+    DeadlinePassed,
+    /// As many lookups as may wait do so already.
+    Overloaded,
+    /// The resolver has been closed, or the reactor is shutting down.
+    Closed,
+}
+
+/// A lookup failed: which name, why, and what more there is to say.
+#[derive(Clone, Debug)]
+pub struct LookupError {
+    name: Arc<str>,
+    failure: Failure,
+    detail: Option<Arc<str>>,
+}
+
+impl LookupError {
+    pub(super) fn new(name: &str, failure: Failure) -> LookupError {
+        // Names come from peers now and then: a log line is not to be filled by one.
+        let mut shown: String = name.chars().take(MOST_SHOWN).collect();
+        if shown.len() < name.len() {
+            shown.push_str("...");
+        }
+        LookupError {
+            name: shown.into(),
+            failure,
+            detail: None,
+        }
+    }
+
+    pub(super) fn with(mut self, detail: impl fmt::Display) -> LookupError {
+        self.detail = Some(detail.to_string().into());
+        self
+    }
+
+    /// The same for another way of writing the name.
+    pub(super) fn renamed(&self, name: &str) -> LookupError {
+        LookupError {
+            detail: self.detail.clone(),
+            ..LookupError::new(name, self.failure)
+        }
+    }
+
+    /// The name that was looked up, cut after 255 characters.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        self.failure
+    }
+
+    /// Whether the same question may have an answer later: a server was not there, or there was too much to do.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        !matches!(
+            self.failure,
+            Failure::InvalidName | Failure::NoSuchName | Failure::NoAddress | Failure::Closed
+        )
+    }
+
+    fn kind(&self) -> io::ErrorKind {
+        match self.failure {
+            Failure::InvalidName => io::ErrorKind::InvalidInput,
+            Failure::NoSuchName | Failure::NoAddress => io::ErrorKind::NotFound,
+            Failure::Unanswered | Failure::DeadlinePassed => io::ErrorKind::TimedOut,
+            Failure::Overloaded => io::ErrorKind::ResourceBusy,
+            Failure::ServerFailed | Failure::Closed => io::ErrorKind::Other,
+        }
+    }
+}
+
+/// As many characters as a name can have.
+const MOST_SHOWN: usize = 255;
+
+impl fmt::Display for LookupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.failure {
+            Failure::InvalidName => "this is no host's name",
+            Failure::NoSuchName => "no such name",
+            Failure::NoAddress => "the name has no address",
+            Failure::ServerFailed => "the name servers failed",
+            Failure::Unanswered => "no name server answered",
+            Failure::DeadlinePassed => "the lookup took too long",
+            Failure::Overloaded => "too many lookups wait",
+            Failure::Closed => "the resolver is closed",
+        };
+        write!(f, "{:?}: {why}", self.name)?;
+        match &self.detail {
+            Some(detail) => write!(f, ": {detail}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for LookupError {}
+
+/// `InvalidInput`, `NotFound`, `TimedOut`, `ResourceBusy` or `Other`, with the lookup's error inside.
+impl From<LookupError> for io::Error {
+    fn from(error: LookupError) -> io::Error {
+        io::Error::new(error.kind(), error)
+    }
+}
