@@ -53,6 +53,7 @@ struct Subject {
     cause: Rc<Cell<Option<Cause>>>,
     how: Rc<Cell<Option<End>>>,
     errors: Rc<Cell<u32>>,
+    unsent: Rc<Cell<usize>>,
 }
 
 impl Dispatcher for Subject {
@@ -103,6 +104,7 @@ impl Dispatcher for Subject {
     fn handle_close(&mut self, cx: &mut Context<'_>) {
         self.cause.set(cx.end_cause());
         self.how.set(cx.how_it_ended());
+        self.unsent.set(cx.unsent());
     }
 }
 
@@ -112,6 +114,7 @@ struct Outcome {
     cause: Cause,
     how: End,
     errors: u32,
+    unsent: usize,
 }
 
 fn play(way: Way, unread: bool, queued: bool) -> Outcome {
@@ -139,11 +142,13 @@ fn play(way: Way, unread: bool, queued: bool) -> Outcome {
         end.set_recv_buffer_size(8 * 1024).expect("a socket");
     }
     let (cause, how, errors) = Default::default();
+    let unsent: Rc<Cell<usize>> = Rc::default();
     let subject = Subject {
         way,
         cause: Rc::clone(&cause),
         how: Rc::clone(&how),
         errors: Rc::clone(&errors),
+        unsent: Rc::clone(&unsent),
     };
     let id = reactor.add(ours, subject).expect("a stream");
     let mut cx = reactor.at(id).expect("open");
@@ -199,6 +204,7 @@ fn play(way: Way, unread: bool, queued: bool) -> Outcome {
             cause: cause.get().expect("it closed"),
             how: how.get().expect("it closed"),
             errors: errors.get(),
+            unsent: unsent.get(),
         };
     }
     let (mut received, mut reset) = (0, false);
@@ -221,6 +227,7 @@ fn play(way: Way, unread: bool, queued: bool) -> Outcome {
         cause: cause.get().expect("it closed"),
         how: how.get().expect("it closed"),
         errors: errors.get(),
+        unsent: unsent.get(),
     }
 }
 
@@ -311,6 +318,20 @@ fn every_end_shows_the_peer_what_happened_and_names_its_cause() {
             assert_eq!(outcome.errors, errors, "{case}");
             if let Cause::Stalled { unsent } | Cause::CloseTimeout { unsent } = outcome.cause {
                 assert!(unsent > 0 && unsent <= QUEUED, "{case}: {unsent}");
+                assert_eq!(outcome.unsent, unsent, "{case}");
+            }
+            let Outcome {
+                received, unsent, ..
+            } = outcome;
+            assert!(
+                received + unsent <= QUEUED,
+                "{case}: of {unsent} bytes unsent the peer has seen none, and it has seen {received}"
+            );
+            if queued && matches!(outcome.cause.end(), End::Aborted) && way != Way::AbortWhenSent {
+                assert!(unsent > 0, "{case}: most of the output was queued");
+            }
+            if !outcome.reset && way != Way::PeerResets {
+                assert_eq!(unsent, 0, "{case}: everything has left");
             }
         }
     }
@@ -328,6 +349,7 @@ fn a_refused_connection_ended_because_it_was_refused() {
         cause: Rc::clone(&cause),
         how: Rc::clone(&how),
         errors: Rc::clone(&errors),
+        unsent: Rc::default(),
     };
     reactor.connect(address, subject).expect("it is under way");
     turn_until(&mut reactor, "the refusal", |_| cause.get().is_some());

@@ -110,6 +110,40 @@ impl Context<'_> {
         self.core.state.slots.slot(self.id).fate.cause()
     }
 
+    /// How many of the bytes that [`send`](Context::send) has accepted were thrown away, because the kernel had not
+    /// taken them when the connection ended, in [`handle_close`](crate::Dispatcher::handle_close). 0 before, after an
+    /// end at which everything had left, and where [`detach`](Context::detach) gave them out. They are the last that
+    /// were accepted, and the peer cannot have seen any of them. What the kernel has taken, the peer may have seen, or
+    /// not.
+    ///
+    /// So a client knows which of its requests are safe to send again. Bytes of [files](Context::send_file) do not
+    /// count. Below TLS a record that has left in part counts as sent.
+    ///
+    /// ```
+    /// use slabloop::{Context, Dispatcher};
+    ///
+    /// struct Client {
+    ///     /// Bytes given to `send`, from the beginning.
+    ///     accepted: u64,
+    ///     /// Where the requests begin that have no answer yet.
+    ///     unanswered: Vec<u64>,
+    /// }
+    ///
+    /// impl Dispatcher for Client {
+    ///     fn handle_close(&mut self, cx: &mut Context<'_>) {
+    ///         let sent = self.accepted - cx.unsent() as u64;
+    ///         for start in self.unanswered.drain(..) {
+    ///             let may_be_done = start < sent;
+    ///             println!("{}", if may_be_done { "unknown" } else { "not sent" });
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.core.state.slots.slot(self.id).thrown_away()
+    }
+
     /// Why another dispatcher ended. `None` while it has not, and once its slot was used again and that
     /// user has ended, too: ask soon, or keep what its `handle_close` says.
     #[must_use]

@@ -21,6 +21,8 @@ pub(crate) struct Rare {
     /// Files that wait to be sent behind what is in the outbox. While there is one the slot is `Congested`, so
     /// that the ways of plain bytes need not ask.
     pub(super) files: Option<Box<Files>>,
+    /// Bytes that were accepted for sending and thrown away.
+    thrown_away: usize,
 }
 
 impl Rare {
@@ -30,6 +32,7 @@ impl Rare {
             && self.timeouts.is_none()
             && self.put_back.is_none()
             && self.files.is_none()
+            && self.thrown_away == 0
     }
 }
 
@@ -56,6 +59,17 @@ impl<D> Slot<D> {
     pub(crate) fn set_feeds(&mut self, sink: AnyId) {
         self.rare().feeds = Some(sink).filter(|&sink| sink != self.id);
         self.tidy();
+    }
+
+    /// Bytes that were accepted for sending and thrown away, those of files apart.
+    pub(crate) fn thrown_away(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.thrown_away)
+    }
+
+    pub(crate) fn note_thrown_away(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.rare().thrown_away += bytes;
+        }
     }
 
     pub(crate) fn timeouts(&self) -> Option<&Timeouts> {

@@ -122,6 +122,7 @@ pub(crate) fn discard_output<D>(state: &mut State<D>, id: AnyId) -> usize {
     for mut behind in slot.take_files() {
         discarded += state.chunks.discard(&mut behind);
     }
+    slot.note_thrown_away(discarded);
     review(state, id);
     discarded
 }
