@@ -1,0 +1,472 @@
+//! The example `redis_client` against a real redis-server that is killed again and again under load. Each request has
+//! one outcome, and the server's own count agrees with them.
+//!
+//! Without redis-server the tests say so and are skipped.
+
+#[allow(dead_code, reason = "the tests use a part")]
+#[path = "../../examples/redis_client/client.rs"]
+mod client;
+#[path = "../../examples/redis_client/connection.rs"]
+mod connection;
+#[path = "../util/programs.rs"]
+mod programs;
+#[allow(dead_code, reason = "the tests use a part")]
+#[path = "../../examples/redis_client/request.rs"]
+mod request;
+#[allow(dead_code, reason = "the tests use a part")]
+#[path = "../../examples/redis_client/resp.rs"]
+mod resp;
+#[path = "../../examples/redis_client/settings.rs"]
+mod settings;
+#[path = "../../examples/redis_client/shared.rs"]
+mod shared;
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use client::{Client, Gauges};
+use connection::Connection;
+use programs::{PATIENCE, Running, example, free_port};
+use request::Outcome;
+use resp::Reply;
+use settings::Settings;
+use slabloop::{Context, Dispatcher, Id, Reactor, TimerId};
+
+/// A redis-server with a folder of its own, which survives it. What it has acknowledged is on disk.
+struct Redis {
+    folder: PathBuf,
+    port: u16,
+    process: Option<Running>,
+}
+
+impl Redis {
+    /// None, and a word about it, if there is no redis-server.
+    fn start(name: &str) -> Option<Redis> {
+        if Command::new("redis-server")
+            .arg("--version")
+            .output()
+            .is_err()
+        {
+            eprintln!("skipped: there is no redis-server");
+            return None;
+        }
+        let name = format!("slabloop-redis-{name}-{}", std::process::id());
+        let mut redis = Redis {
+            folder: std::env::temp_dir().join(name),
+            port: free_port(),
+            process: None,
+        };
+        std::fs::create_dir_all(&redis.folder).expect("a folder");
+        redis.run();
+        Some(redis)
+    }
+
+    fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Starts it and waits until it answers.
+    fn run(&mut self) {
+        let port = self.port.to_string();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]);
+        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        command.arg("--dir").arg(&self.folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        self.process = Some(Running(command.spawn().expect("it starts")));
+        let deadline = Instant::now() + PATIENCE;
+        while !self.answers() {
+            assert!(Instant::now() < deadline, "redis-server does not answer");
+            // Nothing tells when it listens.
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn answers(&self) -> bool {
+        let ask = || -> io::Result<bool> {
+            let mut stream = TcpStream::connect(self.address())?;
+            stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+            stream.write_all(b"PING\r\n")?;
+            let mut answer = [0; 7];
+            stream.read_exact(&mut answer)?;
+            Ok(&answer == b"+PONG\r\n")
+        };
+        ask().unwrap_or(false)
+    }
+
+    /// By SIGKILL, and starts it again.
+    fn kill(&mut self) {
+        // That is how a running program is dropped.
+        self.process = None;
+        self.run();
+    }
+
+    /// On a thread, evenly within `span`. Tells when it was killed, and when it answered again.
+    fn killed_again_and_again(
+        mut self,
+        kills: u32,
+        span: Duration,
+    ) -> (JoinHandle<Redis>, Receiver<(Instant, Instant)>) {
+        let (tell, told) = channel();
+        let killer = thread::spawn(move || {
+            let began = Instant::now();
+            for kill in 0..kills {
+                let due = span * (2 * kill + 1) / (2 * kills);
+                thread::sleep(due.saturating_sub(began.elapsed()));
+                let killed = Instant::now();
+                self.kill();
+                let _ = tell.send((killed, Instant::now()));
+            }
+            self
+        });
+        (killer, told)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.process = None;
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+const OPEN: u8 = 0;
+const DONE: u8 = 1;
+const NOT_SENT: u8 = 2;
+const UNKNOWN: u8 = 3;
+
+/// Increments a counter so many times a second, and keeps one byte for each request.
+struct Issuer {
+    client: Id<Client>,
+    rate: u128,
+    until: Duration,
+    began: Option<Instant>,
+    outcomes: Vec<u8>,
+    open: usize,
+    /// The replies, by the order of the requests; 0 for none.
+    counts: Vec<i64>,
+    errors: u64,
+    /// When a request was done that was made after the one before was not.
+    recovered: Vec<Instant>,
+    is_out: bool,
+    most_waiting: usize,
+}
+
+impl Issuer {
+    fn issue(&mut self, cx: &mut Context<'_>) {
+        let number = self.outcomes.len();
+        self.outcomes.push(OPEN);
+        self.counts.push(0);
+        self.open += 1;
+        let me = cx.id::<Issuer>();
+        let deliver = move |issuer: &mut Issuer, cx: &mut Context<'_>, outcome| {
+            issuer.answered(cx, number, &outcome);
+            Ok(())
+        };
+        Client::request(cx, self.client, me, &["INCR", "counter"], deliver);
+    }
+
+    fn answered(&mut self, cx: &mut Context<'_>, number: usize, outcome: &Outcome) {
+        assert_eq!(
+            self.outcomes[number], OPEN,
+            "request {number} is answered twice"
+        );
+        self.open -= 1;
+        self.outcomes[number] = match outcome {
+            Outcome::Done(Reply::Integer(count)) => {
+                self.counts[number] = *count;
+                if std::mem::take(&mut self.is_out) {
+                    self.recovered.push(cx.now());
+                }
+                DONE
+            }
+            Outcome::Done(Reply::Error(_)) => {
+                self.errors += 1;
+                DONE
+            }
+            Outcome::Done(other) => panic!("{other:?} for INCR"),
+            Outcome::NotSent(_) => NOT_SENT,
+            Outcome::Unknown(_) => UNKNOWN,
+        };
+        self.is_out |= self.outcomes[number] != DONE;
+    }
+
+    fn how_many(&self, outcome: u8) -> u64 {
+        self.outcomes.iter().filter(|&&of| of == outcome).count() as u64
+    }
+}
+
+impl Dispatcher for Issuer {
+    fn handle_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) -> io::Result<()> {
+        let began = *self.began.get_or_insert(cx.now());
+        let elapsed = cx.now().saturating_duration_since(began);
+        let due = elapsed.min(self.until).as_nanos() * self.rate / 1_000_000_000;
+        while (self.outcomes.len() as u128) < due {
+            self.issue(cx);
+        }
+        if elapsed >= self.until {
+            cx.cancel_timer(timer);
+        }
+        let gauges = Client::gauges(cx, self.client);
+        self.most_waiting = self.most_waiting.max(gauges.waiting);
+        assert!(gauges.in_flight() <= 4 * 64 + 10_000, "{gauges:?}");
+        Ok(())
+    }
+}
+
+/// The largest amount of memory that this process has had, in KiB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let digits = line.and_then(|line| line.split_whitespace().next());
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+fn turn_until(reactor: &mut Reactor, what: &str, mut done: impl FnMut(&mut Reactor) -> bool) {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while !done(reactor) {
+        assert!(Instant::now() < deadline, "waited too long for: {what}");
+        reactor.turn(Duration::from_millis(5)).expect("no fault");
+    }
+}
+
+fn play(name: &str, kills: u32, span: Duration) {
+    let Some(redis) = Redis::start(name) else {
+        return;
+    };
+    let mut reactor = Reactor::new().expect("a poller");
+    let settings = Settings::new(redis.address());
+    let for_connections = settings.clone();
+    let client = Client::start(&mut reactor, &settings, move |cx, server, seat| {
+        cx.connect(*server, seat.hold(Connection::new(&for_connections)))
+    });
+    let client = client.expect("sensible settings");
+    let issuer = Issuer {
+        client,
+        rate: 10_000,
+        until: span,
+        began: None,
+        outcomes: Vec::new(),
+        open: 0,
+        counts: Vec::new(),
+        errors: 0,
+        recovered: Vec::new(),
+        is_out: false,
+        most_waiting: 0,
+    };
+    let issuer = reactor.add_service(issuer).expect("room");
+    if let Some(mut cx) = reactor.at(issuer) {
+        cx.set_interval(Duration::from_millis(1));
+    }
+    let (killer, told) = redis.killed_again_and_again(kills, span);
+    let all = u128::from(10_000_u32) * span.as_nanos() / 1_000_000_000;
+    turn_until(&mut reactor, "all requests to be answered", |reactor| {
+        let is_done = |issuer: &mut Issuer, _: &mut Context<'_>| {
+            issuer.outcomes.len() as u128 == all && issuer.open == 0
+        };
+        reactor.with(issuer, is_done).expect("it is there")
+    });
+    let redis = killer.join().expect("the killer does not panic");
+    let memory = peak_memory();
+
+    // The server's count, asked for over the same client. (The last pause may not be over.)
+    let value = std::rc::Rc::new(std::cell::Cell::new(None));
+    turn_until(&mut reactor, "the count", |reactor| {
+        if value.get().is_none() {
+            value.set(Some(-1));
+            let value = std::rc::Rc::clone(&value);
+            let deliver = move |_: &mut Issuer, _: &mut Context<'_>, outcome| {
+                value.set(match outcome {
+                    Outcome::Done(Reply::Bulk(text)) => std::str::from_utf8(&text)
+                        .ok()
+                        .and_then(|text| text.parse::<i64>().ok()),
+                    _ => None,
+                });
+                Ok(())
+            };
+            if let Some(mut cx) = reactor.at(issuer) {
+                Client::request(&mut cx, client, issuer, &["GET", "counter"], deliver);
+            }
+        }
+        value.get().is_some_and(|value| value >= 0)
+    });
+    let value = u64::try_from(value.get().expect("a count")).expect("not negative");
+    let gauges = reactor.with(issuer, |issuer, cx| Client::gauges(cx, issuer.client));
+    let gauges: Gauges = gauges.expect("it is there");
+    reactor.with(issuer, |issuer, _| {
+        let [open, done, not_sent, unknown] = [OPEN, DONE, NOT_SENT, UNKNOWN].map(|of| issuer.how_many(of));
+        let incremented = done - issuer.errors;
+        println!(
+            "{kills} kills in {span:?}: issued={} done={done} not_sent={not_sent} unknown={unknown} errors={} \
+             counter={value} most_waiting={} memory_kib={memory} {:?}",
+            issuer.outcomes.len(), issuer.errors, issuer.most_waiting, gauges.pool,
+        );
+        for (killed, up) in told.try_iter() {
+            let recovered = issuer.recovered.iter().find(|&&at| at >= killed);
+            println!(
+                "  the server was away for {:?}; the first request was done {:?} after it answered again",
+                up - killed,
+                recovered.map(|&at| at.saturating_duration_since(up)),
+            );
+        }
+        assert_eq!(open, 0);
+        assert_eq!(done + not_sent + unknown, issuer.outcomes.len() as u64, "each has one outcome");
+        assert_eq!(gauges.answered.dropped, 0);
+        assert_eq!(gauges.answered.undelivered, 0);
+        assert_eq!(gauges.issued, gauges.answered.total());
+        assert!(
+            (incremented..=incremented + unknown).contains(&value),
+            "{value} is not in {incremented}..={}",
+            incremented + unknown
+        );
+        // No increment was lost or made twice: each count was told once.
+        let mut counts: Vec<_> = issuer.counts.iter().filter(|&&count| count > 0).collect();
+        counts.sort_unstable();
+        assert!(counts.windows(2).all(|pair| pair[0] < pair[1]), "a count was told twice");
+        assert!(done > 0 && unknown > 0, "it was worth it: {done} {unknown}");
+        assert!(issuer.recovered.len() >= kills as usize, "{} recoveries", issuer.recovered.len());
+    });
+    assert!(memory < 300 * 1024, "{memory} KiB");
+    drop(redis);
+}
+
+#[test]
+fn every_request_is_accounted_for_when_the_server_is_killed() {
+    play("short", 2, Duration::from_secs(2));
+}
+
+#[test]
+#[ignore = "takes eight seconds"]
+fn every_request_is_accounted_for_when_the_server_is_killed_five_times() {
+    play("long", 5, Duration::from_secs(8));
+}
+
+/// Runs the program to its end, however much it says.
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(example("redis_client_tested"));
+    command.args(arguments).env_remove("RUST_LOG");
+    command.stdin(Stdio::null()).output().expect("it starts")
+}
+
+/// The numbers behind these names, in a line such as `requests: issued=1 done=1`.
+fn numbers<const N: usize>(output: &str, line: &str, names: [&str; N]) -> [u64; N] {
+    let line = output
+        .lines()
+        .find_map(|text| text.strip_prefix(line))
+        .expect(line);
+    names.map(|name| {
+        let word = line
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        word.and_then(|number| number.parse().ok())
+            .unwrap_or_else(|| panic!("{name} in {line}"))
+    })
+}
+
+#[test]
+fn the_program_makes_load_survives_a_kill_and_its_sums_are_the_servers() {
+    let Some(mut redis) = Redis::start("program") else {
+        return;
+    };
+    let address = redis.address().to_string();
+    let mut command = Command::new(example("redis_client_tested"));
+    command
+        .args(["--connect", &address, "--rate", "5000"])
+        .env_remove("RUST_LOG");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().expect("it starts");
+    let mut stdout = io::BufReader::new(child.stdout.take().expect("piped"));
+    let mut process = Running(child);
+    let mut output = String::new();
+    let mut wait_for = |part: &str| {
+        while !output
+            .lines()
+            .last()
+            .is_some_and(|line| line.contains(part))
+        {
+            let read = io::BufRead::read_line(&mut stdout, &mut output).expect("lines");
+            assert!(read > 0, "{output}");
+        }
+    };
+    wait_for("second=1 ");
+    redis.kill();
+    wait_for("second=3 ");
+    // Ctrl-C: what is in flight is waited for.
+    process.signal("-INT");
+    assert_eq!(process.wait(), Some(0));
+    stdout.read_to_string(&mut output).expect("the rest");
+    let names = ["issued", "done", "not_sent", "unknown", "errors"];
+    let [issued, done, not_sent, unknown, errors] = numbers(&output, "requests:", names);
+    assert_eq!(issued, done + not_sent + unknown, "{output}");
+    assert!(done > 5000 && errors == 0, "{output}");
+    let [done, unknown] = numbers(&output, "increments:", ["done", "unknown"]);
+    let arguments = ["--connect", &address, "get", "slabloop:counter"];
+    let got = run(&arguments);
+    let value: u64 = String::from_utf8_lossy(&got.stdout)
+        .trim()
+        .parse()
+        .expect("a number");
+    assert!(
+        (done..=done + unknown).contains(&value),
+        "{value}: {output}"
+    );
+}
+
+#[test]
+fn the_program_prints_replies_as_redis_cli_does() {
+    let Some(redis) = Redis::start("print") else {
+        return;
+    };
+    let port = redis.port.to_string();
+    let address = redis.address().to_string();
+    let commands: [&[&str]; 13] = [
+        &["set", "a", "1"],
+        &["get", "a"],
+        &["get", "b"],
+        &["strlen", "a"],
+        &["set", "c", "\"quoted\"\r\n\u{1}\\ é"],
+        &["get", "c"],
+        &["zrange", "z", "0", "-1", "withscores"],
+        &["zscore", "z", "x"],
+        &["lrange", "nothing", "0", "-1"],
+        &["config", "get", "max*"],
+        &["command", "docs"],
+        &["command", "info", "get", "nosuch"],
+        &["eval", "return {1,{2,{'three',{}}},false,{ok='fine'}}", "0"],
+    ];
+    let filled = ["--connect", &address, "zadd", "z", "1.5", "x", "2", "y"];
+    assert_eq!(run(&filled).stdout, b"2\n");
+    for command in commands {
+        for version in [&[][..], &["-3"]] {
+            let options = [&["--no-raw"], version].concat();
+            let theirs = Command::new("redis-cli")
+                .args(["-p", &port])
+                .args(&options)
+                .args(command)
+                .output();
+            let theirs = theirs.expect("there is a redis-cli");
+            let ours = [&["--connect", &address], &options[..], command].concat();
+            let ours = run(&ours);
+            assert_eq!(
+                String::from_utf8_lossy(&ours.stdout).trim_end(),
+                String::from_utf8_lossy(&theirs.stdout).trim_end(),
+                "{command:?} {version:?}"
+            );
+        }
+    }
+    let refused = run(&["--connect", &address, "nosuch"]);
+    assert_eq!(refused.status.code(), Some(1));
+    drop(redis);
+    let away = run(&["--connect", &address, "get", "a"]);
+    assert_eq!(away.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&away.stderr);
+    assert!(said.contains("not sent: "), "{said}");
+}
