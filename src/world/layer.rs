@@ -298,7 +298,8 @@ impl Layered {
         std::mem::take(&mut self.seen.got)
     }
 
-    /// Whether bytes have left since this was last asked, although the layer may have nothing to report yet.
+    /// Whether bytes have left since this was last asked that no outcome of a send tells of: the layer has nothing to
+    /// report yet.
     pub(crate) fn has_given(&mut self) -> bool {
         std::mem::take(&mut self.seen.gave)
     }
@@ -398,7 +399,12 @@ impl Endpoint for Layered {
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.call(|layer, below| layer.send(below, bytes))
+        let outcome = self.call(|layer, below| layer.send(below, bytes));
+        if outcome.is_ok() {
+            // This tells that something has left.
+            self.seen.gave = false;
+        }
+        outcome
     }
 
     fn send_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -420,6 +426,7 @@ impl Endpoint for Layered {
                 break;
             }
         }
+        self.seen.gave = false;
         Ok(sent)
     }
 

@@ -18,7 +18,7 @@ use setup::*;
 use slabloop::testing::SimClock;
 use slabloop::tls::rustls::version::TLS13;
 use slabloop::{Context, Dispatcher, Reactor, Timeout};
-use util::{assert_asleep, pattern, turn_until};
+use util::{assert_asleep, pattern, turn_for, turn_until};
 
 /// A reactor whose stall, close and idle timeouts are ten seconds, of simulated time.
 fn with_timeouts() -> (SimClock, Reactor) {
@@ -100,6 +100,34 @@ fn a_peer_that_takes_nothing_ends_at_the_stall_timeout() {
         clock.advance(Duration::from_millis(2));
         come_to_rest(&mut reactor);
         assert_eq!(noting.notes()[1..], ["Stalled { unsent: 5 }"]);
+    }
+}
+
+#[test]
+fn what_has_left_counts_when_it_leaves_and_not_when_the_next_write_finds_no_room() {
+    for version in BOTH {
+        let configs = configs(version);
+        let (clock, mut reactor) = with_timeouts();
+        let (peer, id, noting) = Peer::listened_to(&mut reactor, &configs, 0);
+        let mut cx = reactor.at(id).expect("open");
+        cx.set_timeout(Timeout::Idle, None);
+        cx.send(&pattern(5, 40_000)).expect("room");
+        come_to_rest(&mut reactor);
+        clock.advance(Duration::from_secs(5));
+        // For the first record and a part of the second, in one turn.
+        peer.wire.make_room(&mut reactor, id, 20_000);
+        turn_for(&mut reactor, Duration::ZERO);
+        let unsent = 40_000 - 16 * 1024;
+        assert_eq!(reactor.at(id).expect("open").queued(), unsent);
+        clock.advance(Duration::from_secs(4));
+        come_to_rest(&mut reactor);
+        clock.advance(Duration::from_secs(1));
+        come_to_rest(&mut reactor);
+        assert_eq!(noting.notes(), [""; 0]);
+        clock.advance(Duration::from_secs(5));
+        come_to_rest(&mut reactor);
+        let stalled = format!("Stalled {{ unsent: {unsent} }}");
+        assert_eq!(noting.notes().last(), Some(&stalled));
     }
 }
 
