@@ -4,17 +4,22 @@
 //! Deadlines run on a simulated clock. Where a peer must not be able to hide behind the kernel's
 //! buffers, which swallow megabytes on loopback, they are cut to 4 KiB.
 
+#[cfg_attr(feature = "tls", path = "util/tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
+mod over;
 mod util;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use over::{Accepting, Peer, exchange_in_background, reset, serve, spied_pair, tcp_pair};
 use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
 use slabloop::{Accepted, AnyId, Context, Dispatcher, PanicPolicy, Reactor, Socket, SocketOptions};
 use util::*;
@@ -24,14 +29,14 @@ const HOUR: Duration = Duration::from_secs(3600);
 const NANOSECOND: Duration = Duration::from_nanos(1);
 const SMALL_BUFFER: usize = 4096;
 
-fn narrow(stream: &TcpStream) {
+fn narrow(stream: &impl AsFd) {
     let socket = socket2::SockRef::from(stream);
     socket.set_send_buffer_size(SMALL_BUFFER).expect("tcp");
     socket.set_recv_buffer_size(SMALL_BUFFER).expect("tcp");
 }
 
 /// A client whose receive buffer is small from the start, so that no large window was ever offered.
-fn narrow_client(address: SocketAddr) -> TcpStream {
+fn narrow_client(address: SocketAddr) -> Peer<TcpStream> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
         .expect("a descriptor");
     socket.set_recv_buffer_size(SMALL_BUFFER).expect("tcp");
@@ -43,12 +48,12 @@ fn narrow_client(address: SocketAddr) -> TcpStream {
     stream
         .set_write_timeout(Some(DEADLINE))
         .expect("a positive time");
-    stream
+    over::client(stream)
 }
 
 /// What a peer reads until its end of stream, in the background.
 fn read_all_in_background(
-    mut peer: TcpStream,
+    mut peer: Peer<TcpStream>,
 ) -> std::thread::JoinHandle<(Vec<u8>, io::Result<usize>)> {
     std::thread::spawn(move || {
         let mut received = Vec::new();
@@ -67,7 +72,7 @@ fn half_close_with_queued_output_delivers_all_then_eof() {
     let mut reactor = Reactor::new().unwrap();
     let (_, address) = serve(&mut reactor, || Echo);
     let peer = TcpStream::connect(address).unwrap();
-    half_closed_echo(&mut reactor, peer, 10_000_000);
+    half_closed_echo(&mut reactor, over::client(peer), 10_000_000);
 }
 
 #[test]
@@ -97,7 +102,7 @@ fn half_close_with_small_buffers_delivers_all_then_eof_once_and_closes_once() {
     assert_eq!(diary.count("server", "error"), 0);
 }
 
-fn half_closed_echo(reactor: &mut Reactor, peer: TcpStream, length: usize) {
+fn half_closed_echo(reactor: &mut Reactor, peer: Peer<TcpStream>, length: usize) {
     peer.set_read_timeout(Some(DEADLINE)).unwrap();
     let sent = pattern(1, length);
     let client = exchange_in_background(peer, sent.clone(), true);
@@ -281,7 +286,7 @@ fn every_closing_connection_ends_at_its_deadline_and_not_before() {
             narrow(&ours);
             narrow(&peer);
             peer.set_nonblocking(true).unwrap();
-            let id = reactor.add(ours, Spy::new(who, &diary)).unwrap();
+            let id = over::add(&mut reactor, ours, Spy::new(who, &diary));
             let mut server = reactor.at(id).unwrap();
             server.send(&vec![0; queued]).unwrap();
             server.close();
@@ -384,7 +389,7 @@ fn closing_a_connection_that_is_stuck_already_has_its_deadline_too() {
 
 /// A connection whose outbox is stuck: the kernel's buffers are full and the peer reads nothing. (They
 /// are left as large as they are. Through small ones it would take seconds to empty it again.)
-fn full_pair(reactor: &mut Reactor, spy: Spy) -> (AnyId, TcpStream) {
+fn full_pair(reactor: &mut Reactor, spy: Spy) -> (AnyId, Peer<TcpStream>) {
     let (id, peer) = spied_pair(reactor, spy);
     let piece = pattern(7, 512 * 1024);
     while reactor.at(id).expect("open").queued() <= 64 * 1024 {
@@ -544,10 +549,12 @@ fn shutdown_refuses_newcomers_finishes_what_fits_and_cuts_the_rest_at_its_deadli
         .unwrap();
     let address = reactor.local_addr(id).unwrap();
     let mut quick: Vec<_> = (0..HALF).map(|_| narrow_client(address)).collect();
-    let slow: Vec<_> = (0..HALF).map(|_| narrow_client(address)).collect();
+    let mut slow: Vec<_> = (0..HALF).map(|_| narrow_client(address)).collect();
     turn_until(&mut reactor, "all to be connected", |reactor| {
         reactor.count() == 2 * HALF + 1
     });
+    over::greet(&mut reactor, &mut quick);
+    over::greet(&mut reactor, &mut slow);
     settle(&mut reactor);
 
     // The clock is in the hands of a thread: it moves when the quick ones are done.
@@ -615,7 +622,10 @@ struct Sending {
 
 impl Dispatcher for Sending {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        let id = cx.add(accepted, Spy::new("transfer", &self.diary))?;
+        let id = cx.add(
+            over::accepted_as(accepted),
+            Spy::new("transfer", &self.diary),
+        )?;
         match cx.at(id) {
             Some(mut transfer) => transfer.send(&self.payload),
             None => Ok(()),
@@ -649,7 +659,7 @@ fn shutdown_does_not_wait_when_everybody_has_left_and_lets_nothing_be_added() {
 }
 
 /// Ten spies, the fourth of which panics when it reads.
-fn ten_of_whom_one_panics(reactor: &mut Reactor, diary: &Diary) -> Vec<TcpStream> {
+fn ten_of_whom_one_panics(reactor: &mut Reactor, diary: &Diary) -> Vec<Peer<TcpStream>> {
     let mut peers = Vec::new();
     for i in 0..10 {
         let mut spy = Spy::new("server", diary);
@@ -670,7 +680,12 @@ fn dropping_the_reactor_between_turns_closes_everybody_once() {
     drop(reactor);
     assert_eq!(diary.of("server"), vec!["close"; 10]);
     for peer in &mut peers {
-        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "the socket is closed");
+        match peer.read(&mut [0]) {
+            Err(error) if over::SILENCE_IS_A_CUT => {
+                assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+            }
+            outcome => assert_eq!(outcome.unwrap(), 0, "the socket is closed"),
+        }
     }
 }
 
@@ -866,7 +881,7 @@ struct Journey {
 
 /// The other end of the connection that travels.
 enum Far {
-    Peer(Option<TcpStream>),
+    Peer(Option<Peer<TcpStream>>),
     Wire(Wire),
 }
 
@@ -885,7 +900,7 @@ impl Journey {
             .unwrap();
         let diary = Diary::default();
         let spy = traveller(road, state, &diary);
-        let (id, far) = match state {
+        let (id, mut far) = match state {
             State::Connecting => {
                 let wire = Wire::default();
                 let id = reactor.connect_simulated(Box::new(wire.clone()), spy);
@@ -908,10 +923,9 @@ impl Journey {
             State::Draining => near.close(),
             State::Connecting | State::Idle | State::Full => {}
         }
-        if let Far::Peer(Some(peer)) = &far {
+        if let Far::Peer(Some(peer)) = &mut far {
             peer.set_nonblocking(true).unwrap();
             if state == State::Paused {
-                let mut peer: &TcpStream = peer;
                 peer.write_all(b"unread").unwrap();
             }
         }
@@ -948,7 +962,7 @@ impl Journey {
             Road::Eof => {
                 match &mut self.far {
                     Far::Peer(peer) => {
-                        let peer = peer.as_ref().expect("not closed yet");
+                        let peer = peer.as_mut().expect("not closed yet");
                         peer.shutdown(Shutdown::Write).unwrap();
                     }
                     Far::Wire(wire) => {

@@ -1,6 +1,9 @@
 //! Ends tell the truth: what the peer sees, and what `end_cause` says, for every way to end, with and
 //! without unread input and queued output. The rows are those of the table in `Dispatcher`'s docs.
 
+#[cfg_attr(feature = "tls", path = "util/tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
+mod over;
 mod util;
 
 use std::cell::Cell;
@@ -9,6 +12,7 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use over::{Peer, spied_pair, tcp_pair};
 use slabloop::testing::SimClock;
 use slabloop::{Cause, Context, Dispatcher, End, Reactor, TimerId};
 use util::*;
@@ -135,9 +139,9 @@ fn play(way: Way, unread: bool, queued: bool) -> Outcome {
             | Way::FaultThenClose
             | Way::FaultKept
     );
-    for end in [&ours, &peer].into_iter().filter(|_| !reads) {
+    let ends = [socket2::SockRef::from(&ours), socket2::SockRef::from(&peer)];
+    for end in ends.into_iter().filter(|_| !reads) {
         // Most of the output stays queued.
-        let end = socket2::SockRef::from(end);
         end.set_send_buffer_size(8 * 1024).expect("a socket");
         end.set_recv_buffer_size(8 * 1024).expect("a socket");
     }
@@ -150,7 +154,7 @@ fn play(way: Way, unread: bool, queued: bool) -> Outcome {
         errors: Rc::clone(&errors),
         unsent: Rc::clone(&unsent),
     };
-    let id = reactor.add(ours, subject).expect("a stream");
+    let id = over::add(&mut reactor, ours, subject);
     let mut cx = reactor.at(id).expect("open");
     cx.pause_reading();
     if unread {
@@ -163,7 +167,6 @@ fn play(way: Way, unread: bool, queued: bool) -> Outcome {
     if way == Way::Idle {
         cx.set_idle_timeout(LIMIT);
     }
-    let mut reader = None;
     match way {
         Way::BothFinish => {
             peer.shutdown(std::net::Shutdown::Write).expect("connected");
@@ -171,18 +174,16 @@ fn play(way: Way, unread: bool, queued: bool) -> Outcome {
         }
         Way::PeerResets => {
             cx.resume_reading();
-            socket2::SockRef::from(&peer)
-                .set_linger(Some(Duration::ZERO))
-                .expect("a socket");
-            drop(peer);
-            peer = tcp_pair().0;
+            over::reset(std::mem::replace(&mut peer, tcp_pair().1));
         }
         _ => {}
     }
-    if reads {
-        // These let the output leave, so the peer reads from the start.
-        reader = Some(read_all(peer.try_clone().expect("descriptors")));
-    }
+    // Some let the output leave, so the peer reads from the start, and ends its own side: a graceful close waits for
+    // that, too.
+    let reading = match reads {
+        true => Ok(read_all(peer, true)),
+        false => Err(peer),
+    };
     turn_for(&mut reactor, Duration::ZERO);
     if matches!(way, Way::Idle | Way::Stalled | Way::CloseTimeout) {
         // The kernel's buffers fill up first.
@@ -197,7 +198,8 @@ fn play(way: Way, unread: bool, queued: bool) -> Outcome {
     }
     if way == Way::Dropped {
         drop(reactor);
-        let (received, reset) = read_all(peer).join().expect("it reads");
+        let reader = reading.unwrap_or_else(|peer| read_all(peer, false));
+        let (received, reset) = reader.join().expect("it reads");
         return Outcome {
             received,
             reset,
@@ -207,17 +209,11 @@ fn play(way: Way, unread: bool, queued: bool) -> Outcome {
             unsent: unsent.get(),
         };
     }
+    turn_until(&mut reactor, "the close", |_| cause.get().is_some());
     let (mut received, mut reset) = (0, false);
-    if let Some(reader) = reader {
-        // A graceful close waits for the peer's end of stream, too.
-        let _ = peer.shutdown(std::net::Shutdown::Write);
-        turn_until(&mut reactor, "the close", |_| cause.get().is_some());
+    if way != Way::PeerResets {
+        let reader = reading.unwrap_or_else(|peer| read_all(peer, false));
         (received, reset) = reader.join().expect("it reads");
-    } else {
-        turn_until(&mut reactor, "the close", |_| cause.get().is_some());
-        if way != Way::PeerResets {
-            (received, reset) = read_all(peer).join().expect("it reads");
-        }
     }
     assert_eq!(reactor.end_of(id), cause.get(), "and afterwards");
     assert_eq!(reactor.counters().ends.total(), 1);
@@ -232,19 +228,25 @@ fn play(way: Way, unread: bool, queued: bool) -> Outcome {
 }
 
 /// Reads to the end of the stream or the reset; how many bytes came, and which it was.
-fn read_all(mut peer: TcpStream) -> std::thread::JoinHandle<(usize, bool)> {
+fn read_all(mut peer: Peer<TcpStream>, finishes: bool) -> std::thread::JoinHandle<(usize, bool)> {
     std::thread::spawn(move || {
         peer.set_read_timeout(Some(DEADLINE)).expect("a socket");
         let mut buffer = vec![0; 64 * 1024];
         let mut received = 0;
+        if finishes {
+            let _ = peer.shutdown(std::net::Shutdown::Write);
+        }
         loop {
             match peer.read(&mut buffer) {
                 Ok(0) => return (received, false),
                 Ok(count) => received += count,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return (received, true);
-                }
-                Err(error) => panic!("{error}"),
+                Err(error) => match error.kind() {
+                    // The second if the reset came before its own end of the stream, the third over TLS.
+                    io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof => return (received, true),
+                    _ => panic!("{error}"),
+                },
             }
         }
     })
@@ -295,7 +297,7 @@ fn every_end_shows_the_peer_what_happened_and_names_its_cause() {
             let reset = match if queued { full } else { empty } {
                 EndOfStream => false,
                 Reset => true,
-                WhatTheKernelDoes => unread,
+                WhatTheKernelDoes => unread || over::SILENCE_IS_A_CUT,
             };
             if way != Way::PeerResets {
                 assert_eq!(outcome.reset, reset, "{case}");

@@ -5,6 +5,9 @@
 //! Where it matters how much is taken and when, the streams are simulated; elsewhere they are real, with
 //! small kernel buffers, so that a peer cannot hide behind them. Deadlines run on a simulated clock.
 
+#[cfg_attr(feature = "tls", path = "util/tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
+mod over;
 mod util;
 #[path = "util/wire.rs"]
 mod wire;
@@ -19,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use over::{Ours, Peer, join_both, reset, secured, serve, tcp_pair};
 use proptest::prelude::*;
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
 use slabloop::testing::{Bits, SimClock};
@@ -35,7 +39,7 @@ fn look(reactor: &mut Reactor) {
 }
 
 /// A Unix pair whose kernel buffers are small.
-fn narrow_pair() -> (UnixStream, UnixStream) {
+fn narrow_sockets() -> (UnixStream, UnixStream) {
     let (one, other) = UnixStream::pair().expect("descriptors");
     for end in [&one, &other] {
         let end = socket2::SockRef::from(end);
@@ -43,6 +47,11 @@ fn narrow_pair() -> (UnixStream, UnixStream) {
         end.set_recv_buffer_size(SMALL_BUFFER).expect("a socket");
     }
     (one, other)
+}
+
+/// Of such a pair one end for the reactor, and one for the test.
+fn narrow_pair() -> (Ours<UnixStream>, Peer<UnixStream>) {
+    secured(narrow_sockets())
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -226,7 +235,7 @@ fn one_of_a_hundred_that_reads_nothing_is_closed_and_the_others_get_every_byte()
         let (ours, reader) = narrow_pair();
         reader.set_nonblocking(true).expect("a socket");
         let who = if i == 42 { "silent" } else { "reader" };
-        ids.push(reactor.add(ours, Spy::new(who, &diary)).expect("a stream"));
+        ids.push(over::add(&mut reactor, ours, Spy::new(who, &diary)));
         readers.push((reader, 0));
     }
     let message = pattern(9, 10_000);
@@ -238,7 +247,7 @@ fn one_of_a_hundred_that_reads_nothing_is_closed_and_the_others_get_every_byte()
             .expect("open")
             .broadcast(ids.iter().copied(), &message);
         let sent = (round + 1) * message.len();
-        let everybody_has_it = |readers: &mut [(UnixStream, usize)], buffer: &mut [u8]| {
+        let everybody_has_it = |readers: &mut [(Peer<UnixStream>, usize)], buffer: &mut [u8]| {
             for (i, (reader, position)) in readers.iter_mut().enumerate() {
                 while i != 42 && *position < sent {
                     let Ok(count) = reader.read(buffer) else {
@@ -297,9 +306,15 @@ fn over_the_bound_of_all_outboxes_nobody_with_output_is_read_and_nobody_new_is_a
         let unread: usize = stalled.iter().map(|(wire, _)| wire.unread()).sum();
         assert!(unread >= 10 * EACH - TOTAL - 10 * 4096);
 
-        let mut client = TcpStream::connect(address).expect("the queue takes it");
+        let client = TcpStream::connect(address).expect("the queue takes it");
         client.set_read_timeout(Some(DEADLINE)).expect("positive");
-        client.write_all(b"hello").expect("room");
+        let mut client = over::client(client);
+        let client = std::thread::spawn(move || {
+            let mut answer = [0; 5];
+            client.write_all(b"hello").expect("room");
+            client.read_exact(&mut answer).expect("an echo");
+            answer
+        });
         honest.input(&mut reactor, honest_id, b"still served");
         settle(&mut reactor);
         assert_eq!(reactor.counters().accepted, 0, "nobody new");
@@ -315,10 +330,9 @@ fn over_the_bound_of_all_outboxes_nobody_with_output_is_read_and_nobody_new_is_a
         turn_until(&mut reactor, "the newcomer", |reactor| {
             reactor.counters().accepted == 1
         });
+        turn_until(&mut reactor, "its answer", |_| client.is_finished());
+        assert_eq!(client.join().expect("no panic"), *b"hello");
         settle(&mut reactor);
-        let mut answer = [0; 5];
-        client.read_exact(&mut answer).expect("an echo");
-        assert_eq!(&answer, b"hello");
         for (i, (wire, _)) in (0..10).zip(&stalled) {
             assert!(they_die || wire.output() == pattern(i, EACH), "all of it");
         }
@@ -521,7 +535,7 @@ proptest! {
         let mut reactor = Reactor::new().expect("a poller");
         let (ours, mut peer) = narrow_pair();
         peer.set_nonblocking(true)?;
-        let id = reactor.add(ours, Echo).expect("a stream");
+        let id = over::add(&mut reactor, ours, Echo);
         let mut sent = Vec::new();
         for (i, length) in chunks.iter().enumerate() {
             let chunk = pattern(u8::try_from(i).expect("few"), *length);
@@ -554,10 +568,7 @@ fn what_is_sent_from_any_callback_leaves_in_that_turn_and_then_there_is_nothing_
     let mut reactor = Reactor::new().expect("a poller");
     let diary = Diary::default();
     let (ours, mut sink) = narrow_pair();
-    let target = reactor
-        .add(ours, Spy::new("target", &diary))
-        .expect("a stream")
-        .any();
+    let target = over::add(&mut reactor, ours, Spy::new("target", &diary)).any();
     fn say(target: AnyId, word: &'static str) -> impl FnMut(&mut Context<'_>) -> io::Result<()> {
         move |cx| cx.at(target).expect("it stays").send(word.as_bytes())
     }
@@ -626,14 +637,14 @@ fn what_is_sent_from_any_callback_leaves_in_that_turn_and_then_there_is_nothing_
         assert!(sent.is_ok());
     });
     expect(&mut reactor, "later");
-    let (ours, peer) = UnixStream::pair().expect("descriptors");
+    let (ours, peer) = over::unix_pair();
     let spy = Spy::new("eof", &diary).on_eof(say(target, "eof"));
-    reactor.add(ours, spy).expect("a stream");
+    over::add(&mut reactor, ours, spy);
     drop(peer);
     expect(&mut reactor, "eof");
     let (_, address) = serve(&mut reactor, || Echo);
     let spy = Spy::new("client", &diary).on_connect(say(target, "connect"));
-    reactor.connect(address, spy).expect("loopback");
+    over::connect(&mut reactor, address, spy).expect("loopback");
     expect(&mut reactor, "connect");
 }
 
@@ -652,7 +663,7 @@ fn a_reset_in_mid_write_is_one_close_and_frees_the_outbox_in_that_turn() {
         let diary = Diary::default();
         let (ours, mut peer) = tcp_pair();
         let spy = Spy::new("sender", &diary).on_write(|cx| cx.send(&[b'p'; 16 * 1024]));
-        let id = reactor.add(ours, spy).expect("a stream");
+        let id = over::add(&mut reactor, ours, spy);
         {
             let mut sender = reactor.at(id).expect("open");
             match pending {
@@ -712,16 +723,12 @@ fn child_counts_sigpipe() {
     let diary = Diary::default();
     // One large piece is written at once, ten that share no chunk are one vectored write.
     for (pieces, size) in [(1, 20_000), (10, 10_000)] {
-        let (ours, peer) = UnixStream::pair().expect("descriptors");
-        let unix = reactor
-            .add(ours, Spy::new("gone", &diary))
-            .expect("a stream");
+        let (ours, peer) = over::unix_pair();
+        let unix = over::add(&mut reactor, ours, Spy::new("gone", &diary));
+        let (ours, tcp_peer) = tcp_pair();
+        let tcp = over::add(&mut reactor, ours, Spy::new("gone", &diary));
         drop(peer);
-        let (ours, peer) = tcp_pair();
-        let tcp = reactor
-            .add(ours, Spy::new("gone", &diary))
-            .expect("a stream");
-        reset(peer);
+        reset(tcp_peer);
         for id in [unix, tcp] {
             for _ in 0..pieces {
                 let mut connection = reactor.at(id).expect("open");
@@ -768,15 +775,14 @@ impl Dispatcher for Half {
 const BULK: usize = 16 << 20;
 
 fn two_halves(reactor: &mut Reactor) -> [(Id<Half>, Rc<Cell<usize>>); 2] {
-    let (one, other) = narrow_pair();
-    [one, other].map(|end| {
-        let received = Rc::new(Cell::new(0));
-        let half = Half {
-            left: BULK,
-            received: Rc::clone(&received),
-        };
-        (reactor.add(end, half).expect("a stream"), received)
-    })
+    let counts: [Rc<Cell<usize>>; 2] = Default::default();
+    let [one, other] = counts.each_ref().map(|received| Half {
+        left: BULK,
+        received: Rc::clone(received),
+    });
+    let (one, other) = join_both(reactor, narrow_sockets(), one, other);
+    let [first, second] = counts;
+    [(one, first), (other, second)]
 }
 
 /// rustls#2556: each side stops reading until its own output has drained, and neither ever does. A
@@ -820,7 +826,6 @@ fn two_who_wait_for_each_other_end_at_the_stall_deadline_with_a_named_error() {
         .clock(clock.clone())
         .build()
         .expect("good marks");
-    let (one, other) = narrow_pair();
     let errors: Rc<RefCell<Vec<String>>> = Rc::default();
     struct Bulky(Rc<RefCell<Vec<String>>>);
     impl Dispatcher for Bulky {
@@ -831,14 +836,13 @@ fn two_who_wait_for_each_other_end_at_the_stall_deadline_with_a_named_error() {
                 .push(format!("{} | {error}", cx.any_id()));
         }
     }
-    let ids = [one, other].map(|end| {
-        let id = reactor
-            .add(end, Bulky(Rc::clone(&errors)))
-            .expect("a stream");
+    let (one, other) = [(), ()].map(|()| Bulky(Rc::clone(&errors))).into();
+    let (one, other) = join_both(&mut reactor, narrow_sockets(), one, other);
+    let ids = [one, other];
+    for id in ids {
         let mut bulky = reactor.at(id).expect("open");
         bulky.send(&vec![b'x'; BULK]).expect("just the cap");
-        id
-    });
+    }
     // Until both kernels are full.
     for _ in 0..20 {
         look(&mut reactor);

@@ -1,12 +1,15 @@
 //! Ways to read and to send that spare a buffer, say when all is sent, or fit a library's `Read` and `Write`.
 
+#[cfg_attr(feature = "tls", path = "util/tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
+mod over;
 mod util;
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
+use over::{reset, tcp_pair};
 use slabloop::{Cause, Context, Dispatcher, Reactor};
 use util::*;
 
@@ -37,7 +40,7 @@ fn recv_with_lends_what_there_is_and_is_not_called_for_the_end() {
     let (bytes, ends) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
     let (ours, mut peer) = tcp_pair();
     let lent = Lent(Rc::clone(&bytes), Rc::clone(&ends));
-    reactor.add(ours, lent).expect("a stream");
+    over::add(&mut reactor, ours, lent);
     peer.write_all(b"hello").expect("room");
     turn_until(&mut reactor, "the bytes", |_| *bytes.borrow() == b"hello");
     peer.shutdown(std::net::Shutdown::Write).expect("connected");
@@ -58,7 +61,7 @@ fn what_the_closure_of_recv_with_returns_is_returned() {
     }
     let mut reactor = Reactor::new().expect("a poller");
     let (ours, mut peer) = tcp_pair();
-    let id = reactor.add(ours, Fails).expect("a stream");
+    let id = over::add(&mut reactor, ours, Fails);
     peer.write_all(b"x").expect("room");
     turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
     let cause = Cause::Error(io::ErrorKind::InvalidData);
@@ -85,12 +88,12 @@ impl Dispatcher for Mover {
 fn lent_up_to(limit: usize) -> (Vec<(usize, usize)>, Reactor) {
     let mut reactor = Reactor::new().expect("a poller");
     let lent = Rc::new(RefCell::new(Vec::new()));
-    let (ours, mut peer) = UnixStream::pair().expect("descriptors");
+    let (ours, mut peer) = over::unix_pair();
     let mover = Mover {
         limit,
         lent: Rc::clone(&lent),
     };
-    reactor.add(ours, mover).expect("a stream");
+    over::add(&mut reactor, ours, mover);
     peer.write_all(&[7; 110_000]).expect("room");
     turn_until(&mut reactor, "all bytes", |_| {
         lent.borrow()
@@ -104,6 +107,9 @@ fn lent_up_to(limit: usize) -> (Vec<(usize, usize)>, Reactor) {
 
 #[test]
 fn recv_up_to_lends_as_much_as_it_was_asked_for_and_no_more() {
+    if over::is_skipped("recv_up_to_lends_as_much_as_it_was_asked_for_and_no_more") {
+        return;
+    }
     let lengths = |limit| {
         let (lent, _) = lent_up_to(limit);
         lent.iter().map(|(length, _)| *length).collect::<Vec<_>>()
@@ -141,7 +147,7 @@ fn recv_up_to_nothing_is_refused_for_it_would_look_like_the_end() {
     let refusals = Rc::new(Cell::new(0));
     let (ours, mut peer) = tcp_pair();
     let refused = Refused(Rc::clone(&refusals));
-    reactor.add(ours, refused).expect("a stream");
+    over::add(&mut reactor, ours, refused);
     peer.write_all(b"x").expect("room");
     turn_until(&mut reactor, "the refusal", |_| refusals.get() == 1);
 }
@@ -162,9 +168,7 @@ fn handle_sent_comes_once_when_all_is_with_the_kernel() {
     let mut reactor = Reactor::new().expect("a poller");
     let sent = Rc::new(RefCell::new(Vec::new()));
     let (ours, mut peer) = tcp_pair();
-    let id = reactor
-        .add(ours, Sender(Rc::clone(&sent)))
-        .expect("a stream");
+    let id = over::add(&mut reactor, ours, Sender(Rc::clone(&sent)));
     let mut cx = reactor.at(id).expect("open");
     cx.set_marks(1, LARGE, LARGE).expect("in range");
     cx.send(&vec![7; LARGE]).expect("room");
@@ -197,9 +201,7 @@ fn handle_sent_does_not_come_after_a_close_or_a_failure() {
     let sent = Rc::new(RefCell::new(Vec::new()));
     for abort in [false, true] {
         let (ours, peer) = tcp_pair();
-        let id = reactor
-            .add(ours, Sender(Rc::clone(&sent)))
-            .expect("a stream");
+        let id = over::add(&mut reactor, ours, Sender(Rc::clone(&sent)));
         let mut cx = reactor.at(id).expect("open");
         cx.send(b"x").expect("room");
         cx.notify_when_sent().expect("open");
@@ -232,7 +234,7 @@ fn handle_sent_does_not_come_after_a_close_or_a_failure() {
 fn try_send_takes_what_there_is_room_for_below_the_high_mark_and_holds_nobody() {
     let mut reactor = Reactor::new().expect("a poller");
     let (ours, mut peer) = tcp_pair();
-    let id = reactor.add(ours, Sender(Rc::default())).expect("a stream");
+    let id = over::add(&mut reactor, ours, Sender(Rc::default()));
     let mut cx = reactor.at(id).expect("open");
     cx.set_marks(10, 100, 1000).expect("in range");
     cx.send(&[1; 40]).expect("room");
@@ -284,7 +286,7 @@ impl Dispatcher for Numbers {
 fn a_stream_reads_and_writes_for_a_library_and_handle_write_goes_on_when_there_is_room() {
     let mut reactor = Reactor::new().expect("a poller");
     let (ours, mut peer) = tcp_pair();
-    reactor.add(ours, Numbers(0)).expect("a stream");
+    over::add(&mut reactor, ours, Numbers(0));
     peer.write_all(b"go").expect("room");
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
@@ -305,7 +307,7 @@ fn close_when_sent_does_not_wait_for_the_peers_end_and_delivers_everything() {
     const LARGE: usize = 5_000_000;
     let mut reactor = Reactor::new().expect("a poller");
     let (ours, mut peer) = tcp_pair();
-    let id = reactor.add(ours, Sender(Rc::default())).expect("a stream");
+    let id = over::add(&mut reactor, ours, Sender(Rc::default()));
     let mut cx = reactor.at(id).expect("open");
     cx.set_marks(1, LARGE, LARGE).expect("in range");
     cx.send(&vec![7; LARGE]).expect("room");

@@ -1,6 +1,9 @@
 //! Graceful shutdown: what is being sent arrives whole, what is being answered gets its answer, and what
 //! could not be finished is aborted and named.
 
+#[cfg_attr(feature = "tls", path = "util/tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
+mod over;
 mod util;
 
 use std::cell::Cell;
@@ -12,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use over::{serve, tcp_pair};
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
 use slabloop::{Accepted, AnyId, Cause, Context, Dispatcher, Handle, Id, Reactor, TimerId};
 use util::*;
@@ -20,10 +24,11 @@ const LARGE: usize = 20_000_000;
 
 /// Reads until the end of the stream: how many bytes came, or the error.
 fn download(address: SocketAddr, request: &'static [u8]) -> thread::JoinHandle<io::Result<usize>> {
-    let mut client = TcpStream::connect(address).expect("it listens");
+    let client = TcpStream::connect(address).expect("it listens");
     client.set_read_timeout(Some(DEADLINE)).expect("a socket");
-    client.write_all(request).expect("room");
+    let mut client = over::client(client);
     thread::spawn(move || {
+        client.write_all(request)?;
         let mut buffer = vec![0; 64 * 1024];
         let mut received = 0;
         loop {
@@ -100,7 +105,8 @@ fn producers(reactor: &mut Reactor, requests: &Rc<Cell<usize>>) -> (AnyFramed, S
     impl Dispatcher for Door {
         fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
             let framed = Framed::new(Terminator::Line, Producer(Rc::clone(&self.1)))?;
-            self.0.set(Some(cx.add(accepted, framed)?));
+            self.0
+                .set(Some(cx.add(over::accepted_as(accepted), framed)?));
             Ok(())
         }
     }
@@ -346,7 +352,7 @@ fn listeners_go_first_idle_connections_at_once_and_services_last() {
         .listen("127.0.0.1:0", Door(diary.clone()))
         .expect("a port");
     let (ours, mut peer) = tcp_pair();
-    reactor.add(ours, Idle(diary.clone())).expect("a stream");
+    over::add(&mut reactor, ours, Idle(diary.clone()));
     let reader = thread::spawn(move || peer.read(&mut [0; 8]));
     let begun = Instant::now();
     let aborted = reactor.shutdown(DEADLINE).expect("the loop works");
@@ -369,7 +375,7 @@ fn listeners_go_first_idle_connections_at_once_and_services_last() {
     );
     assert_eq!(order.len(), 4, "{order:?}");
     let (ours, _peer) = tcp_pair();
-    let id = reactor.add(ours, Echo).expect("it can be used again");
+    let id = over::add(&mut reactor, ours, Echo);
     assert!(!reactor.at(id).expect("open").is_shutting_down());
 }
 
@@ -383,9 +389,9 @@ fn a_panic_in_handle_shutdown_closes_that_one_and_the_others_finish() {
     }
     let mut reactor = Reactor::new().expect("a poller");
     let (ours, _bad_peer) = tcp_pair();
-    let bad = reactor.add(ours, Bad).expect("a stream");
+    let bad = over::add(&mut reactor, ours, Bad);
     let (ours, mut peer) = tcp_pair();
-    let good = reactor.add(ours, Echo).expect("a stream");
+    let good = over::add(&mut reactor, ours, Echo);
     reactor
         .at(good)
         .expect("open")
@@ -414,7 +420,7 @@ fn close_when_done_waits_for_the_producer_and_close_does_not() {
             left: LARGE,
             started,
         };
-        let id = reactor.add(ours, source).expect("a stream");
+        let id = over::add(&mut reactor, ours, source);
         let mut cx = reactor.at(id).expect("open");
         cx.start_writing();
         if waits {
@@ -461,7 +467,7 @@ fn a_producer_that_fails_ends_in_a_reset() {
         let mut reactor = Reactor::new().expect("a poller");
         let (ours, mut peer) = tcp_pair();
         let framed = Framed::new(Terminator::Line, Quiet).expect("a terminator");
-        let id = reactor.add(ours, framed).expect("a stream");
+        let id = over::add(&mut reactor, ours, framed);
         reactor.with(id, |framed, cx| {
             framed.framing().push_producer(cx, Broken(10));
             if close_first {

@@ -1,5 +1,8 @@
 //! Timeouts by name, per reactor and per connection; reasons to pause; and what can be seen from a callback.
 
+#[cfg_attr(feature = "tls", path = "util/tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
+mod over;
 mod util;
 
 use std::cell::RefCell;
@@ -8,6 +11,7 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use over::{Peer, spied_pair, tcp_pair};
 use slabloop::testing::SimClock;
 use slabloop::{
     Cause, Context, Counters, Dispatcher, Gauges, Id, Pause, Reactor, Timeout, TimerId,
@@ -34,7 +38,7 @@ struct Bench {
     clock: SimClock,
     noted: Noting,
     id: Id<Noting>,
-    peer: TcpStream,
+    peer: Peer<TcpStream>,
 }
 
 impl Bench {
@@ -52,7 +56,7 @@ impl Bench {
             socket.set_recv_buffer_size(4096).expect("a socket");
             socket.set_send_buffer_size(4096).expect("a socket");
         }
-        let id = reactor.add(ours, noted.clone()).expect("a stream");
+        let id = over::add(&mut reactor, ours, noted.clone());
         Bench {
             reactor,
             clock,
@@ -253,10 +257,6 @@ fn gauges_and_counters_show_what_there_is_also_from_inside_a_callback() {
     let mut reactor = Reactor::new().expect("a poller");
     let seen = Seen::default();
     let service = reactor.add_service(Looks(Rc::clone(&seen))).expect("room");
-    reactor
-        .at(service)
-        .expect("there")
-        .set_timer(Duration::ZERO);
     let listener = reactor
         .listen("127.0.0.1:0", Noting::default())
         .expect("a port");
@@ -272,6 +272,10 @@ fn gauges_and_counters_show_what_there_is_also_from_inside_a_callback() {
     reactor
         .connect(address, Noting::default())
         .expect("it listens");
+    reactor
+        .at(service)
+        .expect("there")
+        .set_timer(Duration::ZERO);
     let before = reactor.gauges();
     assert_eq!(
         (before.connecting, before.closing, before.paused),

@@ -3,9 +3,18 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::net::TcpStream;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 
-use slabloop::{Dispatcher, Id, Reactor, Socket};
+use slabloop::{Accepted, Dispatcher, Id, Reactor, Socket};
+
+#[allow(unused_imports, reason = "each test file uses a part")]
+pub(crate) use crate::util::{
+    Accepting, exchange_in_background, serve, spied_pair, tcp_pair, unix_pair,
+};
+
+/// The reactor's end of a connection, to be added.
+pub(crate) type Ours<S> = S;
 
 /// The test's end of a connection.
 pub(crate) type Peer<S> = S;
@@ -51,6 +60,9 @@ pub(crate) fn join_both<A: Dispatcher, B: Dispatcher, S: Into<Socket>>(
     (first, second)
 }
 
+/// They have nothing to say first.
+pub(crate) fn greet<S>(_: &mut Reactor, _: &mut [Peer<S>]) {}
+
 /// The end of a client that has connected.
 pub(crate) fn client(stream: TcpStream) -> Peer<TcpStream> {
     stream
@@ -64,4 +76,55 @@ pub(crate) fn server(stream: TcpStream) -> Peer<TcpStream> {
 /// Has the peer's end closed with a reset.
 pub(crate) fn reset(peer: Peer<TcpStream>) {
     crate::util::reset(peer);
+}
+
+/// The same pair.
+pub(crate) fn secured<S>(pair: (S, S)) -> (Ours<S>, Peer<S>) {
+    pair
+}
+
+/// The socket that is added for `ours`.
+pub(crate) fn socket_of<S>(ours: Ours<S>, convert: impl FnOnce(S) -> Socket) -> Socket {
+    convert(ours)
+}
+
+/// The kernel's part of it.
+pub(crate) fn below<S>(ours: &Ours<S>) -> &S {
+    ours
+}
+
+/// Has the peer's end closed with nothing said.
+pub(crate) fn vanish<S>(peer: Peer<S>) {
+    drop(peer);
+}
+
+/// Whether the peer can tell a socket that is closed without a word from one that had an end to tell.
+pub(crate) const SILENCE_IS_A_CUT: bool = false;
+
+/// How many bytes the kernel gets for so many that are written at once.
+pub(crate) fn length_below(bytes: usize) -> usize {
+    bytes
+}
+
+/// The socket that is added for a client.
+pub(crate) fn accepted_as(accepted: Accepted) -> Socket {
+    accepted.into()
+}
+
+/// Adds an end.
+pub(crate) fn add<D: Dispatcher, S: Into<Socket>>(
+    reactor: &mut Reactor,
+    ours: Ours<S>,
+    dispatcher: D,
+) -> Id<D> {
+    reactor.add(ours, dispatcher).expect("a stream")
+}
+
+/// Connects to `address`.
+pub(crate) fn connect<D: Dispatcher>(
+    reactor: &mut Reactor,
+    address: SocketAddr,
+    dispatcher: D,
+) -> io::Result<Id<D>> {
+    reactor.connect(address, dispatcher)
 }

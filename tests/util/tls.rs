@@ -3,12 +3,14 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+mod handshaken;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use slabloop::tls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -17,7 +19,12 @@ use slabloop::tls::rustls::{
     ServerConnection, SupportedProtocolVersion,
 };
 use slabloop::tls::{Acceptor, Connector};
-use slabloop::{Dispatcher, Id, Reactor, Socket};
+use slabloop::{Accepted, AnyId, Context, Dispatcher, Id, Reactor, Socket};
+
+#[allow(unused_imports, reason = "each test file uses a part")]
+pub(crate) use handshaken::{
+    Ours, add, below, secured, socket_of, spied_pair, tcp_pair, unix_pair,
+};
 
 /// What makes no sense over TLS, and why.
 const NOT_OVER_TLS: &[(&str, &str)] = &[
@@ -28,6 +35,18 @@ const NOT_OVER_TLS: &[(&str, &str)] = &[
     (
         "stopped_source_costs_no_turn_and_goes_on_in_the_turn_after_its_sink_is_below_the_low_mark",
         "a record of 16 KiB comes through buffers of 4 KiB in several turns, and counts when it is whole",
+    ),
+    (
+        "many_large_sends_in_a_turn_are_one_write_at_once_and_one_of_the_flush",
+        "what goes through a layer is queued first: it is changed in any case",
+    ),
+    (
+        "rest_of_a_large_send_that_the_kernel_did_not_take_is_queued_and_arrives",
+        "what goes through a layer is queued first: it is changed in any case",
+    ),
+    (
+        "recv_up_to_lends_as_much_as_it_was_asked_for_and_no_more",
+        "a read makes a bounded number of reads below, and a large buffer may be filled in parts",
     ),
 ];
 
@@ -113,6 +132,18 @@ impl Bare for TcpStream {
 }
 
 impl Bare for UnixStream {
+    fn finish(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+    fn blocking(&self, on: bool) -> io::Result<()> {
+        self.set_nonblocking(!on)
+    }
+    fn set_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.set_read_timeout(limit)
+    }
+}
+
+impl Bare for socket2::Socket {
     fn finish(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
@@ -222,6 +253,9 @@ fn or_later(outcome: io::Result<()>) -> io::Result<()> {
 
 impl<S: Bare> Read for Peer<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.tls.is_handshaking() {
+            self.shake_hands()?;
+        }
         loop {
             match self.tls.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.receive_tls()?,
@@ -308,6 +342,23 @@ pub(crate) fn join_both<A: Dispatcher, B: Dispatcher, S: Into<Socket>>(
     (first.expect("a stream"), second.expect("a stream"))
 }
 
+/// Turns until all of these clients are through with their handshakes.
+pub(crate) fn greet<S: Bare>(reactor: &mut Reactor, peers: &mut [Peer<S>]) {
+    for peer in peers.iter() {
+        peer.set_nonblocking(true).expect("a socket");
+    }
+    crate::util::turn_until(reactor, "the handshakes", |_| {
+        let waiting = peers.iter_mut().filter(|peer| !is_ready(peer));
+        let steps = waiting.filter_map(|peer| peer.shake_hands().err());
+        let kinds: Vec<_> = steps.map(|error| error.kind()).collect();
+        assert!(kinds.iter().all(|kind| *kind == ErrorKind::WouldBlock));
+        kinds.is_empty()
+    });
+    for peer in peers.iter() {
+        peer.set_nonblocking(false).expect("a socket");
+    }
+}
+
 /// The end of a client that has connected.
 pub(crate) fn client(stream: TcpStream) -> Peer<TcpStream> {
     Peer::client_of(stream)
@@ -320,9 +371,93 @@ pub(crate) fn server(stream: TcpStream) -> Peer<TcpStream> {
 }
 
 /// Has the peer's end closed with a reset.
-pub(crate) fn reset(mut peer: Peer<TcpStream>) {
+pub(crate) fn reset<S: Bare>(mut peer: Peer<S>) {
     peer.is_finished = true;
     socket2::SockRef::from(&peer)
         .set_linger(Some(Duration::ZERO))
         .expect("tcp");
+}
+
+/// Has the peer's end closed with nothing said, as the kernel does when a process dies.
+pub(crate) fn vanish<S: Bare>(mut peer: Peer<S>) {
+    peer.is_finished = true;
+}
+
+/// Whether the peer can tell a socket that is closed without a word from one that had an end to tell.
+pub(crate) const SILENCE_IS_A_CUT: bool = true;
+
+/// How many bytes the kernel gets for so many that are written at once.
+pub(crate) fn length_below(bytes: usize) -> usize {
+    let record = if version().version == rustls::ProtocolVersion::TLSv1_2 {
+        5 + 8 + 16
+    } else {
+        5 + 1 + 16
+    };
+    bytes + bytes.div_ceil(16 * 1024) * record
+}
+
+/// Accepts with whatever `make` gives.
+pub(crate) struct Accepting<F>(pub(crate) F);
+
+impl<D: Dispatcher, F: FnMut() -> D + 'static> Dispatcher for Accepting<F> {
+    fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+        cx.add(accepted_as(accepted), (self.0)())?;
+        Ok(())
+    }
+}
+
+/// The socket that is added for a client.
+pub(crate) fn accepted_as(accepted: Accepted) -> Socket {
+    Socket::from(accepted).layered(acceptor().session().expect("a config"))
+}
+
+/// A listener whose connections are made by `make`, and its address.
+pub(crate) fn serve<D: Dispatcher>(
+    reactor: &mut Reactor,
+    make: impl FnMut() -> D + 'static,
+) -> (AnyId, SocketAddr) {
+    let id = reactor.listen("127.0.0.1:0", Accepting(make));
+    let id = id.expect("a free port");
+    (id.any(), reactor.local_addr(id).expect("a listener"))
+}
+
+/// Connects to `address`.
+pub(crate) fn connect<D: Dispatcher>(
+    reactor: &mut Reactor,
+    address: SocketAddr,
+    dispatcher: D,
+) -> io::Result<Id<D>> {
+    let layer = connector().session(NAME).expect("a name");
+    reactor.add(Socket::dial(address)?.layered(layer), dispatcher)
+}
+
+/// Writes all of `bytes` and reads to the end, in both directions at once.
+pub(crate) fn exchange_in_background(
+    mut peer: Peer<TcpStream>,
+    bytes: Vec<u8>,
+    half_close: bool,
+) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        peer.shake_hands().expect("a good handshake");
+        peer.set_nonblocking(true).expect("a socket");
+        let deadline = Instant::now() + crate::util::DEADLINE;
+        let (mut left, mut back) = (&bytes[..], Vec::new());
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            assert!(Instant::now() < deadline, "{} bytes came back", back.len());
+            if left.is_empty() && half_close && !peer.is_finished {
+                peer.shutdown(Shutdown::Write).expect("connected");
+            }
+            match peer.write(left) {
+                Ok(count) => left = &left[count..],
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            match peer.read(&mut buffer) {
+                Ok(0) => return back,
+                Ok(count) => back.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+                Err(error) => panic!("the end comes before the deadline: {error}"),
+            }
+        }
+    })
 }
