@@ -10,6 +10,9 @@
 
 #![cfg(target_os = "linux")]
 
+#[cfg_attr(feature = "tls", path = "util/tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
+mod over;
 mod util;
 
 use std::cell::RefCell;
@@ -28,8 +31,10 @@ use std::time::{Duration, Instant};
 use mio::event::Source;
 use mio::unix::{SourceFd, pipe};
 use mio::{Events, Interest, Poll, Registry, Token};
+use over::{Ours, Peer, below, length_below, reset, serve, spied_pair};
 use slabloop::testing::{Bits, SimKind, SimSocket};
 use slabloop::{AnyId, Context, Dispatcher, Id, Reactor, Socket};
+use socket2::SockRef;
 use util::*;
 
 /// The two kinds of stream that most tests run over.
@@ -43,7 +48,12 @@ const FAMILIES: [Family; 2] = [Family::Tcp, Family::Unix];
 
 impl Family {
     /// A connected pair: ours, and the peer's, which blocks with a deadline.
-    fn pair(self) -> (socket2::Socket, socket2::Socket) {
+    fn pair(self) -> (Ours<socket2::Socket>, Peer<socket2::Socket>) {
+        over::secured(self.bare_pair())
+    }
+
+    /// A pair that is never anything but sockets.
+    fn bare_pair(self) -> (socket2::Socket, socket2::Socket) {
         let (ours, peer): (socket2::Socket, socket2::Socket) = match self {
             Family::Tcp => {
                 let (ours, peer) = tcp_pair();
@@ -59,7 +69,11 @@ impl Family {
         (ours, peer)
     }
 
-    fn socket(self, ours: socket2::Socket) -> Socket {
+    fn socket(self, ours: Ours<socket2::Socket>) -> Socket {
+        over::socket_of(ours, |ours| self.bare_socket(ours))
+    }
+
+    fn bare_socket(self, ours: socket2::Socket) -> Socket {
         match self {
             Family::Tcp => TcpStream::from(ours).into(),
             Family::Unix => UnixStream::from(ours).into(),
@@ -68,18 +82,19 @@ impl Family {
 }
 
 /// Closes the peer's end so that ours sees a reset and not an end of stream.
-fn break_off(family: Family, peer: socket2::Socket) {
-    if family == Family::Tcp {
-        peer.set_linger(Some(Duration::ZERO)).expect("tcp");
+fn break_off(family: Family, peer: Peer<socket2::Socket>) {
+    match family {
+        Family::Tcp => reset(peer),
+        // A Unix socket resets by itself if it is closed with something unread; `prepare_to_break_off`.
+        Family::Unix => over::vanish(peer),
     }
-    // A Unix socket resets by itself if it is closed with something unread; `prepare_to_break_off`.
-    drop(peer);
 }
 
 /// Whatever our end must have done beforehand for `break_off` to be a reset.
-fn prepare_to_break_off(family: Family, ours: &socket2::Socket) {
+fn prepare_to_break_off(family: Family, ours: &Ours<socket2::Socket>) {
     if family == Family::Unix {
-        (&*ours).write_all(b"never read").expect("room");
+        let mut ours = below(ours);
+        ours.write_all(b"never read").expect("room");
     }
 }
 
@@ -224,8 +239,11 @@ fn a_thousand_rumours_of_readiness_cost_no_byte_and_no_error_and_leave_no_spin()
     assert_asleep(&mut reactor, "after the last rumour");
 
     // And the listener still listens.
-    let mut client = TcpStream::connect(address).unwrap();
+    let client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut client = [over::client(client)];
+    over::greet(&mut reactor, &mut client);
+    let [mut client] = client;
     client.write_all(b"still there?").unwrap();
     turn_until(&mut reactor, "the echo", |reactor| {
         reactor.counters().bytes_out == 12
@@ -250,7 +268,7 @@ fn a_handler_that_reads_one_chunk_a_call_gets_every_byte_with_no_new_event() {
             let sent = pattern(1, length);
             peer.write_all(&sent).unwrap();
             if family == Family::Tcp {
-                until_arrived(&ours, length);
+                until_arrived(below(&ours), length_below(length));
             }
             let (spy, received) = reader("reader", &diary, chunk);
             reactor.add(family.socket(ours), spy).unwrap();
@@ -327,7 +345,7 @@ fn data_then(family: Family, ending: Ending, when: When, chunk: usize) -> Result
     let sent = pattern(1, LENGTH);
     let (spy, received) = reader("reader", &diary, chunk);
     peer.write_all(&sent).unwrap();
-    until_arrived(&ours, LENGTH);
+    until_arrived(below(&ours), length_below(LENGTH));
 
     let mut spy = Some(spy);
     let mut add = |reactor: &mut Reactor, ours| {
@@ -359,8 +377,8 @@ fn data_then(family: Family, ending: Ending, when: When, chunk: usize) -> Result
     if let Some(ours) = ours.take() {
         match ending {
             Ending::None => {}
-            Ending::Fin => until_kernel_says(&ours, "end of stream", |e| e.is_read_closed()),
-            Ending::Rst => until_kernel_says(&ours, "reset", |e| e.is_error()),
+            Ending::Fin => until_kernel_says(below(&ours), "end of stream", |e| e.is_read_closed()),
+            Ending::Rst => until_kernel_says(below(&ours), "reset", |e| e.is_error()),
         }
         add(&mut reactor, ours);
     }
@@ -869,7 +887,7 @@ fn a_thousand_half_closed_connections_kept_open_cost_nothing() {
             (id, peer)
         })
         .unzip();
-    for peer in &peers {
+    for peer in &mut peers {
         peer.shutdown(Shutdown::Write).unwrap();
     }
     turn_until(&mut reactor, "every end of stream", |_| {
@@ -913,10 +931,11 @@ fn half_a_record_and_a_reset_never_look_like_an_end_of_stream() {
                 let mut reactor = Reactor::new().unwrap();
                 let diary = Diary::default();
                 let (ours, mut peer) = family.pair();
-                ours.set_send_buffer_size(4096).unwrap();
-                peer.set_recv_buffer_size(4096).unwrap();
+                let sockets = [SockRef::from(&ours), SockRef::from(&peer)];
+                sockets[0].set_send_buffer_size(4096).unwrap();
+                sockets[1].set_recv_buffer_size(4096).unwrap();
                 prepare_to_break_off(family, &ours);
-                let probe = ours.try_clone().unwrap();
+                let probe = below(&ours).try_clone().unwrap();
                 let (spy, received) = reader("server", &diary, 64);
                 let id = reactor.add(family.socket(ours), spy).unwrap();
                 // Fed by nobody: full or not, it is read.
@@ -929,7 +948,7 @@ fn half_a_record_and_a_reset_never_look_like_an_end_of_stream() {
                 }
                 peer.write_all(b"half a rec").unwrap();
                 if family == Family::Tcp {
-                    until_arrived(&probe, 10);
+                    until_arrived(&probe, length_below(10));
                 }
                 break_off(family, peer);
                 until_kernel_says(&probe, "reset", |event| event.is_error());
@@ -1113,10 +1132,10 @@ enum Arrival {
 fn urgent(urgency: Urgency, arrival: Arrival, chunk: usize) -> Result<(), String> {
     let mut reactor = Reactor::new().unwrap();
     let diary = Diary::default();
-    let (ours, mut peer) = Family::Tcp.pair();
+    let (ours, mut peer) = Family::Tcp.bare_pair();
     let probe = ours.try_clone().unwrap();
     let (spy, received) = reader("it", &diary, chunk);
-    let id = reactor.add(Family::Tcp.socket(ours), spy).unwrap();
+    let id = reactor.add(Family::Tcp.bare_socket(ours), spy).unwrap();
     urgency.choose(&mut reactor, id);
     if arrival != Arrival::AllBeforeTheFirstTurn {
         settle(&mut reactor);
@@ -1221,10 +1240,10 @@ fn a_second_urgent_byte_does_not_stall_what_follows_it() {
     for urgency in URGENCIES {
         let mut reactor = Reactor::new().unwrap();
         let diary = Diary::default();
-        let (ours, mut peer) = Family::Tcp.pair();
+        let (ours, mut peer) = Family::Tcp.bare_pair();
         let probe = ours.try_clone().unwrap();
         let (spy, received) = reader("it", &diary, 4096);
-        let id = reactor.add(Family::Tcp.socket(ours), spy).unwrap();
+        let id = reactor.add(Family::Tcp.bare_socket(ours), spy).unwrap();
         urgency.choose(&mut reactor, id);
         for piece in [&b"ab"[..], b"cd", b"ef"] {
             peer.write_all(piece).unwrap();
@@ -1266,7 +1285,7 @@ fn urgent_data_on_a_unix_stream_does_not_stall_either() {
             let cell = format!("{urgency:?}, {chunk} a read");
             let mut reactor = Reactor::new().unwrap();
             let diary = Diary::default();
-            let (ours, mut peer) = Family::Unix.pair();
+            let (ours, mut peer) = Family::Unix.bare_pair();
             peer.write_all(b"ab").unwrap();
             if peer.send_out_of_band(b"!").is_err() {
                 // A kernel built without it.
@@ -1274,7 +1293,7 @@ fn urgent_data_on_a_unix_stream_does_not_stall_either() {
             }
             peer.write_all(b"cd").unwrap();
             let (spy, received) = reader("it", &diary, chunk);
-            let id = reactor.add(Family::Unix.socket(ours), spy).unwrap();
+            let id = reactor.add(Family::Unix.bare_socket(ours), spy).unwrap();
             urgency.choose(&mut reactor, id);
             turns_until(&mut reactor, MANY_TURNS, |_| {
                 received.borrow().ends_with(b"cd")
@@ -1299,9 +1318,9 @@ fn urgent_data_on_a_unix_stream_does_not_stall_either() {
 fn urgent_data_is_told_while_reading_is_paused() {
     let mut reactor = Reactor::new().unwrap();
     let diary = Diary::default();
-    let (ours, mut peer) = Family::Tcp.pair();
+    let (ours, mut peer) = Family::Tcp.bare_pair();
     let (spy, received) = reader("it", &diary, 4096);
-    let id = reactor.add(Family::Tcp.socket(ours), spy).unwrap();
+    let id = reactor.add(Family::Tcp.bare_socket(ours), spy).unwrap();
     reactor.at(id).expect("added").pause_reading();
     reactor.at(id).expect("added").watch_priority();
     peer.write_all(b"ab").unwrap();
@@ -1700,14 +1719,14 @@ fn paused(family: Family, ending: Ending, resume_after: Option<usize>) -> Result
     let diary = Diary::default();
     let (ours, mut peer) = family.pair();
     prepare_to_break_off(family, &ours);
-    let probe = ours.try_clone().unwrap();
+    let probe = below(&ours).try_clone().unwrap();
     let (spy, received) = reader("it", &diary, 7);
     let id = reactor.add(family.socket(ours), spy).unwrap();
     reactor.at(id).expect("added").pause_reading();
     settle(&mut reactor);
     let sent = pattern(4, 100);
     peer.write_all(&sent).unwrap();
-    until_arrived(&probe, sent.len());
+    until_arrived(&probe, length_below(sent.len()));
     let mut kept = None;
     match ending {
         Ending::None => kept = Some(peer),
@@ -1809,7 +1828,7 @@ fn input_held_by_flow_control_is_delivered_before_the_reset_that_came_meanwhile(
             if ending == Ending::Rst {
                 prepare_to_break_off(family, &ours);
             }
-            let probe = ours.try_clone().unwrap();
+            let probe = below(&ours).try_clone().unwrap();
             let (spy, received) = reader("source", &diary, 7);
             let source = reactor.add(family.socket(ours), spy).unwrap();
             reactor.at(source).expect("added").feeds(sink);
@@ -1824,10 +1843,12 @@ fn input_held_by_flow_control_is_delivered_before_the_reset_that_came_meanwhile(
                 filled += 32 << 10;
                 settle(&mut reactor);
             }
+            // Over TLS it has looked for what came with the handshake.
+            diary.clear();
 
             let sent = pattern(4, 100);
             source_peer.write_all(&sent).unwrap();
-            until_arrived(&probe, sent.len());
+            until_arrived(&probe, length_below(sent.len()));
             match ending {
                 Ending::Rst => {
                     break_off(family, source_peer);
@@ -1899,8 +1920,9 @@ fn interrupted_child() {
     let client = {
         let stop = Arc::clone(&stop);
         std::thread::spawn(move || {
-            let mut stream = TcpStream::connect(address).expect("loopback connects");
+            let stream = TcpStream::connect(address).expect("loopback connects");
             stream.set_read_timeout(Some(DEADLINE)).expect("a time");
+            let mut stream = over::client(stream);
             let mut rounds = 0u32;
             while !stop.load(Ordering::Relaxed) {
                 let sent = rounds.to_le_bytes();

@@ -67,20 +67,21 @@ fn handshaken() -> (Shared, Connection) {
     let session = Shared(Rc::new(RefCell::new(session)));
     let name = ServerName::try_from(NAME).expect("a name");
     let config = Arc::clone(&identity().client);
-    let mut client = ClientConnection::new(config, name).expect("a config");
-    let (ours, mut theirs) = UnixStream::pair().expect("descriptors");
-    theirs.set_nonblocking(true).expect("a socket");
+    let client = ClientConnection::new(config, name).expect("a config");
+    let (ours, theirs) = UnixStream::pair().expect("descriptors");
     let mut reactor = Reactor::new().expect("a poller");
     let socket = Socket::from(ours).layered(session.clone());
     reactor.add(socket, Echo).expect("a stream");
+    let mut peer = Peer::new(client, theirs);
+    peer.set_nonblocking(true).expect("a socket");
     turn_until(&mut reactor, "the handshake", |_| {
-        match client.complete_io(&mut theirs) {
+        match peer.shake_hands() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => false,
-            outcome => outcome.map(|_| true).expect("a good handshake"),
+            outcome => outcome.map(|()| true).expect("a good handshake"),
         }
     });
     crate::util::settle(&mut reactor);
-    (session, client.into())
+    (session, peer.into_connection())
 }
 
 /// TLS over a pair of sockets.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 
 use slabloop::{Accepted, Dispatcher, Id, Reactor, Socket};
 
@@ -74,8 +75,8 @@ pub(crate) fn server(stream: TcpStream) -> Peer<TcpStream> {
 }
 
 /// Has the peer's end closed with a reset.
-pub(crate) fn reset(peer: Peer<TcpStream>) {
-    crate::util::reset(peer);
+pub(crate) fn reset<S: Into<OwnedFd>>(peer: Peer<S>) {
+    crate::util::reset(peer.into().into());
 }
 
 /// The same pair.

@@ -193,6 +193,14 @@ impl<S: Bare> Peer<S> {
         Peer::new(tls.expect("a config"), below)
     }
 
+    /// What it knows of its session, without its socket.
+    fn into_connection(mut self) -> Connection {
+        self.is_finished = true;
+        let name = ServerName::try_from(NAME).expect("a name");
+        let other = ClientConnection::new(Arc::clone(&identity().client), name);
+        std::mem::replace(&mut self.tls, other.expect("a config").into())
+    }
+
     pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
         self.below.blocking(!on)
     }
