@@ -881,6 +881,7 @@ struct Journey {
 }
 
 /// The other end of the connection that travels.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Far {
     Peer(Option<Peer<TcpStream>>),
     Wire(Wire),

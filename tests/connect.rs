@@ -1,6 +1,9 @@
 //! Connecting: one outcome each, found out in the right way; attempts that never end; failures that
 //! leave nothing behind.
 
+#[cfg_attr(feature = "tls", path = "util/tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
+mod over;
 mod util;
 
 use std::cell::{Cell, RefCell};
@@ -135,15 +138,16 @@ fn a_connection_that_stands_is_told_once_and_what_was_sent_early_leaves_after_it
     let diary = Diary::default();
     let spy = Spy::new("client", &diary).on_connect(|cx| cx.send(b" and late"));
     let received = spy.received();
-    let id = reactor
-        .connect(listener.local_addr().unwrap(), spy)
-        .unwrap();
+    let id = over::connect(&mut reactor, listener.local_addr().unwrap(), spy).unwrap();
     reactor.at(id).unwrap().send(b"early").unwrap();
     assert!(diary.all().is_empty(), "connect and send call nothing");
-    let (mut peer, _) = listener.accept().unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    peer.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut peer = [over::server(peer)];
+    over::greet(&mut reactor, &mut peer);
+    let [mut peer] = peer;
     turn_until(&mut reactor, "the connection", |_| !diary.all().is_empty());
     let mut sent = [0; 14];
-    peer.set_read_timeout(Some(DEADLINE)).unwrap();
     peer.read_exact(&mut sent).unwrap();
     assert_eq!(&sent, b"early and late");
     assert_eq!(reactor.timer_count(), 0, "its deadline is gone");
@@ -171,7 +175,7 @@ fn a_refused_connection_is_one_error_and_then_one_close() {
         cx.set_timer(Duration::ZERO);
         Ok(())
     });
-    let id = reactor.connect(address, spy).unwrap();
+    let id = over::connect(&mut reactor, address, spy).unwrap();
     reactor.at(id).unwrap().send(b"never sent").unwrap();
     assert!(diary.all().is_empty(), "connect calls nothing");
     turn_until(&mut reactor, "the refusal", |_| !diary.all().is_empty());
@@ -193,9 +197,7 @@ fn a_writable_event_that_came_too_early_is_no_connection() {
     let mut reactor = Reactor::new().unwrap();
     let silent = Silent::new();
     let diary = Diary::default();
-    let id = reactor
-        .connect(silent.address, Spy::new("client", &diary))
-        .unwrap();
+    let id = over::connect(&mut reactor, silent.address, Spy::new("client", &diary)).unwrap();
     for _ in 0..20 {
         reactor.inject(id, Bits::READABLE | Bits::WRITABLE);
         turn_for(&mut reactor, Duration::ZERO);
@@ -357,9 +359,12 @@ fn a_reset_right_after_the_handshake_is_one_error_and_no_connect() {
         let mut reactor = Reactor::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let diary = Diary::default();
-        reactor
-            .connect(listener.local_addr().unwrap(), Spy::new("client", &diary))
-            .unwrap();
+        over::connect(
+            &mut reactor,
+            listener.local_addr().unwrap(),
+            Spy::new("client", &diary),
+        )
+        .unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         if sends_first {
             peer.write_all(b"hello").unwrap();
@@ -377,13 +382,14 @@ fn a_peer_that_finishes_right_after_the_handshake_leaves_a_connection_and_its_en
     let diary = Diary::default();
     let spy = Spy::new("client", &diary);
     let received = spy.received();
-    reactor
-        .connect(listener.local_addr().unwrap(), spy)
-        .unwrap();
-    let (mut peer, _) = listener.accept().unwrap();
-    peer.write_all(b"all of it").unwrap();
-    drop(peer);
+    over::connect(&mut reactor, listener.local_addr().unwrap(), spy).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    let server = std::thread::spawn(move || {
+        let mut peer = over::server(peer);
+        peer.write_all(b"all of it").unwrap();
+    });
     turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+    server.join().unwrap();
     let notes = diary.of("client");
     assert_eq!(notes[0], "connect");
     assert_eq!(notes[notes.len() - 2..], ["eof", "close"]);
@@ -396,9 +402,7 @@ fn an_attempt_that_gets_no_answer_ends_at_its_deadline_and_not_before() {
     let mut reactor = Reactor::builder().clock(clock.clone()).build().unwrap();
     let silent = Silent::new();
     let diary = Diary::default();
-    let id = reactor
-        .connect(silent.address, Spy::new("client", &diary))
-        .unwrap();
+    let id = over::connect(&mut reactor, silent.address, Spy::new("client", &diary)).unwrap();
     settle(&mut reactor);
     assert_eq!(reactor.next_timer(), Some(Duration::from_secs(30)));
     clock.advance(Duration::from_secs(30) - Duration::from_nanos(1));
@@ -460,9 +464,7 @@ fn without_a_deadline_of_ours_the_system_decides() {
     let mut reactor = builder.build().unwrap();
     let silent = Silent::new();
     let diary = Diary::default();
-    reactor
-        .connect(silent.address, Spy::new("client", &diary))
-        .unwrap();
+    over::connect(&mut reactor, silent.address, Spy::new("client", &diary)).unwrap();
     assert_eq!(reactor.timer_count(), 0);
     clock.advance(Duration::from_secs(100_000));
     settle(&mut reactor);
@@ -517,9 +519,7 @@ fn ten_thousand_refusals_are_as_many_errors_and_closes_in_as_few_turns() {
     tally.left.set(ATTEMPTS - AT_ONCE);
     for _ in 0..AT_ONCE {
         let tally = Rc::clone(&tally);
-        reactor
-            .connect(address, Stubborn { address, tally })
-            .unwrap();
+        over::connect(&mut reactor, address, Stubborn { address, tally }).unwrap();
     }
     turn_until(&mut reactor, "all attempts", |reactor| reactor.count() == 0);
     assert_eq!(
