@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use over::{Ours, Peer, join_both, reset, secured, serve, tcp_pair};
+use over::{Ours, Peer, join_both, reset, secured, serve, tcp_pair, unix_pair};
 use proptest::prelude::*;
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
 use slabloop::testing::{Bits, SimClock};
@@ -637,7 +637,7 @@ fn what_is_sent_from_any_callback_leaves_in_that_turn_and_then_there_is_nothing_
         assert!(sent.is_ok());
     });
     expect(&mut reactor, "later");
-    let (ours, peer) = over::unix_pair();
+    let (ours, peer) = unix_pair();
     let spy = Spy::new("eof", &diary).on_eof(say(target, "eof"));
     over::add(&mut reactor, ours, spy);
     drop(peer);
@@ -723,7 +723,7 @@ fn child_counts_sigpipe() {
     let diary = Diary::default();
     // One large piece is written at once, ten that share no chunk are one vectored write.
     for (pieces, size) in [(1, 20_000), (10, 10_000)] {
-        let (ours, peer) = over::unix_pair();
+        let (ours, peer) = unix_pair();
         let unix = over::add(&mut reactor, ours, Spy::new("gone", &diary));
         let (ours, tcp_peer) = tcp_pair();
         let tcp = over::add(&mut reactor, ours, Spy::new("gone", &diary));

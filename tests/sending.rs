@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::rc::Rc;
 
-use over::{reset, tcp_pair};
+use over::{reset, tcp_pair, unix_pair};
 use slabloop::{Cause, Context, Dispatcher, Reactor};
 use util::*;
 
@@ -88,7 +88,7 @@ impl Dispatcher for Mover {
 fn lent_up_to(limit: usize) -> (Vec<(usize, usize)>, Reactor) {
     let mut reactor = Reactor::new().expect("a poller");
     let lent = Rc::new(RefCell::new(Vec::new()));
-    let (ours, mut peer) = over::unix_pair();
+    let (ours, mut peer) = unix_pair();
     let mover = Mover {
         limit,
         lent: Rc::clone(&lent),
