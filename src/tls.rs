@@ -152,6 +152,8 @@ pub struct Session {
     has_ended: bool,
     /// What reading has failed with. What came before it is still to be read.
     failure: Option<io::Error>,
+    /// The alert about it has left.
+    is_told: bool,
 }
 
 impl Session {
@@ -165,6 +167,7 @@ impl Session {
             records: 0,
             has_ended: false,
             failure: None,
+            is_told: false,
         }
     }
 
@@ -204,7 +207,7 @@ impl Session {
             Err(error) => {
                 self.failure = Some(io::Error::new(ErrorKind::InvalidData, error));
                 // The alert that tells the peer. If there is no room it goes without.
-                let _ = self.flush(below);
+                self.is_told = self.connection.wants_write() && self.flush(below).is_ok();
             }
         }
         Ok(count > 0)
@@ -319,6 +322,10 @@ impl Layer for Session {
             self.connection.send_close_notify();
         }
         self.flush(below)
+    }
+
+    fn has_told_failure(&self) -> bool {
+        self.is_told
     }
 }
 

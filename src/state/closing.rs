@@ -260,6 +260,37 @@ pub(crate) fn start_draining<D>(state: &mut State<D>, id: AnyId) {
     if peer_is_done {
         return end(state, id, Cause::Finished);
     }
+    drain_from_now_on(state, id);
+}
+
+/// Ends a broken stream whose layer has told the peer why: without a closing message, for this is no end of what it had
+/// to say, and without a reset, so that the peer reads it. False if that cannot be.
+pub(crate) fn let_the_peer_read_why<D>(state: &mut State<D>, id: AnyId) -> bool {
+    let slot = state.slots.slot_mut(id);
+    let owes = slot.owes_output() || slot.is_producing();
+    if slot.life() != Life::Broken || owes || slot.readiness.input().is_over() {
+        return false;
+    }
+    let Some(layered) = slot
+        .io
+        .layered()
+        .filter(|layered| layered.has_told_failure())
+    else {
+        return false;
+    };
+    if layered.below_mut().shutdown_write().is_err() {
+        return false;
+    }
+    slot.readiness.want_nothing();
+    flow::set_layer_full(state, id, false);
+    cancel_user_timers(state, id);
+    drain_from_now_on(state, id);
+    true
+}
+
+/// Enters [`Life::Draining`]: the write side is shut.
+fn drain_from_now_on<D>(state: &mut State<D>, id: AnyId) {
+    let slot = state.slots.slot_mut(id);
     slot.enter(Life::Draining);
     slot.io.drain();
     rates::lift(state, id, Direction::Read);

@@ -152,5 +152,8 @@ pub(crate) fn end_broken(core: &mut Core, id: AnyId, reported: bool) {
             report(core, id, error);
         }
     }
+    if closing::let_the_peer_read_why(&mut core.state, id) {
+        return;
+    }
     closing::end(&mut core.state, id, cause);
 }

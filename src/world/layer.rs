@@ -104,6 +104,12 @@ pub trait Layer: Any {
     ///
     /// `WouldBlock` if the kernel takes nothing now: it is called again. Anything else ends the connection.
     fn finish(&mut self, below: &mut Below<'_>) -> io::Result<()>;
+
+    /// Whether the peer was sent word of the failure of `recv`, which it can take for no end of the stream. Asked when
+    /// `recv` has failed. The stream then ends so that the peer can read it, and not in a reset, which may overtake it.
+    fn has_told_failure(&self) -> bool {
+        false
+    }
 }
 
 /// The stream below a [`Layer`], to be read and written without waiting. It cannot be kept.
@@ -307,6 +313,11 @@ impl Layered {
     /// Whether the layer has failed for what the peer has sent.
     pub(crate) fn has_refused(&self) -> bool {
         self.refused
+    }
+
+    /// Whether the layer has told the peer why it refused what came.
+    pub(crate) fn has_told_failure(&self) -> bool {
+        self.refused && !self.panicked && self.layer.has_told_failure()
     }
 
     /// The layer itself.

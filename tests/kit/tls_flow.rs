@@ -290,6 +290,39 @@ fn an_abort_is_a_reset_without_close_notify() {
     }
 }
 
+#[test]
+fn the_alert_about_a_bad_record_is_read_by_a_peer_that_goes_on_sending_first() {
+    for version in BOTH {
+        let configs = configs(version);
+        let mut reactor = Reactor::new().expect("a reactor");
+        // Its handle_error is the default.
+        let (id, mut client) = tls_pair(&mut reactor, &configs, util::Echo);
+        let mut client = turn_with(&mut reactor, move || {
+            client.write_all(b"hello").expect("room");
+            client.read_exact(&mut [0; 5]).expect("the echo");
+            client
+        });
+        let before = reactor.counters().errors;
+        client.sock.write_all(&[23, 3, 3, 0, 20]).expect("room");
+        client.sock.write_all(&[7; 20]).expect("room");
+        turn_until(&mut reactor, "the error", |reactor| {
+            reactor.counters().errors > before
+        });
+        come_to_rest(&mut reactor);
+        for _ in 0..3 {
+            client.sock.write_all(&[7; 100]).expect("no reset");
+            come_to_rest(&mut reactor);
+        }
+        let error = client.read(&mut [0; 8]).expect_err("the alert");
+        assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+        assert!(error.to_string().contains("alert"), "{error}");
+        drop(client);
+        turn_until(&mut reactor, "its close", |reactor| reactor.count() == 0);
+        let cause = slabloop::Cause::Error(ErrorKind::InvalidData);
+        assert_eq!(reactor.end_of(id), Some(cause));
+    }
+}
+
 /// Reads ten bytes and pauses, as often as it is let.
 #[derive(Default)]
 struct Sipping {
