@@ -271,14 +271,10 @@ pub(crate) fn let_the_peer_read_why<D>(state: &mut State<D>, id: AnyId) -> bool 
     if slot.life() != Life::Broken || owes || slot.readiness.input().is_over() {
         return false;
     }
-    let Some(layered) = slot
-        .io
-        .layered()
-        .filter(|layered| layered.has_told_failure())
-    else {
+    let Some(layered) = slot.io.layered() else {
         return false;
     };
-    if layered.below_mut().shutdown_write().is_err() {
+    if !layered.has_told_failure() || layered.below_mut().shutdown_write().is_err() {
         return false;
     }
     slot.readiness.want_nothing();

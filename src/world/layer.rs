@@ -316,8 +316,9 @@ impl Layered {
     }
 
     /// Whether the layer has told the peer why it refused what came.
-    pub(crate) fn has_told_failure(&self) -> bool {
-        self.refused && !self.panicked && self.layer.has_told_failure()
+    pub(crate) fn has_told_failure(&mut self) -> bool {
+        let told = self.call(|layer, _| Ok(layer.has_told_failure()));
+        self.refused && told.is_ok_and(|told| told)
     }
 
     /// The layer itself.
