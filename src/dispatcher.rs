@@ -100,9 +100,9 @@ pub trait Dispatcher: Any {
     /// A connection made by `connect` is established, or one that was added while it was
     /// [connecting](crate::Socket::connecting).
     ///
-    /// *When:* once, after success is proven, before any other callback of it but `handle_handshake`. Not for
-    /// other sockets that were given to `add`. *Inside:* anything; `send` goes out at the end of this turn. *After:* reading
-    /// begins. *Errors, panic:* as everywhere. *Default:* nothing.
+    /// *When:* once, after success is proven, before any other callback of it but `handle_handshake`. Not for other
+    /// sockets that were given to `add`. *Inside:* anything; `send` goes out at the end of this turn. *After:*
+    /// reading begins. *Errors, panic:* as everywhere. *Default:* nothing.
     ///
     /// # Errors
     ///

@@ -60,8 +60,8 @@ impl Context<'_> {
     ///
     /// `NotConnected` if it is not an open connection (still connecting, closing), or has ended in one direction.
     /// `InvalidInput` if more than 64 KiB are queued, or a file or a producer has more to send: wait for
-    /// [`handle_sent`](crate::Dispatcher::handle_sent). `Unsupported` if it has a layer already, or is not a stream in both
-    /// directions. Everything stays as it is then, and the layer is dropped.
+    /// [`handle_sent`](crate::Dispatcher::handle_sent). `Unsupported` if it has a layer already, or is not a stream
+    /// in both directions. Everything stays as it is then, and the layer is dropped.
     pub fn start_layer(&mut self, layer: impl Layer) -> io::Result<()> {
         layering::start(&mut self.core.state, self.id, || Box::new(layer))?;
         replace::hand_over_input(self.core, self.id);

@@ -68,7 +68,8 @@ impl Context<'_> {
 
     /// Sets a timer that has not fired to a new time, `after` from now, counted as for
     /// [`set_timer`](Context::set_timer); its id stays. A periodic one begins a new grid then. False, and nothing is
-    /// set, if it has fired, was cancelled or died with its dispatcher. One that is due in this very turn and has not fired yet does not fire in it.
+    /// set, if it has fired, was cancelled or died with its dispatcher. One that is due in this very turn and has not
+    /// fired yet does not fire in it.
     pub fn reset_timer(&mut self, timer: TimerId, after: Duration) -> bool {
         let state = &mut self.core.state;
         state.timers.reset(timer, after, &state.clock)

@@ -1,10 +1,10 @@
 //! Finding where records end, with nothing remembered but how far a match has come.
 //!
-//! A terminator that is only half there at the end of a piece is not kept: the count of bytes that
-//! matched is enough, for they *are* the beginning of the terminator, and if the match fails they are
-//! given back as data from there (Knuth, Morris and Pratt's automaton). So the work is linear in the input, however it is cut and whatever the terminator. Where
-//! nothing has matched, which is nearly everywhere, the next byte that may begin a terminator is found
-//! many bytes at a time.
+//! A terminator that is only half there at the end of a piece is not kept: the count of bytes that matched is enough,
+//! for they *are* the beginning of the terminator, and if the match fails they are given back as data from there
+//! (Knuth, Morris and Pratt's automaton). So the work is linear in the input, however it is cut and whatever the
+//! terminator. Where nothing has matched, which is nearly everywhere, the next byte that may begin a terminator is
+//! found many bytes at a time.
 
 use std::io;
 

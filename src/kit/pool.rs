@@ -114,11 +114,12 @@
 //!
 //! # The order
 //!
-//! Those that wait for one destination are served in the order in which they came, and nobody overtakes them: who comes
-//! gets an idle connection only if nobody waits. Of the idle connections the one that was used last is lent first. Where all may have so many connections at most
-//! ([`max_connections`](PoolOptions::max_connections)), destinations take turns: one that has none and needs one comes
-//! first, the connection that has been idle longest is closed to make room, and if there is no idle one, one that comes
-//! back and is waited for gives way to whoever has waited for longer at a destination without any.
+//! Those that wait for one destination are served in the order in which they came, and nobody overtakes them: who
+//! comes gets an idle connection only if nobody waits. Of the idle connections the one that was used last is lent
+//! first. Where all may have so many connections at most ([`max_connections`](PoolOptions::max_connections)),
+//! destinations take turns: one that has none and needs one comes first, the connection that has been idle longest is
+//! closed to make room, and if there is no idle one, one that comes back and is waited for gives way to whoever has
+//! waited for longer at a destination without any.
 //!
 //! # When a holder is called
 //!
@@ -129,10 +130,10 @@
 //!
 //! # Shutting down
 //!
-//! With [`Pool::shut_down`], and when the reactor [shuts down](crate::Reactor::shutdown), idle connections and attempts are
-//! closed at once, those that wait are refused, and leased connections go when they come back. Then the pool's own
-//! dispatcher ends. If that ends before, by `close` or a panic, leases stay good, and their connections close when they
-//! come back.
+//! With [`Pool::shut_down`], and when the reactor [shuts down](crate::Reactor::shutdown), idle connections and
+//! attempts are closed at once, those that wait are refused, and leased connections go when they come back. Then the
+//! pool's own dispatcher ends. If that ends before, by `close` or a panic, leases stay good, and their connections
+//! close when they come back.
 
 mod connection;
 mod gauges;
@@ -260,7 +261,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         })
     }
 
-    /// Has `decide` say what follows when an attempt to connect has failed: for a back-off. It gets the destination,
+    /// Has `decide` say what follows when an attempt to connect has failed: for a backoff. It gets the destination,
     /// the error, and how many attempts there have failed in a row, at least 1. Attempts that were under way together
     /// with one for which a pause follows are not asked for again. It cannot reach the pool; if it panics, the pool
     /// ends. Without it, it is [`AfterFailure::Tell`].
@@ -273,7 +274,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
     /// use std::time::Duration;
     ///
     /// /// Refuses at once for 100 ms, 200 ms, 400 ms and so on up to 6.4 s.
-    /// fn with_back_off<D: Reusable>(pool: Pool<SocketAddr, D>) -> Pool<SocketAddr, D> {
+    /// fn with_backoff<D: Reusable>(pool: Pool<SocketAddr, D>) -> Pool<SocketAddr, D> {
     ///     pool.after_failure(|_, _, failures| {
     ///         AfterFailure::Pause(Duration::from_millis(50 << failures.min(7)))
     ///     })

@@ -165,10 +165,10 @@ pub trait Resolve {
         self.start(cx, id.any(), name, Some(limit), boxed(id, then))
     }
 
-    /// What the other two do, for resolvers of one's own to implement. `owner` is the dispatcher that wants to know: when
-    /// it has ended ([`Context::watch`]) the lookup is of no use any more. `then` is to be called as
-    /// [`lookup`](Resolve::lookup) says, with the reactor, so from [`defer`](Context::defer) or the like. `None` means
-    /// the resolver's own deadline.
+    /// What the other two do, for resolvers of one's own to implement. `owner` is the dispatcher that wants to know:
+    /// when it has ended ([`Context::watch`]) the lookup is of no use any more. `then` is to be called as
+    /// [`lookup`](Resolve::lookup) says, with the reactor, so from [`defer`](Context::defer) or the like. `None`
+    /// means the resolver's own deadline.
     fn start(
         &self,
         cx: &mut Context<'_>,

@@ -1,8 +1,8 @@
 //! The states of a slot: three small state machines, and how it ended.
 //!
-//! A connection as a whole has a [`Life`]. Within an open one its two directions end independently:
-//! [`Input`] and [`Output`]. All three only ever move forward (but for input that is put back), and each state says which questions are
-//! settled for good.
+//! A connection as a whole has a [`Life`]. Within an open one its two directions end independently: [`Input`] and
+//! [`Output`]. All three only ever move forward (but for input that is put back), and each state says which questions
+//! are settled for good.
 //!
 //! ```text
 //!  Life     Listening ─────────────────────────────────────────────────────────────┐

@@ -202,8 +202,8 @@ impl Socket {
     /// it. So does one that was [`Detached`](crate::Detached): what was not sent leaves as it is, before the
     /// handshake, and what was read and not used is the layer's input, never the program's.
     ///
-    /// [Rate limits](crate::Context::set_read_rate) hold below the layer: they count what the kernel moves. A stream with a
-    /// layer cannot be detached. What is no stream, or has a layer already, is refused by
+    /// [Rate limits](crate::Context::set_read_rate) hold below the layer: they count what the kernel moves. A stream
+    /// with a layer cannot be detached. What is no stream, or has a layer already, is refused by
     /// [`add`](crate::Reactor::add).
     #[must_use]
     pub fn layered(self, layer: impl Layer) -> Socket {

@@ -17,9 +17,9 @@ pub use self::shed::Shed;
 
 /// A limit on what is done at once, with a bounded queue before it.
 ///
-/// A request asks for a [`Slot`], and is called back with one, or with the reason why it gets none ([`Shed`]). It keeps the
-/// slot while it is worked on. Dropping the slot gives it to the next one that waits; so does the end of the
-/// dispatcher that holds it, a panic included. A waiting request whose dispatcher has ended leaves the queue.
+/// A request asks for a [`Slot`], and is called back with one, or with the reason why it gets none ([`Shed`]). It
+/// keeps the slot while it is worked on. Dropping the slot gives it to the next one that waits; so does the end of
+/// the dispatcher that holds it, a panic included. A waiting request whose dispatcher has ended leaves the queue.
 ///
 /// Refusing early is what keeps a server that is asked for too much useful: a queue without an end would make each
 /// answer come too late. (Google's SRE book, "Handling Overload"; LIFO and the deadline: B. Maurer, "Fail at Scale".)

@@ -17,8 +17,8 @@ use crate::{Context, TimerId};
 pub enum AfterFailure {
     /// Those that wait are told, and the next one that asks makes a new attempt. The default.
     Tell,
-    /// Those that wait are told, and whoever asks within this time is refused ([`Paused`](super::Reason::Paused)), unless
-    /// a connection is idle.
+    /// Those that wait are told, and whoever asks within this time is refused ([`Paused`](super::Reason::Paused)),
+    /// unless a connection is idle.
     Pause(Duration),
     /// Those that wait go on waiting, up to their deadlines, and the next attempt is made after this time.
     Retry(Duration),

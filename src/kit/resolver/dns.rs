@@ -101,8 +101,8 @@ impl DnsResolver {
         serving::reach(self.place, cx, |service, _| service.clear_cache());
     }
 
-    /// Closes it: lookups that wait fail with [`Failure::Closed`](super::Failure::Closed), and so do those that come. The end of the reactor
-    /// closes it as well.
+    /// Closes it: lookups that wait fail with [`Failure::Closed`](super::Failure::Closed), and so do those that come.
+    /// The end of the reactor closes it as well.
     pub fn close(&self, cx: &mut Context<'_>) {
         serving::end(self.place, cx);
     }

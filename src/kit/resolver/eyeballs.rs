@@ -38,9 +38,9 @@ pub fn connect_host<O: Dispatcher, D: Dispatcher>(
 
 /// A connection to a name, to be made: what [`connect_host`] has no argument for.
 ///
-/// The name's addresses are sorted (RFC 6724), the families taken in turns, and tried one after the other: each attempt
-/// begins when the one before has failed, or has taken as long as the [`stagger`](Dial::stagger) without an answer, and goes on
-/// beside it. The first connection that is established is kept, all others are closed at once.
+/// The name's addresses are sorted (RFC 6724), the families taken in turns, and tried one after the other: each
+/// attempt begins when the one before has failed, or has taken as long as the [`stagger`](Dial::stagger) without an
+/// answer, and goes on beside it. The first connection that is established is kept, all others are closed at once.
 ///
 /// ```
 /// use slabloop::kit::resolver::{Dial, DnsResolver};
