@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use mio::Token;
 use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
-use slabloop::{Context, Dispatcher, Reactor, SocketOptions};
+use slabloop::{Context, Dispatcher, Reactor, Socket, SocketOptions};
 use socket2::{Domain, SockAddr, Type};
 use util::*;
 
@@ -662,6 +662,8 @@ fn child_connects_without_descriptors() {
         let error = reactor
             .connect(address, Unborn(Rc::clone(&dropped)))
             .unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(24), "EMFILE");
+        let error = Socket::dial(address).expect_err("for a layer neither");
         assert_eq!(error.raw_os_error(), Some(24), "EMFILE");
         assert!(
             reactor

@@ -426,6 +426,27 @@ fn what_a_layer_cannot_be_on_and_what_it_cannot_do_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
 }
 
+/// A port of the ephemeral range that was closed, and is given to the socket that connects to it.
+#[test]
+fn a_stream_that_is_connected_to_itself_is_refused_below_a_layer_too() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a descriptor");
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    socket.bind(&any.into()).expect("a port");
+    let own = socket.local_addr().expect("it is bound");
+    socket.connect(&own).expect("this kernel does it");
+    let mut reactor = Reactor::new().expect("a reactor");
+    let noting = slow_noting();
+    let notes = Rc::clone(&noting.notes);
+    let socket = Socket::connecting(std::net::TcpStream::from(socket));
+    let socket = socket.layered(Records::default());
+    reactor.add(socket, noting).expect("a stream");
+    turn_until(&mut reactor, "its end", |reactor| reactor.count() == 0);
+    let notes = notes.borrow();
+    assert!(notes[0].starts_with("ConnectionRefused"), "{notes:?}");
+    assert_eq!(notes[1..], ["ConnectFailed(ConnectionRefused)"]);
+}
+
 #[test]
 fn an_abort_in_the_middle_of_a_handshake_is_a_reset_too() {
     let aborts: [fn(&mut Context<'_>); 2] = [|cx| cx.abort(), |cx| cx.abort_when_sent()];
