@@ -11,37 +11,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use name_server::{Client, NameServer, stats, texts};
+use name_server::{Client, NameServer, Setting, resolver, setting, stats, texts};
 use simple_dns::RCODE;
 use slabloop::kit::resolver::{
     Addresses, DnsConfig, DnsResolver, Failure, Family, Origin, Resolve, order,
 };
-use slabloop::testing::SimClock;
 use slabloop::{Dispatcher, Reactor};
 use util::{settle, turn, turn_until};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-struct Setting {
-    reactor: Reactor,
-    clock: SimClock,
-    client: Client,
-}
-
-fn setting() -> Setting {
-    let clock = SimClock::new();
-    let mut reactor = Reactor::builder().clock(clock.clone()).build().unwrap();
-    let client = Client::new(&mut reactor);
-    Setting {
-        reactor,
-        clock,
-        client,
-    }
-}
-
-fn resolver(reactor: &mut Reactor, config: &DnsConfig) -> DnsResolver {
-    DnsResolver::new(reactor, config.clone()).unwrap()
-}
 
 #[test]
 fn both_families_are_asked_for_and_come_in_order() {

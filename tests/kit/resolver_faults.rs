@@ -11,35 +11,12 @@ use std::net::{IpAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
-use name_server::{Asked, Client, NameServer, lowered, stats, texts};
+use name_server::{Asked, NameServer, Setting, lowered, resolver, setting, stats, texts};
 use simple_dns::RCODE;
-use slabloop::Reactor;
-use slabloop::kit::resolver::{DnsConfig, DnsResolver, Failure, Family};
-use slabloop::testing::SimClock;
+use slabloop::kit::resolver::{DnsConfig, Failure, Family};
 use util::{settle, turn, turn_until};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-struct Setting {
-    reactor: Reactor,
-    clock: SimClock,
-    client: Client,
-}
-
-fn setting() -> Setting {
-    let clock = SimClock::new();
-    let mut reactor = Reactor::builder().clock(clock.clone()).build().unwrap();
-    let client = Client::new(&mut reactor);
-    Setting {
-        reactor,
-        clock,
-        client,
-    }
-}
-
-fn resolver(reactor: &mut Reactor, config: &DnsConfig) -> DnsResolver {
-    DnsResolver::new(reactor, config.clone()).unwrap()
-}
 
 /// IPv4 alone, so that each query counts once.
 fn v4(server: &NameServer) -> DnsConfig {

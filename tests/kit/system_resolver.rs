@@ -8,30 +8,12 @@ mod name_server;
 use std::rc::Rc;
 use std::time::Duration;
 
-use name_server::{Client, texts};
+use name_server::{Client, Setting, setting, texts};
 use slabloop::Reactor;
 use slabloop::kit::resolver::{
     Failure, Family, Origin, Resolve, SystemConfig, SystemResolver, SystemStats,
 };
-use slabloop::testing::SimClock;
 use util::{settle, turn, turn_until};
-
-struct Setting {
-    reactor: Reactor,
-    clock: SimClock,
-    client: Client,
-}
-
-fn setting() -> Setting {
-    let clock = SimClock::new();
-    let mut reactor = Reactor::builder().clock(clock.clone()).build().unwrap();
-    let client = Client::new(&mut reactor);
-    Setting {
-        reactor,
-        clock,
-        client,
-    }
-}
 
 fn resolver(reactor: &mut Reactor, config: &SystemConfig) -> SystemResolver {
     SystemResolver::new(reactor, config.clone()).unwrap()

@@ -13,6 +13,7 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, RCODE, ResourceRecord};
 use slabloop::kit::resolver::{
     Addresses, DnsConfig, DnsResolver, DnsStats, Lookup, LookupError, Resolve,
 };
+use slabloop::testing::SimClock;
 use slabloop::{Accepted, AnyId, Context, Dispatcher, Id, Reactor};
 
 pub(crate) const TYPE_A: u16 = 1;
@@ -381,4 +382,26 @@ pub(crate) fn texts(outcome: &Outcome) -> Vec<String> {
 pub(crate) fn counter() -> (Rc<Cell<usize>>, Rc<Cell<usize>>) {
     let count = Rc::new(Cell::new(0));
     (Rc::clone(&count), count)
+}
+
+/// A reactor with a clock of the test's, and a client in it.
+pub(crate) struct Setting {
+    pub(crate) reactor: Reactor,
+    pub(crate) clock: SimClock,
+    pub(crate) client: Client,
+}
+
+pub(crate) fn setting() -> Setting {
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder().clock(clock.clone()).build().unwrap();
+    let client = Client::new(&mut reactor);
+    Setting {
+        reactor,
+        clock,
+        client,
+    }
+}
+
+pub(crate) fn resolver(reactor: &mut Reactor, config: &DnsConfig) -> DnsResolver {
+    DnsResolver::new(reactor, config.clone()).unwrap()
 }
