@@ -194,6 +194,27 @@ fn a_flood_of_keys_is_bounded_in_memory_and_in_rate_and_washes_nothing_off() {
 }
 
 #[test]
+fn keys_that_are_used_again_are_kept_and_do_not_stand_before_one_that_may_go() {
+    let mut buckets = Buckets::new(Quota::per_second(1).burst(10), 3).unwrap();
+    let start = Instant::now();
+    for (key, tokens) in [("a", 1), ("b", 1), ("c", 2)] {
+        buckets.take(start, key, tokens).unwrap();
+    }
+    for key in ["a", "b"] {
+        buckets.take(start + SECOND / 2, key, 9).unwrap();
+    }
+    // "a" and "b" were to be full first; "c" is.
+    let later = start + 2 * SECOND;
+    buckets.take(later, "d", 10).unwrap();
+    assert_eq!(buckets.gauges().keys, 3);
+    assert_eq!(buckets.gauges().shared, 0, "there was room");
+    for key in ["a", "b"] {
+        assert!(buckets.take(later, key, 3).is_err(), "{key} is not fresh");
+        buckets.take(later, key, 2).unwrap();
+    }
+}
+
+#[test]
 fn prefixes_put_together_what_is_one_peer() {
     let prefix = |text: &str, v4, v6| {
         let lengths = PrefixLengths::new(v4, v6).unwrap();

@@ -1,6 +1,8 @@
 //! A token bucket for each of many keys, in bounded memory.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::hash::Hash;
 use std::io;
@@ -36,11 +38,18 @@ pub struct Buckets<K> {
     most: usize,
     /// When each bucket is full.
     full_at: HashMap<K, Mark>,
-    /// The same, in order of time.
-    by_time: BTreeSet<(Mark, K)>,
+    /// Each known key once, with a time at which its bucket was to be full, the earliest first. If tokens have been
+    /// taken since, it is full later. That is seen when the time has come, so a call for a known key changes nothing here.
+    to_look_at: BinaryHeap<Reverse<(Mark, K)>>,
     shared: Mark,
     gauges: BucketsGauges,
 }
+
+/// How many keys each call looks at.
+const LOOKS: usize = 2;
+
+/// How many more a newcomer looks at for whom there is no room. With a bound, for others wait meanwhile.
+const LOOKS_FOR_ROOM: usize = 64;
 
 /// What [`Buckets`] have seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +79,7 @@ impl<K: Clone + Eq + Hash + Ord> Buckets<K> {
             scale: Scale::new(quota)?,
             most,
             full_at: HashMap::new(),
-            by_time: BTreeSet::new(),
+            to_look_at: BinaryHeap::new(),
             shared: Mark::default(),
             gauges: BucketsGauges::default(),
         })
@@ -98,30 +107,44 @@ impl<K: Clone + Eq + Hash + Ord> Buckets<K> {
 
     fn take_uncounted(&mut self, now: Instant, key: K, count: u32) -> Result<(), Exhausted> {
         let now = self.scale.mark(now);
-        self.forget_full(now);
-        let known = self.full_at.get(&key).copied();
-        if known.is_none() && self.full_at.len() >= self.most {
-            // None of the known ones is full, or one would have been forgotten.
+        for _ in 0..LOOKS {
+            self.look_at_first(now);
+        }
+        if let Some(full_at) = self.full_at.get_mut(&key) {
+            *full_at = self.scale.take(*full_at, now, count)?;
+            return Ok(());
+        }
+        for _ in 0..LOOKS_FOR_ROOM {
+            if self.full_at.len() < self.most {
+                break;
+            }
+            self.look_at_first(now);
+        }
+        if self.full_at.len() >= self.most {
             self.gauges.shared += 1;
             self.shared = self.scale.take(self.shared, now, count)?;
             return Ok(());
         }
-        let full_at = self.scale.take(known.unwrap_or_default(), now, count)?;
-        if let Some(before) = known {
-            self.by_time.remove(&(before, key.clone()));
-        }
-        self.by_time.insert((full_at, key.clone()));
+        let full_at = self.scale.take(Mark::default(), now, count)?;
+        self.to_look_at.push(Reverse((full_at, key.clone())));
         self.full_at.insert(key, full_at);
         Ok(())
     }
 
-    fn forget_full(&mut self, now: Mark) {
-        for _ in 0..2 {
-            match self.by_time.first() {
-                Some((full_at, _)) if *full_at <= now => {}
-                _ => break,
-            }
-            if let Some((_, key)) = self.by_time.pop_first() {
+    /// If the first key's time has come, forgets it, or puts it where it belongs now. A key is put back no more often than
+    /// tokens were taken, so looks keep up with calls.
+    fn look_at_first(&mut self, now: Mark) {
+        let Some(mut first) = self.to_look_at.peek_mut() else {
+            return;
+        };
+        let Reverse((at, key)) = &*first;
+        if *at > now {
+            return;
+        }
+        match self.full_at.get(key) {
+            Some(&full_at) if full_at > now => first.0.0 = full_at,
+            _ => {
+                let Reverse((_, key)) = PeekMut::pop(first);
                 self.full_at.remove(&key);
             }
         }
