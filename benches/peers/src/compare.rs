@@ -12,7 +12,7 @@
 //! Reading order: [`options`] (with the scale of a run), [`peers`], [`process`], one file per
 //! experiment ([`ring`], [`instructions`], [`timers`], [`posts`], [`echo`], [`calls`], [`latency`], [`arrivals`],
 //! [`proxy`], [`http`]),
-//! then [`report`], [`plot`] and [`machine`].
+//! then [`report`], [`plot`] and [`machine`]; [`part`] is for other programs' tables.
 
 pub mod arrivals;
 pub mod calls;
@@ -23,6 +23,7 @@ pub mod latency;
 pub mod machine;
 pub mod nginx;
 pub mod options;
+pub mod part;
 pub mod peers;
 pub mod plot;
 pub mod posts;

@@ -66,7 +66,7 @@ pub fn main() -> Result<()> {
     let options = Options::from_args()?;
     let start = Instant::now();
     if let Some(page) = &options.page {
-        page::check(page)?;
+        page::PART.check(page)?;
     }
     let folder = TempDir::new()?;
     config::write_certificate(folder.path())?;
@@ -81,7 +81,7 @@ pub fn main() -> Result<()> {
         text.push_str(&section);
     }
     if let Some(page) = &options.page {
-        page::write(page, &text)?;
+        page::PART.write(page, &text)?;
     }
     println!("{:.0} s", start.elapsed().as_secs_f64());
     Ok(())

@@ -25,6 +25,8 @@ pub struct Work {
     pub shared: usize,
     /// Whom to ask.
     pub server: SocketAddr,
+    /// Whether a pool asks the kernel before it lends.
+    pub probe: bool,
 }
 
 impl Work {
@@ -35,6 +37,7 @@ impl Work {
             holders: 100,
             shared: 4,
             server: SocketAddr::from(([127, 0, 0, 1], 7000)),
+            probe: true,
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(flag) = cli::next_flag(&mut parser)? {
@@ -43,8 +46,9 @@ impl Work {
                 "holders" => work.holders = cli::value(&mut parser, &flag, expected)?,
                 "shared" => work.shared = cli::value(&mut parser, &flag, expected)?,
                 "server" => work.server = cli::value(&mut parser, &flag, "an address")?,
+                "probe" => work.probe = cli::value(&mut parser, &flag, "true or false")?,
                 _ => {
-                    let known = "--count N, --holders N, --shared N, --server ADDR";
+                    let known = "--count N, --holders N, --shared N, --server ADDR, --probe BOOL";
                     return Err(cli::unknown(&flag, known));
                 }
             }

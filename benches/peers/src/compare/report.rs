@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::machine;
 use super::options::{Experiment, Options};
+use super::part::Part;
 use super::peers::Peer;
 use super::plot::Plot;
 use super::process;
@@ -43,6 +44,9 @@ impl Section {
         text
     }
 }
+
+/// What the program `toolkit_costs` writes into the same page.
+pub const TOOLKIT: Part = Part("toolkit_costs");
 
 /// Everything, in the order in which it was measured.
 #[derive(Debug)]
@@ -120,6 +124,9 @@ impl Report {
         let folder = out.with_extension("");
         fs::create_dir_all(&folder).doing(format!("making {}", folder.display()))?;
         let mut text = self.head.clone();
+        // What another program has measured stays.
+        let before = fs::read_to_string(out).unwrap_or_default();
+        let kept = TOOLKIT.split(&before).map(|(_, part, _)| part);
         for section in &self.sections {
             let _ = writeln!(text, "## {}\n\n{}\n", section.title, section.intro);
             let _ = writeln!(text, "```sh\n{}\n```\n", section.commands.join("\n"));
@@ -136,9 +143,10 @@ impl Report {
                 let _ = writeln!(text, "![{}]({stem}/{file})\n", plot.title);
             }
         }
+        text.push_str(&TOOLKIT.framed(kept.unwrap_or_default()));
         let _ = writeln!(
             text,
-            "---\n\nMeasured in {:.0} seconds.",
+            "\n---\n\nMeasured in {:.0} seconds.",
             elapsed.as_secs_f64()
         );
         fs::write(out, text).doing(format!("writing {}", out.display()))

@@ -113,10 +113,16 @@ impl Dispatcher for Holder {
     }
 }
 
-fn run(count: u64, holders: usize, connections: usize, server: SocketAddr) -> io::Result<u64> {
+fn run(
+    count: u64,
+    holders: usize,
+    connections: usize,
+    server: SocketAddr,
+    probe: bool,
+) -> io::Result<u64> {
     let mut reactor = Reactor::new()?;
     let mut options = PoolOptions::new();
-    options.max_per_destination(connections);
+    options.max_per_destination(connections).probe(probe);
     let pool = Pool::new(
         &options,
         |cx: &mut Context<'_>, server, seat: Seat<_, _>| {
@@ -153,5 +159,13 @@ use std::process::ExitCode;
 use slabloop_toolkit_costs::frame;
 
 fn main() -> ExitCode {
-    frame::measure(|work| run(work.count, work.holders, work.shared, work.server))
+    frame::measure(|work| {
+        run(
+            work.count,
+            work.holders,
+            work.shared,
+            work.server,
+            work.probe,
+        )
+    })
 }
