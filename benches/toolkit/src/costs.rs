@@ -2,6 +2,7 @@
 //!
 //! As in `benches/peers`, whose parts it uses: medians of several rounds, ratios within a round.
 
+pub mod backends;
 pub mod experiments;
 pub mod head;
 pub mod lines;

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use slabloop_peers::cli::{Doing, Result};
-use slabloop_peers::compare::peers::{Program, bin_dir};
-use slabloop_peers::compare::process::{self, Core, Server};
+use slabloop_peers::compare::peers::bin_dir;
+use slabloop_peers::compare::process::{self, Core};
 use slabloop_peers::compare::rounds::{Participant, in_turn};
 
+use super::backends::{Backend, OWN_RESOLV_CONF, Running};
 use super::lines;
 use super::tables::{Sample, table};
 
@@ -26,7 +27,7 @@ pub struct Experiment {
     holders: usize,
     shared: usize,
     core: Core,
-    needs_echo: bool,
+    backend: Backend,
     contenders: &'static [Contender],
 }
 
@@ -37,6 +38,8 @@ struct Contender {
     /// Its file without an ending, in `src/bin`, or in `python` with `.py`.
     file: &'static str,
     extra: &'static [&'static str],
+    /// What stands before its command.
+    before: &'static [&'static str],
 }
 
 const fn contender(name: &'static str, file: &'static str) -> Contender {
@@ -44,6 +47,7 @@ const fn contender(name: &'static str, file: &'static str) -> Contender {
         name,
         file,
         extra: &[],
+        before: &[],
     }
 }
 
@@ -53,6 +57,7 @@ const POOLS: &[Contender] = &[
         name: "slabloop, no probe",
         file: "slabloop_pool",
         extra: &["--probe", "false"],
+        before: &[],
     },
     contender("tokio, deadpool", "deadpool_pool"),
     contender("tokio, bb8", "bb8_pool"),
@@ -74,7 +79,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         holders: 100,
         shared: 4,
         core: Core::Server,
-        needs_echo: true,
+        backend: Backend::Echo,
         contenders: POOLS,
     },
     Experiment {
@@ -86,7 +91,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         holders: 4,
         shared: 4,
         core: Core::Server,
-        needs_echo: true,
+        backend: Backend::Echo,
         contenders: POOLS,
     },
     Experiment {
@@ -99,7 +104,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         holders: 1_000,
         shared: 2,
         core: Core::Any,
-        needs_echo: false,
+        backend: Backend::None,
         contenders: &[
             contender("slabloop", "slabloop_workers"),
             contender("tokio", "tokio_workers"),
@@ -118,7 +123,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         holders: 1,
         shared: 10_000,
         core: Core::Server,
-        needs_echo: false,
+        backend: Backend::None,
         contenders: &[
             contender("slabloop", "slabloop_buckets"),
             contender("tokio, governor", "governor_buckets"),
@@ -135,11 +140,51 @@ pub const EXPERIMENTS: &[Experiment] = &[
         holders: 1_000,
         shared: 16,
         core: Core::Server,
-        needs_echo: false,
+        backend: Backend::None,
         contenders: &[
             contender("slabloop", "slabloop_concurrency"),
             contender("tokio", "tokio_concurrency"),
             contender("asyncio", "asyncio_concurrency.py"),
+        ],
+    },
+    Experiment {
+        name: "cached",
+        title: "A name that is known",
+        intro: "64 at a time look up 100 names, whose addresses hold for an hour. (`getaddrinfo`, and with it asyncio, keeps \
+                nothing; each of its lookups is one of the table below.) slabloop calls back later in the turn; \
+                `DnsResolver::known` would answer on the spot.",
+        what: "a lookup",
+        count: 200_000,
+        holders: 64,
+        shared: 100,
+        core: Core::Server,
+        backend: Backend::Names,
+        contenders: &[
+            contender("slabloop", "slabloop_resolver"),
+            contender("tokio, hickory-resolver", "hickory_resolver"),
+        ],
+    },
+    Experiment {
+        name: "uncached",
+        title: "A name that has to be asked for",
+        intro: "64 at a time look up names that nobody has asked for before, A records alone, of dnsmasq. slabloop and \
+                hickory-resolver draw port, id and the case of letters by chance for each query, and keep up to 4,096 \
+                answers; asyncio calls `getaddrinfo` on its threads.",
+        what: "a lookup",
+        count: 10_000,
+        holders: 64,
+        shared: 1_000_000_000,
+        core: Core::Server,
+        backend: Backend::Names,
+        contenders: &[
+            contender("slabloop", "slabloop_resolver"),
+            contender("tokio, hickory-resolver", "hickory_resolver"),
+            Contender {
+                name: "asyncio, getaddrinfo",
+                file: "asyncio_resolver.py",
+                extra: &[],
+                before: OWN_RESOLV_CONF,
+            },
         ],
     },
 ];
@@ -197,18 +242,18 @@ impl Contender {
         Ok((words, lines::of_user_code(&text, comment)))
     }
 
-    fn run(&self, of: &Experiment, scale: Scale, echo: Option<&Server>) -> Result<Sample> {
+    fn run(&self, of: &Experiment, scale: Scale, server: Option<&Running>) -> Result<Sample> {
         let (words, _) = self.find()?;
         let mut count = of.count / scale.divisor;
         if self.is_python() {
             count /= PYTHON_DIVISOR;
         }
-        let mut command = process::command(of.core, &[], &words);
+        let mut command = process::command(of.core, self.before, &words);
         command.arg("--count").arg(count.to_string());
         command.arg("--holders").arg(of.holders.to_string());
         command.arg("--shared").arg(of.shared.to_string());
-        if let Some(echo) = echo {
-            command.arg("--server").arg(echo.address.to_string());
+        if let Some(server) = server {
+            command.arg("--server").arg(server.address().to_string());
         }
         let figures = process::figures(command, self.file)?;
         Ok(Sample {
@@ -222,17 +267,14 @@ impl Contender {
 ///
 /// # Errors
 ///
-/// An echo server that does not start, a source that is not where it was when this program was built.
+/// A source that is not where it was when this program was built.
 pub fn measure(experiment: &'static Experiment, scale: Scale) -> Result<String> {
-    let echo = if experiment.needs_echo {
-        let program = Program {
-            words: vec![bin_dir()?.join("epoll_echo").into()],
-            shown: "epoll_echo".to_owned(),
-        };
-        let arguments = ["--listen", "127.0.0.1:0"];
-        Some(Server::start(Core::Client, &[], &program, &arguments)?)
-    } else {
-        None
+    let server = match experiment.backend.start() {
+        Ok(server) => server,
+        Err(error) => {
+            let title = experiment.title;
+            return Ok(format!("### {title}\n\nNot here: {error}.\n\n"));
+        }
     };
     let contenders: Vec<_> = experiment.contenders.iter().collect();
     let mut notes = Vec::new();
@@ -241,7 +283,7 @@ pub fn measure(experiment: &'static Experiment, scale: Scale) -> Result<String> 
         scale.rounds,
         &contenders,
         &mut notes,
-        |who| who.run(experiment, scale, echo.as_ref()),
+        |who| who.run(experiment, scale, server.as_ref()),
     );
     let lines: Result<Vec<_>> = contenders
         .iter()

@@ -37,13 +37,25 @@ pub fn text(rounds: usize) -> String {
     for (key, value) in machine::facts() {
         let _ = writeln!(text, "| {key} | {value} |");
     }
-    let crates = ["slabloop", "tokio", "deadpool", "bb8", "governor"];
+    let crates = [
+        "slabloop",
+        "tokio",
+        "deadpool",
+        "bb8",
+        "governor",
+        "hickory-resolver",
+    ];
     let mut versions: Vec<_> = crates
         .iter()
         .filter_map(|name| Some(format!("{name} {}", locked_version(name)?)))
         .collect();
     let python = Command::new("python3").arg("--version").output();
     versions.extend(python.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()));
+    let dnsmasq = Command::new("dnsmasq").arg("--version").output();
+    let dnsmasq = dnsmasq.map(|told| String::from_utf8_lossy(&told.stdout).into_owned());
+    let dnsmasq = dnsmasq.unwrap_or_default();
+    let dnsmasq = dnsmasq.split_whitespace().nth(2);
+    versions.extend(dnsmasq.map(|version| format!("dnsmasq {version}")));
     let _ = writeln!(text, "| versions | {} |", versions.join(", "));
     let pinning = if process::can_pin() {
         "on processor 0, servers on processor 1; with workers none"
