@@ -31,7 +31,7 @@ use crate::world::address::Address;
 use crate::world::endpoint::Kind;
 use crate::world::ids::{AnyId, TypeName};
 use crate::world::io::Io;
-use crate::world::layer::Layered;
+use crate::world::layered::Layered;
 
 /// A dispatcher and all that belongs to it.
 #[derive(Debug)]

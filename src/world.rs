@@ -12,6 +12,7 @@ pub(crate) mod foreign;
 pub(crate) mod ids;
 pub(crate) mod io;
 pub(crate) mod layer;
+pub(crate) mod layered;
 mod listener;
 pub(crate) mod mailbox;
 pub(crate) mod metered;

@@ -9,7 +9,7 @@ use crate::watch::about::About;
 use crate::watch::ends::Cause;
 use crate::world::endpoint::Kind;
 use crate::world::errors::{Class, classify, copy_of, invalid, is_interrupted, unsupported};
-use crate::world::layer::Layered;
+use crate::world::layered::Layered;
 use crate::world::metered::Direction;
 
 impl Context<'_> {

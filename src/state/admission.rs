@@ -9,7 +9,7 @@ use crate::state::{State, deadlines, flow};
 use crate::world::address::Address;
 use crate::world::endpoint::Kind;
 use crate::world::ids::{AnyId, TypeName};
-use crate::world::layer::Layered;
+use crate::world::layered::Layered;
 use crate::world::socket::Socket;
 use crate::world::topics;
 

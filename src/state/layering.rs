@@ -8,7 +8,8 @@ use crate::state::{State, deadlines, flow};
 use crate::watch::about::About;
 use crate::world::ids::AnyId;
 use crate::world::io::Io;
-use crate::world::layer::{Layer, Layered, Stage};
+use crate::world::layer::Layer;
+use crate::world::layered::{Layered, Stage};
 
 /// What may still be queued when the layer comes. It is kept apart from the outbox, so it is to be little: the answer
 /// that tells the peer to begin.

@@ -18,7 +18,7 @@ use crate::time::action::Action;
 use crate::watch::ends::Cause;
 use crate::world::errors::{Class, classify, is_interrupted};
 use crate::world::ids::AnyId;
-use crate::world::layer::Layered;
+use crate::world::layered::Layered;
 use crate::world::metered::Direction;
 use crate::world::topics;
 

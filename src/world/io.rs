@@ -18,7 +18,7 @@ use socket2::SockRef;
 
 use crate::world::address::Address;
 use crate::world::endpoint::{Closed, Endpoint, Kind};
-use crate::world::layer::Layered;
+use crate::world::layered::Layered;
 use crate::world::stream::{send, send_file, send_vectored, stream_interest};
 
 /// A stream, or another kind of socket or event source.

@@ -16,7 +16,8 @@ use crate::world::endpoint::Endpoint;
 use crate::world::errors::{in_progress, invalid};
 use crate::world::foreign::Foreign;
 use crate::world::io::Io;
-use crate::world::layer::{Layer, Layered, Stage};
+use crate::world::layer::Layer;
+use crate::world::layered::{Layered, Stage};
 use crate::world::options::SocketOptions;
 
 /// What [`add`](crate::Reactor::add) takes: a socket, a pipe's end, or a foreign event source.
