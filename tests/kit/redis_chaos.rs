@@ -329,7 +329,8 @@ fn play(name: &str, kills: u32, span: Duration) {
         counts.sort_unstable();
         assert!(counts.windows(2).all(|pair| pair[0] < pair[1]), "a count was told twice");
         assert!(done > 0 && unknown > 0, "it was worth it: {done} {unknown}");
-        assert!(issuer.recovered.len() >= kills as usize, "{} recoveries", issuer.recovered.len());
+        // After the last kill it may be the question for the count that was answered first.
+        assert!(issuer.recovered.len() + 1 >= kills as usize, "{} recoveries", issuer.recovered.len());
     });
     assert!(memory < 300 * 1024, "{memory} KiB");
     drop(redis);

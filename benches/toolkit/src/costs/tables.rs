@@ -48,7 +48,8 @@ fn ratio(runs: &Runs<Sample>, ours: &Runs<Sample>) -> String {
         return cell(None, 2);
     };
     let [low, middle, high] = [1, 2, 3].map(|quarter| ratios[(last * quarter + 2) / 4]);
-    let mark = if high < 1.0 {
+    let is_other = !runs.name.starts_with(OURS);
+    let mark = if high < 1.0 && is_other {
         ", **slabloop is slower**"
     } else {
         ""
@@ -82,6 +83,8 @@ mod tests {
         let faster = runs("faster", &[5.0, 10.0, 15.0, 20.0, 25.0]);
         let marked = "0.50 (0.50 to 0.50), **slabloop is slower**";
         assert_eq!(ratio(&faster, &ours), marked);
+        let itself = runs("slabloop otherwise", &[5.0; 5]);
+        assert_eq!(ratio(&itself, &ours), "0.17 (0.12 to 0.25)");
         assert_eq!(ratio(&runs("gone", &[]), &ours), cell(None, 2));
     }
 }
