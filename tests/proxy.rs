@@ -452,11 +452,6 @@ fn slow_sinks_stop_their_sources_in_both_directions_at_once() {
 
 #[test]
 fn stopped_source_costs_no_turn_and_goes_on_in_the_turn_after_its_sink_is_below_the_low_mark() {
-    if over::is_skipped(
-        "stopped_source_costs_no_turn_and_goes_on_in_the_turn_after_its_sink_is_below_the_low_mark",
-    ) {
-        return;
-    }
     let (listener, address) = upstream();
     let mut rig = Rig::new(&Reactor::builder(), vec![address]);
     for to_server in [true, false] {
@@ -466,6 +461,8 @@ fn stopped_source_costs_no_turn_and_goes_on_in_the_turn_after_its_sink_is_below_
         } else {
             (&mut server, &mut client, legs[0])
         };
+        // What is read is counted when its record is whole: a large one takes several turns in buffers this small.
+        over::small_records(&mut source.stream);
         source.sends(pattern(5, PENDING));
         sink.reads = false;
         rig.fill(leg, &mut [source, sink]);
@@ -702,13 +699,30 @@ fn clients_of_an_upstream_that_never_answers_are_reset_at_the_deadline() {
     clients_are_reset(&mut rig, clients);
 }
 
-/// Everything a client can do comes before the proxy's first look at it; the upstreams are, in turn,
-/// one that answers, one that refuses, and one that resets at once.
+/// Serves a client that ends as soon as it has sent all, which is at once if it need not shake hands first. Only one
+/// that waits for an answer is still there afterwards.
+fn hurry(mut client: Peer, early: Early) -> Option<Peer> {
+    client.pump();
+    if !client.has_sent_all() {
+        return Some(client);
+    }
+    match early {
+        Early::DataThenReset | Early::Reset => {
+            client.reset();
+            None
+        }
+        Early::DataThenEnd | Early::End => {
+            client.finish();
+            Some(client)
+        }
+        Early::Data => None,
+    }
+}
+
+/// Everything a client can do comes before the proxy's first look at it (with TLS, at what it sends behind the
+/// handshake); the upstreams are, in turn, one that answers, one that refuses, and one that resets at once.
 #[test]
 fn two_thousand_hasty_sessions_leave_no_leg_behind() {
-    if over::is_skipped("two_thousand_hasty_sessions_leave_no_leg_behind") {
-        return;
-    }
     let (good, good_address) = upstream();
     let (bad, bad_address) = upstream();
     let (_bound, closed_address) = closed_port();
@@ -721,15 +735,11 @@ fn two_thousand_hasty_sessions_leave_no_leg_behind() {
         let mut client = rig.client();
         if !matches!(early, Early::End | Early::Reset) {
             client.sends(pattern(1, 1000));
-            client.pump();
         }
-        match early {
-            Early::DataThenReset | Early::Reset => client.reset(),
-            Early::DataThenEnd | Early::End => client.finish(),
-            Early::Data => drop(client),
-        }
+        let mut client = Some(client);
         let mut server: Option<Peer> = None;
         turn_until(&mut rig.reactor, "the session to end", |reactor| {
+            client = client.take().and_then(|client| hurry(client, early));
             if let Ok((hasty, _)) = bad.accept() {
                 reset(hasty);
             }

@@ -29,14 +29,6 @@ pub(crate) use handshaken::{
 /// What makes no sense over TLS, and why.
 const NOT_OVER_TLS: &[(&str, &str)] = &[
     (
-        "two_thousand_hasty_sessions_leave_no_leg_behind",
-        "all that a client does comes before the proxy looks, and a handshake needs both sides to look",
-    ),
-    (
-        "stopped_source_costs_no_turn_and_goes_on_in_the_turn_after_its_sink_is_below_the_low_mark",
-        "a record of 16 KiB comes through buffers of 4 KiB in several turns, and counts when it is whole",
-    ),
-    (
         "many_large_sends_in_a_turn_are_one_write_at_once_and_one_of_the_flush",
         "what goes through a layer is queued first: it is changed in any case",
     ),
@@ -165,6 +157,8 @@ pub(crate) struct Peer<S: Bare> {
     shuts: bool,
     /// It says nothing more when it is dropped.
     is_finished: bool,
+    /// The most bytes of a record.
+    record: usize,
     /// How many bytes have come and gone, handshake included.
     moved: usize,
 }
@@ -183,6 +177,7 @@ impl<S: Bare> Peer<S> {
             finishes: false,
             shuts: false,
             is_finished: false,
+            record: 16 * 1024,
             moved: 0,
         }
     }
@@ -277,7 +272,7 @@ impl<S: Bare> Write for Peer<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.shake_hands()?;
         // One record at a time, as much as a socket takes at once.
-        let record = &bytes[..bytes.len().min(16 * 1024)];
+        let record = &bytes[..bytes.len().min(self.record)];
         let count = self.tls.writer().write(record)?;
         or_later(self.send_tls())?;
         Ok(count)
@@ -308,6 +303,11 @@ impl<S: Bare> Drop for Peer<S> {
 /// Changes as long as something moves that the test does not see.
 pub(crate) fn moved_below<S: Bare>(peer: &Peer<S>) -> usize {
     peer.moved
+}
+
+/// Has it send records that come whole through buffers of 4 KiB.
+pub(crate) fn small_records<S: Bare>(peer: &mut Peer<S>) {
+    peer.record = 1024;
 }
 
 /// Whether the handshake is through.
