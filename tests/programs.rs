@@ -65,8 +65,15 @@ fn localhost_is_v4() -> bool {
         .is_some_and(|first| first.is_ipv4())
 }
 
+fn hint(host: &str, port: u16) -> String {
+    match host {
+        _ if !cfg!(feature = "tls") => format!("try: nc {host} {port}"),
+        "::1" => format!("try: openssl s_client -quiet -connect [::1]:{port}"),
+        _ => format!("try: openssl s_client -quiet -connect {host}:{port}"),
+    }
+}
+
 #[test]
-#[cfg_attr(feature = "tls", ignore = "a tunnel has an address of its own")]
 fn first_lines_tell_the_address_and_what_to_try() {
     let no_v6 = TcpListener::bind("[::1]:0").is_err();
     for name in ALL {
@@ -78,14 +85,15 @@ fn first_lines_tell_the_address_and_what_to_try() {
             let mut command = Command::new(example(name));
             command.args(["--listen", listen]);
             let mut server = Server::spawn(command);
-            assert_ne!(server.address.port(), 0);
+            let port = server.bare_address().port();
+            assert_ne!(port, 0);
             let host = match listen {
                 "[::1]:0" => "::1",
                 _ => "127.0.0.1",
             };
             let second = server.stdout_says("");
-            assert_eq!(second, format!("try: nc {host} {}", server.port()));
-            TcpStream::connect((host, server.address.port())).expect("it listens there");
+            assert_eq!(second, hint(host, port));
+            TcpStream::connect((host, port)).expect("it listens there");
             server.stop();
         }
     }
@@ -110,7 +118,6 @@ fn first_signal_ends_a_server_in_good_order_with_its_totals_last() {
 }
 
 #[test]
-#[cfg_attr(feature = "tls", ignore = "it is the tunnel that goes on listening")]
 fn drain_waits_for_clients_and_takes_no_new_ones() {
     for signal in ["-INT", "-TERM"] {
         let mut server = Server::start("echo_server", &["--drain", "15"]);
@@ -121,7 +128,7 @@ fn drain_waits_for_clients_and_takes_no_new_ones() {
         server.process.signal(signal);
         server.stderr_says("draining 1 ");
         assert_eq!(client.read(&mut answer).unwrap(), 0, "a clean end");
-        refuses_soon(server.address);
+        refuses_soon(server.bare_address());
         drop(client);
         let ended = server.end();
         assert_eq!(ended.code, Some(0));

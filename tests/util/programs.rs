@@ -5,7 +5,7 @@
 
 #[cfg(feature = "tls")]
 #[path = "tunnel.rs"]
-mod tunnel;
+pub(crate) mod tunnel;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -193,6 +193,15 @@ impl Server {
             server.address = tunnel.address;
         }
         server
+    }
+
+    /// Where it listens itself: behind the tunnel, if there is one.
+    pub(crate) fn bare_address(&self) -> SocketAddr {
+        #[cfg(feature = "tls")]
+        if let Some(tunnel) = &self.tunnel {
+            return tunnel.server;
+        }
+        self.address
     }
 
     pub(crate) fn port(&self) -> String {

@@ -5,7 +5,7 @@
 #[allow(dead_code, reason = "its main and its command line")]
 mod proxy;
 #[path = "tls.rs"]
-mod tls;
+pub(crate) mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +22,8 @@ pub(crate) fn arguments() -> [String; 4] {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let name = format!("slabloop-tunnel-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
+        // Nobody removes it: it is cargo's to clean.
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&folder).expect("a temporary folder");
         let identity = tls::identity();
         std::fs::write(folder.join("cert.pem"), &identity.certificate_pem).expect("room");
@@ -41,6 +42,9 @@ pub(crate) fn arguments() -> [String; 4] {
 /// The tunnel to one server: the example proxy, with TLS on its far side. It ends with this.
 pub(crate) struct Tunnel {
     pub(crate) address: SocketAddr,
+    /// Where it leads to.
+    #[allow(dead_code, reason = "each test file uses a part")]
+    pub(crate) server: SocketAddr,
     handle: Handle,
     thread: Option<JoinHandle<()>>,
 }
@@ -69,6 +73,7 @@ impl Tunnel {
         let (address, handle) = begun.recv().expect("it begins");
         Tunnel {
             address,
+            server,
             handle,
             thread: Some(thread),
         }
