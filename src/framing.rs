@@ -42,8 +42,9 @@ mod handler;
 mod producers;
 pub(crate) mod search;
 mod stream;
+mod terminator;
 
-pub use decoder::{LengthPrefix, Terminator};
 pub use framed::Framed;
 pub use handler::Handler;
 pub use stream::Framing;
+pub use terminator::{LengthPrefix, Terminator};

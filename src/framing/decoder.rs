@@ -9,48 +9,8 @@
 use std::io;
 
 use super::search::{fill_fallback, find};
+use super::terminator::Terminator;
 use crate::world::errors::invalid;
-
-/// What ends a record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Terminator {
-    /// A byte string, of at least one byte. It is not part of the record.
-    Bytes(Vec<u8>),
-    /// A number of bytes, counting down. When it is reached the terminator is `None`, unless the handler
-    /// sets another. Zero is an empty record, at once.
-    Length(usize),
-    /// Nothing: bytes are collected as they come, and no record is ever found.
-    #[default]
-    None,
-    /// A line feed; a carriage return before it belongs to it.
-    Line,
-    /// Netstrings, `5:hello,`: the length in decimal digits, a colon, the record, a comma.
-    Netstring,
-    /// A length of fixed width, most significant byte first, before each record.
-    Prefixed(LengthPrefix),
-}
-
-/// The width of a length before each record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LengthPrefix {
-    /// One byte: records of up to 255 bytes.
-    One,
-    /// Two bytes: up to 65,535.
-    Two,
-    /// Four bytes: up to 4 GiB, and the maximum record length.
-    Four,
-}
-
-impl LengthPrefix {
-    fn width(self) -> usize {
-        match self {
-            LengthPrefix::One => 1,
-            LengthPrefix::Two => 2,
-            LengthPrefix::Four => 4,
-        }
-    }
-}
 
 /// What the decoder makes of the next bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -445,6 +405,7 @@ fn malformed(message: String) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::framing::LengthPrefix;
 
     const MAX: usize = 1000;
 

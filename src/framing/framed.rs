@@ -2,9 +2,10 @@
 
 use std::io;
 
-use super::decoder::{Step, Terminator};
+use super::decoder::Step;
 use super::handler::Handler;
 use super::stream::Framing;
+use super::terminator::Terminator;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
 use crate::time::timers::TimerId;

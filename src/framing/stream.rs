@@ -5,11 +5,11 @@ use std::io::{self, Read};
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use super::decoder::{Decoder, LengthPrefix, Step, Terminator, too_long};
+use super::decoder::{Decoder, Step, too_long};
 use super::handler::Handler;
 use super::producers::Producers;
+use super::terminator::{Terminator, encode};
 use crate::context::Context;
-use crate::world::errors::invalid;
 use crate::world::file::FilePart;
 
 /// The state of the layer, as its handler sees it.
@@ -178,50 +178,6 @@ impl Framing {
     pub fn close_when_done(&mut self, cx: &mut Context<'_>) {
         self.closing = true;
         cx.close_when_done();
-    }
-}
-
-/// One record as it travels.
-fn encode(terminator: &Terminator, record: &[u8]) -> io::Result<Vec<u8>> {
-    let too_long = || {
-        invalid(format!(
-            "a record of {} bytes is too long for its prefix",
-            record.len()
-        ))
-    };
-    let contains_its_end = || invalid("the record contains what would end it".to_owned());
-    match terminator {
-        Terminator::None | Terminator::Length(_) => Ok(record.to_vec()),
-        // A carriage return at its end would be taken for a part of the line's.
-        Terminator::Line if record.contains(&b'\n') || record.ends_with(b"\r") => {
-            Err(contains_its_end())
-        }
-        Terminator::Line => Ok([record, b"\n"].concat()),
-        Terminator::Bytes(end) => {
-            let encoded = [record, end].concat();
-            // The end may also begin inside the record: only the last place will do.
-            let first = encoded.windows(end.len()).position(|window| window == end);
-            if first == Some(record.len()) {
-                Ok(encoded)
-            } else {
-                Err(contains_its_end())
-            }
-        }
-        Terminator::Netstring => {
-            Ok([format!("{}:", record.len()).as_bytes(), record, b","].concat())
-        }
-        Terminator::Prefixed(LengthPrefix::One) => {
-            let length = u8::try_from(record.len()).map_err(|_| too_long())?;
-            Ok([&length.to_be_bytes(), record].concat())
-        }
-        Terminator::Prefixed(LengthPrefix::Two) => {
-            let length = u16::try_from(record.len()).map_err(|_| too_long())?;
-            Ok([&length.to_be_bytes(), record].concat())
-        }
-        Terminator::Prefixed(LengthPrefix::Four) => {
-            let length = u32::try_from(record.len()).map_err(|_| too_long())?;
-            Ok([&length.to_be_bytes(), record].concat())
-        }
     }
 }
 
