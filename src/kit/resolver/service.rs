@@ -130,16 +130,6 @@ impl Service {
         *counter += 1;
     }
 
-    fn arm_deadline(&mut self, cx: &mut Context<'_>, key: usize) {
-        let Some(waiting) = self.waiters.get(key) else {
-            return;
-        };
-        if waiting.limit < Duration::MAX {
-            let timer = cx.set_tagged_timer(waiting.limit, tag(key));
-            self.waiters.set_timer(key, timer);
-        }
-    }
-
     /// Somebody no longer waits. A flight that nobody waits for ends, unless it has been of use already: then the
     /// other half of its answer is for the cache.
     fn leave(&mut self, cx: &mut Context<'_>, key: usize, waiter: usize) {
@@ -249,11 +239,6 @@ impl Service {
     }
 }
 
-/// Keys are small: there are as many as lookups may wait.
-fn tag(key: usize) -> u32 {
-    u32::try_from(key).unwrap_or(OF_FLIGHT - 1)
-}
-
 impl Serving for Service {
     type Waiting = Waiting;
 
@@ -291,6 +276,7 @@ impl Serving for Service {
                 return self.settle_at_once(cx, owner, then, Ok(addresses));
             }
         }
+        let limit = limit.unwrap_or(self.config.deadline);
         let waiting = Waiting {
             name: name.into(),
             wire,
@@ -298,12 +284,12 @@ impl Serving for Service {
             failed: None,
             denied: None,
             flight: None,
-            limit: limit.unwrap_or(self.config.deadline),
+            limit,
             config: Rc::clone(&self.config),
         };
         let lookup = self.wait(cx, owner, then, waiting);
         self.advance(cx, lookup.key, None);
-        self.arm_deadline(cx, lookup.key);
+        self.arm_deadline(cx, lookup.key, limit);
         lookup
     }
 

@@ -65,6 +65,14 @@ pub(super) trait Serving: Dispatcher + Sized {
         self.waiters().add_waiting(owner, then, waiting)
     }
 
+    /// The deadline of one that waits: a timer that is tagged with its key. None if it has its outcome already.
+    fn arm_deadline(&mut self, cx: &mut Context<'_>, key: usize, limit: Duration) {
+        if limit < Duration::MAX && self.waiters().get(key).is_some() {
+            let timer = cx.set_tagged_timer(limit, tag(key));
+            self.waiters().set_timer(key, timer);
+        }
+    }
+
     /// A dispatcher that wanted to know has ended: nobody is to be told.
     fn owner_gone(&mut self, cx: &mut Context<'_>, owner: AnyId) {
         while let Some(lookup) = self.waiters().first_of(owner) {
@@ -83,6 +91,12 @@ pub(super) trait Serving: Dispatcher + Sized {
         }
         true
     }
+}
+
+/// The tag of a timer for a key. Keys are small, there are as many as lookups may wait: the highest bit is free for
+/// timers of another kind.
+pub(super) fn tag(key: usize) -> u32 {
+    u32::try_from(key).unwrap_or(u32::MAX >> 1)
 }
 
 /// Has an outcome handed to whoever asked for it, outside of all callbacks: there it may ask for the next.

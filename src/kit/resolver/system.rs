@@ -322,12 +322,7 @@ impl Serving for System {
         if let Some(call) = self.calls.get_mut(&key) {
             call.waiters.push(lookup.key);
         }
-        if limit < Duration::MAX {
-            // Keys are small: there are as many as lookups may wait.
-            let tag = u32::try_from(lookup.key).unwrap_or(u32::MAX);
-            let timer = cx.set_tagged_timer(limit, tag);
-            self.waiters.set_timer(lookup.key, timer);
-        }
+        self.arm_deadline(cx, lookup.key, limit);
         lookup
     }
 

@@ -6,10 +6,10 @@ use std::rc::Rc;
 use super::super::attempt::{End, Ticket};
 use super::super::cache::Finding;
 use super::super::flight::{Flight, Found, KINDS, Next, Side, Way};
-use super::super::serving::Serving;
+use super::super::serving::{Serving, tag};
 use super::super::wire::Query;
 use super::super::{Addresses, Origin, order, tcp, udp};
-use super::{OF_FLIGHT, Service, tag};
+use super::{OF_FLIGHT, Service};
 use crate::Context;
 
 impl Service {
