@@ -32,6 +32,7 @@ pub mod proxy;
 pub mod report;
 pub mod ring;
 pub mod rounds;
+pub mod selection;
 pub mod table;
 pub mod temp;
 pub mod timers;
