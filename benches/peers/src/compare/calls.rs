@@ -65,7 +65,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         experiment: Experiment::Calls,
         title: "Echo: system calls per message",
         intro: format!(
-            "{CONNECTIONS} connections, {IN_FLIGHT} messages of 64 bytes on their way; the calls \
+            "{CONNECTIONS} connections, {IN_FLIGHT} messages of 64 bytes in flight; the calls \
              of a run of {long} messages less those of a run of {short}, divided. The least is one \
              read, one write and a share of one wait."
         ),

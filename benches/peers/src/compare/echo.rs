@@ -18,7 +18,7 @@ const BASE: &str = "raw epoll";
 
 /// How many messages fewer for a loop that looks at all connections each time.
 const PATIENCE: u64 = 10;
-/// Messages of the run that has one on its way at a time.
+/// Messages of the run that has one in flight.
 const ALONE: &str = "3000";
 /// The same for a loop that looks at all connections each time.
 const ALONE_SLOW: &str = "100";
@@ -120,10 +120,10 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         experiment: Experiment::Echo,
         title: "Echo: CPU time and memory",
         intro: format!(
-            "{} TCP connections, of which {} have a message of {SIZE} bytes on its way at any \
+            "{} TCP connections, of which {} have a message of {SIZE} bytes in flight at any \
              time, walking over all of them. First the CPU time that the server itself took \
              per message (the scheduler's count), then that over {BASE}'s in the same round, then \
-             the same figure with a single message on its way at a time, when each has to pay for \
+             the same figure with a single message in flight, when each has to pay for \
              a wait of its own. User-space memory is the server's growth from before the first \
              connection to after each has had one message. Every byte that came back was compared.",
             cell(Some(scale.echo_connections as f64), 0),

@@ -92,7 +92,7 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         experiment: Experiment::Proxy,
         title: "Proxy: CPU time per round trip",
         intro: format!(
-            "{} connections, {} messages on their way, through the proxy to an echo server and \
+            "{} connections, {} messages in flight, through the proxy to an echo server and \
              back: the proxy's own CPU time for one message there and back. HAProxy may \
              `splice`, which moves bytes without copying them out of the kernel; nobody else does. \
              Buffers are each program's own choice, and with large messages that choice is most \

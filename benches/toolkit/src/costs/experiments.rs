@@ -69,13 +69,13 @@ pub const EXPERIMENTS: &[Experiment] = &[
     Experiment {
         name: "pool",
         title: "A lease of a pooled connection, which others wait for",
-        intro: "100 holders share 4 connections to an echo server. A lease is for one line there and back, compared. No more \
-                connections than that, a deadline for those that wait, no connection lent whose answer is outstanding or \
-                that has ended. slabloop asks the kernel for such an end each time (`PoolOptions::probe`), one system call \
-                for a lease; the others know what their loop has been told, and so does slabloop without it. \
-                The rest of what slabloop takes longer is `cx.watch` and `unwatch` for each lease, and a turn more \
-                before the next holder is called. The programs on tokio have to say themselves how a connection is \
-                checked, the one on asyncio how a pool works.",
+        intro: "100 holders share 4 connections to an echo server. A lease is for one line there and back, whose \
+                content is checked. All programs keep to 4 connections, give each waiting request a deadline, and \
+                reuse no connection that has ended or whose answer is outstanding. To detect an end, slabloop asks \
+                the kernel before each lease (`PoolOptions::probe`), which is one system call; the others, and \
+                slabloop without the probe, rely on the events that their loop has seen. The rest of slabloop's \
+                extra time is `cx.watch` and `unwatch` for each lease, and one more turn before the next holder is \
+                called. On tokio the program itself defines how a connection is checked, on asyncio the whole pool.",
         what: "a lease",
         count: 20_000,
         holders: 100,
@@ -87,7 +87,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     Experiment {
         name: "idle",
         title: "A lease of an idle connection",
-        intro: "The same with as many connections as holders, 4 of each: nobody waits.",
+        intro: "As above, with 4 holders and 4 connections, so that no lease has to wait.",
         what: "a lease",
         count: 20_000,
         holders: 4,
@@ -99,7 +99,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     Experiment {
         name: "workers",
         title: "A job on another thread",
-        intro: "1,000 trivial jobs are on their way at any time, to 2 threads and back. `kit::workers`, `spawn_blocking`, \
+        intro: "1,000 trivial jobs are in flight at any time, to 2 threads and back. `kit::workers`, `spawn_blocking`, \
                 `run_in_executor` with a `ThreadPoolExecutor`. slabloop's queue has a bound, the others' have none.",
         what: "a job",
         count: 200_000,
@@ -116,10 +116,10 @@ pub const EXPERIMENTS: &[Experiment] = &[
     Experiment {
         name: "buckets",
         title: "A token bucket for each of 10,000 keys",
-        intro: "Requests of keys by chance, 64 in a turn of the loop, 100 a second for each key: about half are refused. \
-                slabloop and the one written for asyncio know 10,000 keys at most, whoever comes, and forget while they \
-                work; governor keeps all keys until a task of the program, once a second here, has it forget some; and it \
-                may be used by several threads at once.",
+        intro: "Requests with random keys, 64 in each turn of the loop. A key may make 100 requests a second, so \
+                about half are refused. slabloop and the program for asyncio keep at most 10,000 keys and remove old \
+                ones as they go. governor keeps every key until the program removes the unused ones, here once a \
+                second; it can also be shared between threads.",
         what: "a request",
         count: 1_000_000,
         holders: 1,
@@ -135,8 +135,8 @@ pub const EXPERIMENTS: &[Experiment] = &[
     Experiment {
         name: "concurrency",
         title: "A limit on what is done at once",
-        intro: "1,000 holders share 16 slots, each for one step of the loop; a deadline of 5 s for those that wait. \
-                `kit::limits::Concurrency` (whose queue has a bound), tokio's and asyncio's semaphores.",
+        intro: "1,000 holders share 16 slots, each for one step of the loop; who waits has a deadline of 5 s. \
+                `kit::limits::Concurrency` (with a bounded queue), tokio's and asyncio's semaphores.",
         what: "a slot",
         count: 300_000,
         holders: 1_000,
@@ -152,9 +152,9 @@ pub const EXPERIMENTS: &[Experiment] = &[
     Experiment {
         name: "cached",
         title: "A name that is known",
-        intro: "64 at a time look up 100 names, whose addresses hold for an hour. (`getaddrinfo`, and with it asyncio, keeps \
-                nothing; each of its lookups is one of the table below.) slabloop calls back later in the turn; \
-                `DnsResolver::known` would answer on the spot.",
+        intro: "64 lookups at a time of 100 names that are in the cache, with a TTL of one hour. (`getaddrinfo`, and \
+                therefore asyncio, has no cache: each of its lookups is one of the next table.) slabloop calls back \
+                later in the turn; `DnsResolver::known` would return the answer at once.",
         what: "a lookup",
         count: 200_000,
         holders: 64,
@@ -169,9 +169,9 @@ pub const EXPERIMENTS: &[Experiment] = &[
     Experiment {
         name: "uncached",
         title: "A name that has to be asked for",
-        intro: "64 at a time look up names that nobody has asked for before, A records alone, of dnsmasq. slabloop and \
-                hickory-resolver draw port, id and the case of letters by chance for each query, and keep up to 4,096 \
-                answers; asyncio calls `getaddrinfo` on its threads.",
+        intro: "64 lookups at a time, each for a name that is in no cache, A records only; the server is dnsmasq. \
+                slabloop and hickory-resolver choose the source port, the id and the case of letters at random for \
+                each query, and cache up to 4,096 answers; asyncio calls `getaddrinfo` on its threads.",
         what: "a lookup",
         count: 10_000,
         holders: 64,
