@@ -95,7 +95,9 @@ fn half_close_with_small_buffers_delivers_all_then_eof_once_and_closes_once() {
         .listen_with("127.0.0.1:0", &options, Accepting(echo))
         .unwrap();
     let address = reactor.local_addr(id).unwrap();
-    half_closed_echo(&mut reactor, narrow_client(address), 10_000_000);
+    // Many times the buffers, and not more: where they are full the kernel drops segments now and then, and sends
+    // them again only 200 ms later.
+    half_closed_echo(&mut reactor, narrow_client(address), 1_000_000);
     assert_eq!(diary.count("server", "eof"), 1);
     assert_eq!(diary.count("server", "close"), 1);
     assert_eq!(diary.of("server").last().unwrap(), "close");

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// `cargo test` in the root builds the examples before it runs the tests, beside the directory of this
 /// executable. With `-p slabloop-tests` alone they are those of the last build.
