@@ -76,7 +76,7 @@
 //! | `tls` | `tls`: TLS below any dispatcher; `docs/tls.md` is the guide | rustls, ring |
 //! | `workers` | `kit::workers`: a pool of threads for work that takes long and for calls that block | |
 //! | `full` | all of these | |
-//! | `examples` | nothing to the crate; what the larger examples are made of | resp-rs |
+//! | `examples` | nothing to the crate; what the larger examples are made of | hdrhistogram, httparse, httpdate, mime_guess, plotters, resp-rs, rustix |
 //! | `system-roots` | nothing to the crate; the example `proxy` trusts whom the system trusts | rustls-native-certs |
 //!
 //! # Log lines

@@ -11,11 +11,18 @@ pub mod tables;
 use std::time::Instant;
 
 use slabloop_peers::cli::Result;
+use slabloop_peers::compare::part::Part;
 use slabloop_peers::compare::selection::Selection;
 use slabloop_peers::compare::temp::TempDir;
 
 use crate::config;
 use experiments::{Experiment, Scale};
+
+/// Where the tables stand in the page.
+const PART: Part = Part("tls_costs");
+
+/// Whose versions the page tells.
+const CRATES: [&str; 5] = ["rustls", "ring", "mio", "tokio", "tokio-rustls"];
 
 /// The program `tls_costs`.
 ///
@@ -30,11 +37,11 @@ pub fn main() -> Result<()> {
     };
     let start = Instant::now();
     if let Some(page) = &selection.page {
-        page::PART.check(page)?;
+        PART.check(page)?;
     }
     let folder = TempDir::new()?;
     config::write_certificate(folder.path())?;
-    let mut text = page::head(scale.rounds);
+    let mut text = page::head(scale.rounds, &CRATES, &["HAProxy", "nginx"]);
     for experiment in Experiment::ALL {
         if !selection.wants(experiment.name()) {
             continue;
@@ -44,7 +51,7 @@ pub fn main() -> Result<()> {
         text.push_str(&section);
     }
     if let Some(page) = &selection.page {
-        page::PART.write(page, &text)?;
+        PART.write(page, &text)?;
     }
     println!("{:.0} s", start.elapsed().as_secs_f64());
     Ok(())

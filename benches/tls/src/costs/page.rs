@@ -1,31 +1,26 @@
-//! The part of `docs/tls.md` that is written by the program: what is between two comments.
+//! What stands before the tables of a page: the machine, the versions, how it was measured.
 
 use std::fmt::Write;
 
 use slabloop_peers::compare::machine;
-use slabloop_peers::compare::part::Part;
 use slabloop_peers::compare::process;
 use slabloop_peers::compare::versions::locked_version;
 
-/// Where it stands.
-pub const PART: Part = Part("tls_costs");
-
 /// What stands before the tables.
 #[must_use]
-pub fn head(rounds: usize) -> String {
+pub fn head(rounds: usize, crates: &[&str], tools: &[&str]) -> String {
     let mut text = "| | |\n|---|---|\n".to_owned();
     for (key, value) in machine::facts() {
         let _ = writeln!(text, "| {key} | {value} |");
     }
-    let crates = ["rustls", "ring", "mio", "tokio", "tokio-rustls"];
     let versions = crates.iter().filter_map(|name| {
         let version = locked_version(name)?;
         Some(format!("{name} {version}"))
     });
-    let tools = machine::tools();
-    let tools = tools
+    let all_tools = machine::tools();
+    let tools = all_tools
         .iter()
-        .filter(|(name, _)| ["HAProxy", "nginx"].contains(name))
+        .filter(|(name, _)| tools.contains(name))
         .map(|(name, version)| format!("{name} {version}"));
     let all: Vec<_> = versions.chain(tools).collect();
     let _ = writeln!(text, "| versions | {} |", all.join(", "));

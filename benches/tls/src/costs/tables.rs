@@ -51,7 +51,7 @@ pub fn rows(versions: &[Vec<Runs<f64>>], unit: &str, per_second: bool) -> String
 }
 
 /// Who takes less than the first is marked.
-fn marked(ratio: Option<f64>) -> String {
+pub(crate) fn marked(ratio: Option<f64>) -> String {
     let text = cell(ratio, 2);
     match ratio {
         Some(ratio) if ratio < 0.995 => format!("**{text}** ▼"),
@@ -59,7 +59,7 @@ fn marked(ratio: Option<f64>) -> String {
     }
 }
 
-fn spread(runs: &Runs<f64>, decimals: usize) -> String {
+pub(crate) fn spread(runs: &Runs<f64>, decimals: usize) -> String {
     let least = runs.samples.iter().copied().reduce(f64::min);
     let most = runs.samples.iter().copied().reduce(f64::max);
     format!("{} to {}", cell(least, decimals), cell(most, decimals))

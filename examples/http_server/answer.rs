@@ -1,0 +1,105 @@
+//! Writing the heads of answers, and whole answers that are a status and a word.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+
+/// A status code with its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status(pub(crate) u16, &'static str);
+
+impl Status {
+    pub(crate) const OK: Status = Status(200, "OK");
+    pub(crate) const PARTIAL: Status = Status(206, "Partial Content");
+    pub(crate) const MOVED: Status = Status(301, "Moved Permanently");
+    pub(crate) const NOT_MODIFIED: Status = Status(304, "Not Modified");
+    pub(crate) const BAD_REQUEST: Status = Status(400, "Bad Request");
+    pub(crate) const FORBIDDEN: Status = Status(403, "Forbidden");
+    pub(crate) const NOT_FOUND: Status = Status(404, "Not Found");
+    pub(crate) const NOT_ALLOWED: Status = Status(405, "Method Not Allowed");
+    pub(crate) const TIMEOUT: Status = Status(408, "Request Timeout");
+    pub(crate) const LENGTH_REQUIRED: Status = Status(411, "Length Required");
+    pub(crate) const TOO_LARGE: Status = Status(413, "Content Too Large");
+    pub(crate) const URI_TOO_LONG: Status = Status(414, "URI Too Long");
+    pub(crate) const RANGE: Status = Status(416, "Range Not Satisfiable");
+    pub(crate) const EXPECTATION: Status = Status(417, "Expectation Failed");
+    pub(crate) const HEADERS_TOO_LARGE: Status = Status(431, "Request Header Fields Too Large");
+    pub(crate) const INTERNAL: Status = Status(500, "Internal Server Error");
+    pub(crate) const NOT_IMPLEMENTED: Status = Status(501, "Not Implemented");
+    pub(crate) const UNAVAILABLE: Status = Status(503, "Service Unavailable");
+    pub(crate) const VERSION: Status = Status(505, "HTTP Version Not Supported");
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, self.1)
+    }
+}
+
+/// What becomes of the connection, as the answer says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// HTTP/1.1 says it by saying nothing.
+    Stays,
+    /// HTTP/1.0 wants to hear it.
+    StaysAndSays,
+    Closes,
+}
+
+impl After {
+    pub(crate) fn field(self) -> &'static str {
+        match self {
+            After::Stays => "",
+            After::StaysAndSays => "Connection: keep-alive\r\n",
+            After::Closes => "Connection: close\r\n",
+        }
+    }
+}
+
+/// A head that is being written, at the end of a buffer.
+pub(crate) struct Writer<'a>(&'a mut Vec<u8>);
+
+impl<'a> Writer<'a> {
+    /// Begins with the status line, `Server` and `Date`.
+    pub(crate) fn begin(buffer: &'a mut Vec<u8>, status: Status, date: &str) -> Writer<'a> {
+        let mut writer = Writer(buffer);
+        writer.line(format_args!(
+            "HTTP/1.1 {status}\r\nServer: slabloop\r\nDate: {date}"
+        ));
+        writer
+    }
+
+    pub(crate) fn field(&mut self, name: &str, value: impl fmt::Display) {
+        self.line(format_args!("{name}: {value}"));
+    }
+
+    pub(crate) fn end(self, after: After) {
+        self.0.extend_from_slice(after.field().as_bytes());
+        self.0.extend_from_slice(b"\r\n");
+    }
+
+    fn line(&mut self, line: fmt::Arguments<'_>) {
+        // A vector takes everything.
+        let _ = write!(self.0, "{line}\r\n");
+    }
+}
+
+/// An answer whose body is its status in words. `more` writes fields of its own.
+pub(crate) fn write_plain(
+    buffer: &mut Vec<u8>,
+    status: Status,
+    date: &str,
+    after: After,
+    with_body: bool,
+    more: impl FnOnce(&mut Writer<'_>),
+) {
+    let mut body = String::new();
+    let _ = writeln!(body, "{status}");
+    let mut head = Writer::begin(buffer, status, date);
+    head.field("Content-Type", "text/plain; charset=utf-8");
+    head.field("Content-Length", body.len());
+    more(&mut head);
+    head.end(after);
+    if with_body {
+        buffer.extend_from_slice(body.as_bytes());
+    }
+}

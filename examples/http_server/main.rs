@@ -1,0 +1,184 @@
+//! A web server of files: HTTP/1.1, for the open Internet.
+//!
+//! Shows the toolkit in a program that is in use everywhere: a protocol that is parsed where the bytes lie, files that the
+//! kernel sends, threads for the disk, deadlines for clients that are slow on purpose, bounds on everything that they send.
+//! `docs/http.md` says what it does and what it costs.
+//!
+//! ```text
+//! cargo run --release --features examples --example http_server -- --root .
+//! curl -i http://127.0.0.1:7008/README.md
+//! ```
+//!
+//! To see more: `RUST_LOG=info,slabloop=debug`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod access_log;
+mod answer;
+mod body;
+mod cache;
+mod conditions;
+mod config;
+mod connection;
+mod date;
+mod entry;
+mod files;
+mod head;
+mod open;
+mod receiving;
+mod site;
+mod target;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::{Failure, Options};
+use slabloop::kit::workers::Workers;
+use slabloop::{Accepted, Context, Dispatcher, Reactor};
+
+use access_log::AccessLog;
+use config::Limits;
+use connection::Connection;
+use site::{Opener, Site};
+
+/// How long a client may keep a connection that it does not use.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Most files that wait for a thread.
+const MOST_JOBS: usize = 4096;
+
+struct Listener {
+    site: Rc<Site>,
+    tls: common::Tls,
+}
+
+impl Dispatcher for Listener {
+    fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+        let connection = Connection::new(Rc::clone(&self.site));
+        cx.add(self.tls.socket(accepted)?, connection)?;
+        Ok(())
+    }
+}
+
+const HELP: &str = "\
+Serves the files of a folder over HTTP/1.1. POST /echo sends a body back, POST /upload counts its bytes.
+
+Usage: http_server [OPTIONS]
+
+  --root DIR               the folder; without it a page that is built in
+  --access-log             a line for each request on stdout, in the combined format
+  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7008]
+  --tls-cert FILE          serve TLS with this certificate (PEM); build with --features examples,tls
+  --tls-key FILE           its private key (PEM)
+
+Limits of a request:
+  --max-head BYTES         of its head, else 431 [16384]
+  --max-target BYTES       of the target in it, else 414 [8192]
+  --max-headers N          fields in it, 128 at most, else 431 [64]
+  --max-body BYTES         of its body, else 413 [67108864]
+  --header-timeout SECONDS from the first byte of its head to the last, else 408 [10]
+  --body-timeout SECONDS   from the end of its head to the end of its body, else 408 [300]
+  --request-timeout SECONDS  from its first byte to the end of its answer, else it is cut off [600]
+  --send-timeout SECONDS   without the client taking any of the answer, else it is cut off [60]
+
+Limits of connections:
+  --max-connections N      clients served at once; more wait until others leave [no limit]
+  --max-requests N         requests of one connection, 0 for any number [1000]
+  --idle-timeout SECONDS   closes a connection after SECONDS without traffic [60]
+  --drain SECONDS          how long requests in hand may take at the end [5]
+
+Files:
+  --threads N              threads that open files; 0: the loop does it itself [2]
+  --cache-time SECONDS     how long what is known of a file is true [1]
+  --cache-files N          files that are known at once [1024]
+  --cache-bytes BYTES      memory for small files [67108864]
+  --small-file BYTES       up to this size a file is kept in memory [65536]
+
+  --duration SECONDS       ends by itself after so long [never]
+  -h, --help               this text
+      --version            the version of slabloop
+
+RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
+";
+
+fn main() -> ExitCode {
+    common::run(HELP, |arguments| {
+        let mut limits = Limits::default();
+        let (mut root, mut wants_log) = (None, false);
+        let mut options = Options::parse(arguments, "127.0.0.1:7008", |flag, parser| {
+            match flag {
+                "root" => root = Some(PathBuf::from(parser.value()?)),
+                "access-log" => wants_log = true,
+                _ => return limits.take(flag, parser),
+            }
+            Ok(true)
+        })?;
+        options.idle_timeout = options.idle_timeout.or(Some(KEEP_ALIVE));
+        let mut builder = common::builder(&options, 1);
+        builder.stall_timeout(limits.send_time);
+        let reactor = builder.build();
+        let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
+        let site = site(&mut reactor, limits, root, wants_log)?;
+        let listener = Listener {
+            site: Rc::clone(&site),
+            tls: options.tls.clone(),
+        };
+        common::listen(&mut reactor, &options, listener)?;
+        common::serve(&mut reactor, &options)
+    })
+}
+
+fn site(
+    reactor: &mut Reactor,
+    limits: Limits,
+    root: Option<PathBuf>,
+    wants_log: bool,
+) -> Result<Rc<Site>, Failure> {
+    let root = match root {
+        Some(path) => {
+            let text = format!("--root {}", path.display());
+            Some(open::root(&path).map_err(Failure::io(&text))?)
+        }
+        None => None,
+    };
+    let workers = match limits.threads {
+        0 => None,
+        _ if root.is_none() => None,
+        threads => {
+            let pool = Workers::builder()
+                .threads(threads)
+                .queue(MOST_JOBS)
+                .name("files");
+            Some(
+                pool.build(reactor)
+                    .map_err(Failure::io("cannot start threads"))?,
+            )
+        }
+    };
+    let log = match wants_log {
+        true => Some(AccessLog::new().map_err(Failure::io("cannot start a thread"))?),
+        false => None,
+    };
+    let site = Rc::new(Site::new(limits, root, workers, log));
+    let opener = Opener {
+        site: Rc::clone(&site),
+    };
+    let opener = reactor
+        .add_service(opener)
+        .map_err(Failure::io("cannot add a service"))?;
+    site.set_opener(opener);
+    if site.log.is_some() {
+        let site = Rc::clone(&site);
+        let timer = reactor.call_every(Duration::from_secs(1), move |_| {
+            if let Some(log) = &site.log {
+                log.borrow_mut().tick(std::time::Instant::now());
+            }
+        });
+        reactor.unref_timer(timer);
+    }
+    Ok(site)
+}
