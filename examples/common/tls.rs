@@ -157,25 +157,76 @@ impl Dialer {
     }
 }
 
+/// What the flags are called that say how to connect.
+#[derive(Debug)]
+struct Names {
+    tls: &'static str,
+    name: &'static str,
+    ca: &'static str,
+    /// Whom to connect to.
+    server: &'static str,
+}
+
+const UPSTREAM: Names = Names {
+    tls: "--upstream-tls",
+    name: "--upstream-name",
+    ca: "--upstream-ca",
+    server: "--upstream",
+};
+
+const TARGET: Names = Names {
+    tls: "--tls",
+    name: "--tls-name",
+    ca: "--tls-ca",
+    server: "--target",
+};
+
 /// `--upstream-tls`, `--upstream-name NAME` and `--upstream-ca FILE`, as they were given.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct UpstreamFlags {
+    names: &'static Names,
     is_tls: bool,
     name: Option<String>,
     ca: Option<String>,
 }
 
+impl Default for UpstreamFlags {
+    fn default() -> UpstreamFlags {
+        UpstreamFlags::called(&UPSTREAM)
+    }
+}
+
 impl UpstreamFlags {
+    fn called(names: &'static Names) -> UpstreamFlags {
+        UpstreamFlags {
+            names,
+            is_tls: false,
+            name: None,
+            ca: None,
+        }
+    }
+
+    /// The same for clients of one server: `--tls`, `--tls-name NAME` and `--tls-ca FILE`.
+    pub fn of_target() -> UpstreamFlags {
+        UpstreamFlags::called(&TARGET)
+    }
+
+    /// As if the flag for TLS had been given.
+    pub fn with_tls(&mut self) {
+        self.is_tls = true;
+    }
+
     /// Takes one flag. False if it is none of these.
     ///
     /// # Errors
     ///
     /// [`Failure::Usage`] if its value is missing.
     pub fn take(&mut self, flag: &str, parser: &mut Parser) -> Result<bool, Failure> {
-        match flag {
-            "upstream-tls" => self.is_tls = true,
-            "upstream-name" => self.name = Some(parser.value()?.string()?),
-            "upstream-ca" => self.ca = Some(parser.value()?.string()?),
+        let is = |name: &str| name.strip_prefix("--") == Some(flag);
+        match self.names {
+            names if is(names.tls) => self.is_tls = true,
+            names if is(names.name) => self.name = Some(parser.value()?.string()?),
+            names if is(names.ca) => self.ca = Some(parser.value()?.string()?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -188,33 +239,34 @@ impl UpstreamFlags {
     /// [`Failure::Usage`] if the flags do not go together, or with how this was built; [`Failure::Work`] with the
     /// file that cannot be used, and why.
     pub fn dialers(&self, upstreams: &[String]) -> Result<Vec<Dialer>, Failure> {
-        let wants_tls = |flag: &str| Err(Failure::Usage(format!("{flag} wants --upstream-tls")));
+        let Names { tls, name, ca, .. } = self.names;
+        let wants_tls = |flag: &str| Err(Failure::Usage(format!("{flag} wants {tls}")));
         match self {
-            UpstreamFlags { is_tls: true, .. } => self.with_tls(upstreams),
-            UpstreamFlags { name: Some(_), .. } => wants_tls("--upstream-name"),
-            UpstreamFlags { ca: Some(_), .. } => wants_tls("--upstream-ca"),
+            UpstreamFlags { is_tls: true, .. } => self.tls_dialers(upstreams),
+            UpstreamFlags { name: Some(_), .. } => wants_tls(name),
+            UpstreamFlags { ca: Some(_), .. } => wants_tls(ca),
             _ => Ok(vec![Dialer::default(); upstreams.len()]),
         }
     }
 
     #[cfg(not(feature = "tls"))]
-    fn with_tls(&self, _: &[String]) -> Result<Vec<Dialer>, Failure> {
-        Err(built_without("--upstream-tls"))
+    fn tls_dialers(&self, _: &[String]) -> Result<Vec<Dialer>, Failure> {
+        Err(built_without(self.names.tls))
     }
 
     #[cfg(feature = "tls")]
-    fn with_tls(&self, upstreams: &[String]) -> Result<Vec<Dialer>, Failure> {
+    fn tls_dialers(&self, upstreams: &[String]) -> Result<Vec<Dialer>, Failure> {
         let roots = match &self.ca {
-            Some(file) => roots_of(file)?,
-            None => system_roots()?,
+            Some(file) => roots_of(self.names, file)?,
+            None => system_roots(self.names)?,
         };
         let config = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_no_client_auth();
         let connector = Connector::new(config);
         let flag = match &self.name {
-            Some(_) => "--upstream-name",
-            None => "--upstream",
+            Some(_) => self.names.name,
+            None => self.names.server,
         };
         let dialers = upstreams.iter().map(|upstream| {
             let name = self.name.as_deref().unwrap_or_else(|| host_of(upstream));
@@ -233,35 +285,37 @@ fn host_of(upstream: &str) -> &str {
 }
 
 #[cfg(feature = "tls")]
-fn roots_of(file: &str) -> Result<RootCertStore, Failure> {
+fn roots_of(names: &Names, file: &str) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("--upstream-ca", file)? {
+    for certificate in certificates(names.ca, file)? {
         roots
             .add(certificate)
-            .map_err(|error| bad_file("--upstream-ca", file, error))?;
+            .map_err(|error| bad_file(names.ca, file, error))?;
     }
     Ok(roots)
 }
 
 /// Those that the system trusts. A few that rustls cannot read are no reason not to start.
 #[cfg(all(feature = "tls", feature = "system-roots"))]
-fn system_roots() -> Result<RootCertStore, Failure> {
+fn system_roots(names: &Names) -> Result<RootCertStore, Failure> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let errors = found.errors.iter().map(|error| format!(": {error}"));
         let why = errors.collect::<String>();
-        let text =
-            format!("--upstream-tls: the system has no roots{why}; name a file with --upstream-ca");
+        let Names { tls, ca, .. } = names;
+        let text = format!("{tls}: the system has no roots{why}; name a file with {ca}");
         return Err(Failure::Work(text));
     }
     Ok(roots)
 }
 
 #[cfg(all(feature = "tls", not(feature = "system-roots")))]
-fn system_roots() -> Result<RootCertStore, Failure> {
-    let text = "--upstream-tls: built without the system's roots; name a file with --upstream-ca, or use cargo run \
-                --features system-roots";
-    Err(Failure::Usage(text.to_owned()))
+fn system_roots(names: &Names) -> Result<RootCertStore, Failure> {
+    let Names { tls, ca, .. } = names;
+    let text = format!(
+        "{tls}: built without the system's roots; name a file with {ca}, or use cargo run --features system-roots"
+    );
+    Err(Failure::Usage(text))
 }

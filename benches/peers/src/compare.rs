@@ -11,12 +11,13 @@
 //!
 //! Reading order: [`options`] (with the scale of a run), [`peers`], [`process`], one file per
 //! experiment ([`ring`], [`instructions`], [`timers`], [`posts`], [`echo`], [`calls`], [`latency`], [`arrivals`],
-//! [`proxy`], [`http`]),
+//! [`proxy`], [`http`], [`heads`]),
 //! then [`report`], [`plot`] and [`machine`]; [`part`] is for other programs' tables.
 
 pub mod arrivals;
 pub mod calls;
 pub mod echo;
+pub mod heads;
 pub mod http;
 pub mod instructions;
 pub mod latency;
@@ -81,6 +82,7 @@ pub fn main() -> Result<()> {
             Experiment::Arrivals => arrivals::measure(&options, &peers),
             Experiment::Proxy => proxy::measure(&options, &peers),
             Experiment::Http => http::measure(&options, &peers),
+            Experiment::Heads => heads::measure(&options, &peers),
         };
         println!("{}", section.to_terminal());
         println!(

@@ -353,6 +353,23 @@ pub fn processor_time_ns() -> io::Result<u64> {
     Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
+/// The CPU time of all children that have ended and were waited for: in themselves, and in the kernel for them.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn children_time() -> io::Result<(Duration, Duration)> {
+    // SAFETY: `rusage` is made of plain numbers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills in `usage`, which outlives the call.
+    check(unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage) })?;
+    let span = |time: libc::timeval| {
+        let seconds = Duration::from_secs(time.tv_sec as u64);
+        seconds + Duration::from_micros(time.tv_usec as u64)
+    };
+    Ok((span(usage.ru_utime), span(usage.ru_stime)))
+}
+
 /// Holds a process until [`resume`].
 ///
 /// # Errors

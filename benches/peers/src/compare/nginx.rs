@@ -7,12 +7,27 @@ use std::path::Path;
 use super::process::{self, Core, Server};
 use crate::cli::{Doing, Result};
 
-/// Starts nginx as one process with `body` as its main block.
+/// Starts nginx as one process with `body` as its main block, in the server's place.
 ///
 /// # Errors
 ///
 /// An nginx that does not start: most likely it lacks the module.
 pub fn start(folder: &Path, body: &str, address: SocketAddr) -> Result<Server> {
+    start_on(Core::Server, 9000, folder, body, address)
+}
+
+/// The same on another processor, with room for so many connections.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn start_on(
+    core: Core,
+    connections: usize,
+    folder: &Path,
+    body: &str,
+    address: SocketAddr,
+) -> Result<Server> {
     // Debian keeps stream in a module of its own; elsewhere it is built in.
     const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
     let module = if body.starts_with("stream") && Path::new(STREAM).is_file() {
@@ -24,7 +39,7 @@ pub fn start(folder: &Path, body: &str, address: SocketAddr) -> Result<Server> {
     let text = format!(
         "{module}daemon off;\nmaster_process off;\nworker_processes 1;\npid nginx.pid;\n\
          error_log stderr crit;\nworker_rlimit_nofile 20000;\n\
-         events {{ worker_connections 9000; }}\n{body}"
+         events {{ worker_connections {connections}; }}\n{body}"
     );
     fs::write(&file, text).doing("writing nginx's configuration")?;
     let words = [
@@ -34,9 +49,5 @@ pub fn start(folder: &Path, body: &str, address: SocketAddr) -> Result<Server> {
         "-c".into(),
         file.into_os_string(),
     ];
-    Server::start_silent(
-        &mut process::command(Core::Server, &[], &words),
-        "nginx",
-        address,
-    )
+    Server::start_silent(&mut process::command(core, &[], &words), "nginx", address)
 }

@@ -29,11 +29,13 @@ pub enum Experiment {
     Proxy,
     /// Requests per second over HTTP.
     Http,
+    /// Clients of many connections.
+    Heads,
 }
 
 impl Experiment {
     /// All of them.
-    pub const ALL: [Experiment; 10] = [
+    pub const ALL: [Experiment; 11] = [
         Experiment::Instructions,
         Experiment::Calls,
         Experiment::Ring,
@@ -44,6 +46,7 @@ impl Experiment {
         Experiment::Arrivals,
         Experiment::Proxy,
         Experiment::Http,
+        Experiment::Heads,
     ];
 
     /// Its name on the command line and in file names.
@@ -60,6 +63,7 @@ impl Experiment {
             Experiment::Arrivals => "arrivals",
             Experiment::Proxy => "proxy",
             Experiment::Http => "http",
+            Experiment::Heads => "heads",
         }
     }
 }
@@ -99,6 +103,12 @@ pub struct Scale {
     pub proxy_messages: &'static [(usize, u64)],
     /// Seconds per HTTP run.
     pub http_seconds: u64,
+    /// Connections of a client.
+    pub heads_connections: usize,
+    /// Seconds per run of a client, of which one for each thousand connections goes for opening them.
+    pub heads_seconds: u64,
+    /// Rounds of the clients' runs.
+    pub heads_rounds: usize,
 }
 
 /// Under two minutes: to see that all works, and roughly where one stands.
@@ -119,9 +129,12 @@ const QUICK: Scale = Scale {
     proxy_in_flight: 20,
     proxy_messages: &[(64, 10_000), (64 << 10, 1_000), (1 << 20, 100)],
     http_seconds: 1,
+    heads_connections: 1_000,
+    heads_seconds: 4,
+    heads_rounds: 1,
 };
 
-/// Under twenty minutes: what goes into the documentation.
+/// Under thirty minutes: what goes into the documentation.
 const FULL: Scale = Scale {
     rounds: 5,
     ring_events: 100_000,
@@ -139,6 +152,9 @@ const FULL: Scale = Scale {
     proxy_in_flight: 100,
     proxy_messages: &[(64, 50_000), (64 << 10, 5_000), (1 << 20, 500)],
     http_seconds: 4,
+    heads_connections: 10_000,
+    heads_seconds: 30,
+    heads_rounds: 3,
 };
 
 /// What to measure and where to write it.

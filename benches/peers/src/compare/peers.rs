@@ -57,16 +57,19 @@ pub enum Job {
     Proxy,
     /// `PEER_http`
     Http,
+    /// `PEER_head`
+    Head,
 }
 
 impl Job {
-    const ALL: [Job; 6] = [
+    const ALL: [Job; 7] = [
         Job::Ring,
         Job::Timers,
         Job::Posts,
         Job::Echo,
         Job::Proxy,
         Job::Http,
+        Job::Head,
     ];
 
     fn name(self) -> &'static str {
@@ -77,6 +80,7 @@ impl Job {
             Job::Echo => "echo",
             Job::Proxy => "proxy",
             Job::Http => "http",
+            Job::Head => "head",
         }
     }
 }

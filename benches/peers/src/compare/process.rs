@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::peers::{self, Program};
 use crate::cli::{Doing, Error, Result};
 use crate::load::observe::Process;
+use crate::sys;
 
 /// How long a server without a word of its own may take until it accepts.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -187,6 +188,52 @@ pub fn output(mut command: Command, name: &str) -> Result<(String, String)> {
         return Err(Error::Failed(format!("{name}: {}: {words}", output.status)));
     }
     Ok((out.into_owned(), err.into_owned()))
+}
+
+/// What a program has used from its start to its end.
+#[derive(Debug)]
+pub struct Used {
+    /// CPU time in the program itself.
+    pub user: Duration,
+    /// In the kernel, on the program's behalf.
+    pub system: Duration,
+    /// The most memory that was resident.
+    pub peak_kib: u64,
+}
+
+/// Runs a program that prints its figures as the last line, and looks at what it uses. How it ends does not
+/// matter, as long as there are figures: a client that has counted errors may say so by its exit code.
+///
+/// # Errors
+///
+/// A program that can't be started or prints no figures.
+pub fn watched(mut command: Command, name: &str) -> Result<(Figures, Used)> {
+    // The peak is the kernel's own; only what the last moment adds to it can be missed.
+    const LOOK: Duration = Duration::from_millis(20);
+    let before = sys::children_time()?;
+    let child = command.stdout(Stdio::piped()).spawn();
+    let mut child = child.doing(format!("starting {name}"))?;
+    let process = Process::new(child.id());
+    let mut peak_kib = 0;
+    while child.try_wait()?.is_none() {
+        // It may have ended between the two.
+        peak_kib = process.peak_kib().unwrap_or(0).max(peak_kib);
+        thread::sleep(LOOK);
+    }
+    let after = sys::children_time()?;
+    let mut out = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_string(&mut out)?;
+    }
+    let figures = out.lines().next_back().map(Figures::parse);
+    let figures = figures.filter(|figures| !figures.0.is_empty());
+    let figures = figures.ok_or_else(|| Error::Failed(format!("{name} printed no figures")))?;
+    let used = Used {
+        user: after.0.saturating_sub(before.0),
+        system: after.1.saturating_sub(before.1),
+        peak_kib,
+    };
+    Ok((figures, used))
 }
 
 /// The numbers of a `key=value` line.

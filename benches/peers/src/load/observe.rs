@@ -130,8 +130,21 @@ impl Process {
     ///
     /// A process that is gone.
     pub fn rss_kib(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory that has been resident.
+    ///
+    /// # Errors
+    ///
+    /// As [`rss_kib`](Process::rss_kib).
+    pub fn peak_kib(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, key: &str) -> Result<u64> {
         let status = self.read("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
         number(
             line.and_then(|line| line.split_whitespace().next()),
             "status",
