@@ -27,6 +27,8 @@ pub(crate) struct Connection {
     partial: Vec<u8>,
     /// The delays of the attempts before, if they failed.
     backoff: Option<Box<Backoff>>,
+    /// It takes the place of one that was in its pause, and has a pause of its own before it asks.
+    pauses_first: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,7 @@ impl Connection {
         plan: Rc<Plan>,
         director: Id<Director>,
         backoff: Option<Box<Backoff>>,
+        pauses_first: bool,
     ) -> Connection {
         Connection {
             plan,
@@ -54,6 +57,7 @@ impl Connection {
             asked: None,
             partial: Vec::new(),
             backoff,
+            pauses_first,
         }
     }
 
@@ -153,6 +157,10 @@ impl Dispatcher for Connection {
             let mut tally = self.plan.tally.borrow_mut();
             tally.opened += 1;
             tally.open += 1;
+        }
+        if self.pauses_first {
+            self.timer = Some(cx.set_timer(self.plan.pause()));
+            return Ok(());
         }
         self.ask(cx)
     }

@@ -44,7 +44,7 @@ impl Plan {
     /// A connection could not be made.
     pub(crate) fn not_made(&self, fault: Fault, why: &dyn Display) {
         if self.tally.borrow_mut().fault(fault) == 1 {
-            log::warn!("{}: {why}", self.address);
+            log::warn!("{}: {why}{}", self.address, fault.way_out());
         }
     }
 }
@@ -66,8 +66,10 @@ pub(crate) fn budget(open_rate: u32) -> io::Result<Budget> {
 pub(crate) struct Director {
     plan: Rc<Plan>,
     pace: TokenBucket,
-    /// To be opened: so many, and those after a failure, whose delay has passed.
+    /// To be opened: so many for the first time, so many in place of those that the server has ended in good order, and
+    /// those after a failure, whose delay has passed.
     fresh: usize,
+    again: usize,
     #[allow(
         clippy::vec_box,
         reason = "a connection holds it in a box, and passes it on"
@@ -94,6 +96,7 @@ impl Director {
             plan,
             pace: TokenBucket::new(quota)?,
             fresh: connections,
+            again: 0,
             retries: Vec::new(),
             is_ticking: false,
         };
@@ -102,7 +105,8 @@ impl Director {
         Ok(id)
     }
 
-    /// A connection is over, and there is to be another. One that has brought an answer may have the next at once.
+    /// A connection is over, and there is to be another: at once, if this one has brought an answer. The next request is
+    /// due after a pause in any case, or a server that ends each connection would be asked all the time.
     pub(crate) fn replace(
         &mut self,
         cx: &mut Context<'_>,
@@ -110,7 +114,7 @@ impl Director {
         backoff: Option<Box<Backoff>>,
     ) {
         if is_proven {
-            self.fresh += 1;
+            self.again += 1;
             self.open(cx);
         } else {
             self.retry_later(cx, backoff.unwrap_or_default());
@@ -137,7 +141,7 @@ impl Director {
     }
 
     fn open(&mut self, cx: &mut Context<'_>) {
-        while self.fresh + self.retries.len() > 0 && !self.is_ticking && !cx.is_shutting_down() {
+        while self.waiting() > 0 && !self.is_ticking && !cx.is_shutting_down() {
             match self.pace.take(cx.now(), 1) {
                 Ok(()) => self.open_one(cx),
                 Err(refused) => {
@@ -148,15 +152,22 @@ impl Director {
         }
     }
 
+    fn waiting(&self) -> usize {
+        self.fresh + self.again + self.retries.len()
+    }
+
     fn open_one(&mut self, cx: &mut Context<'_>) {
         let backoff = self.retries.pop();
         let kept = backoff.clone();
-        if backoff.is_none() {
-            self.fresh -= 1;
+        let pauses_first = backoff.is_none() && self.again > 0;
+        match backoff {
+            Some(_) => {}
+            None if pauses_first => self.again -= 1,
+            None => self.fresh -= 1,
         }
         let plan = &self.plan;
         plan.tally.borrow_mut().begun += 1;
-        let connection = Connection::new(Rc::clone(plan), cx.id(), backoff);
+        let connection = Connection::new(Rc::clone(plan), cx.id(), backoff, pauses_first);
         if let Err(error) = plan.dialer.connect(cx, plan.address, connection) {
             plan.not_made(Fault::of(&error), &error);
             self.retry_later(cx, kept.unwrap_or_default());

@@ -79,6 +79,20 @@ impl Fault {
         }
     }
 
+    /// What a user can do about it, to be put after the error.
+    pub(crate) fn way_out(self) -> &'static str {
+        match self {
+            Fault::Ports => {
+                "; all local ports are in use towards this address: widen net.ipv4.ip_local_port_range, or ask for \
+                 fewer --connections"
+            }
+            Fault::Descriptors => {
+                "; no descriptor is left: raise fs.file-max if it is the system that has none (ENFILE), or ulimit -n"
+            }
+            _ => "",
+        }
+    }
+
     /// Why it ended before it was there.
     pub(crate) fn of_cause(cause: Cause) -> Fault {
         match cause {

@@ -26,7 +26,7 @@ use head_client::common::Dialer;
 use head_client::director::{self, Director, Plan};
 use head_client::options;
 use head_client::random::Random;
-use head_client::tally::Tally;
+use head_client::tally::{Fault, Loss, Tally};
 use programs::{Running, example, run, with_deadline};
 use slabloop::Reactor;
 use slabloop::testing::SimClock;
@@ -262,10 +262,16 @@ fn connections_that_the_server_ends_in_good_order_are_no_errors_and_are_opened_a
         peer.write_all(answer).unwrap();
         scene.until("the answer", |tally| tally.answered == 1);
         drop(peer);
-        scene.clock.advance(SECOND);
+        // The next one is opened at once, and asks after the pause.
+        scene.until("the next one", |tally| tally.opened == 2);
+        scene.clock.advance(3600 * SECOND - MS);
+        turn(&mut scene.reactor);
+        assert_eq!(count(&scene.plan, "requests"), 1, "it pauses first");
+        scene.clock.advance(MS);
         drop(scene.asked());
         assert_eq!(count(&scene.plan, "ended"), 1);
         assert_eq!(count(&scene.plan, "begun"), 2);
+        assert_eq!(scene.plan.tally.borrow().errors(), 0);
     }
 }
 
@@ -319,6 +325,21 @@ fn a_server_that_is_gone_is_not_stormed() {
     let failed = count(&scene.plan, "refused") + count(&scene.plan, "connect");
     assert_eq!(failed, count(&scene.plan, "begun"));
     assert_eq!(count(&scene.plan, "requests"), 0);
+}
+
+#[test]
+fn the_line_of_progress_names_the_kinds_of_errors_that_there_were() {
+    let mut tally = Tally::new();
+    (tally.open, tally.requests) = (3, 10);
+    tally.answer(MS);
+    for loss in [Loss::Timeout, Loss::Timeout, Loss::Status] {
+        tally.lose(loss);
+    }
+    tally.fault(Fault::Ports);
+    assert_eq!(
+        tally.progress(7),
+        "open=3 in_flight=6 answered=1 errors=4 timeout=2 status=1 ports=1 per_second=7"
+    );
 }
 
 #[test]
@@ -487,7 +508,7 @@ fn a_run_without_errors_is_a_success_with_a_histogram_and_a_picture() {
     let server = Scripted::start(GOOD);
     let file = std::env::temp_dir().join(format!("head_client_{}.svg", std::process::id()));
     let name = file.to_str().unwrap();
-    let ended = client(&server.target(), &["--duration", "300ms", "--plot", name]);
+    let ended = client(&server.target(), &["--duration", "1100ms", "--plot", name]);
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     let picture = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
@@ -501,6 +522,7 @@ fn a_run_without_errors_is_a_success_with_a_histogram_and_a_picture() {
     );
     assert_eq!(figure(&totals, "unfinished"), 0);
     let text = String::from_utf8(ended.stdout).unwrap();
+    assert!(text.starts_with("open=5 in_flight="), "{text}");
     assert!(text.contains(" p99.9 ") && text.contains(" #"), "{text}");
 }
 
@@ -543,6 +565,34 @@ fn ctrl_c_waits_for_what_is_in_flight_and_prints_the_totals() {
         u64::try_from(server.seen()).unwrap()
     );
     assert_eq!(figure(&totals, "unfinished"), 0);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn over_tls_only_a_server_of_the_right_name_is_asked() {
+    let server = programs::Server::start("http_server_tested", &[]);
+    let [_, certificate, ..] = programs::tunnel::arguments();
+    let target = format!("https://{}/", server.bare_address());
+    let trusting = ["--duration", "300ms", "--tls-ca", &certificate];
+
+    let ended = client(
+        &target,
+        &[&trusting[..], &["--tls-name", "localhost"]].concat(),
+    );
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    let totals = last_line(&ended.stdout);
+    assert!(figure(&totals, "answered") >= 5, "{totals}");
+    assert_eq!(figure(&totals, "opened"), 5);
+
+    let ended = client(
+        &target,
+        &[&trusting[..], &["--tls-name", "example.org"]].concat(),
+    );
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let totals = last_line(&ended.stdout);
+    assert!(figure(&totals, "handshake") >= 1, "{totals}");
+    assert_eq!(figure(&totals, "requests"), 0, "{totals}");
+    server.stop();
 }
 
 #[test]

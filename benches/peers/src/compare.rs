@@ -65,6 +65,11 @@ pub fn main() -> Result<()> {
         ));
     }
 
+    if let Some(page) = &options.page {
+        let wanted = Experiment::ALL.into_iter();
+        let mut wanted = wanted.filter(|experiment| options.wants(*experiment));
+        wanted.try_for_each(|experiment| experiment.part().check(page))?;
+    }
     let mut report = Report::new(&options, &peers, absent);
     for experiment in Experiment::ALL {
         if !options.wants(experiment) {
@@ -93,10 +98,19 @@ pub fn main() -> Result<()> {
         );
         report.add(section);
     }
-    report.write(&options.out, start.elapsed())?;
+    let written = match &options.page {
+        Some(page) => {
+            report.write_into(page, &options.typed.join(" "))?;
+            page
+        }
+        None => {
+            report.write(&options.out, start.elapsed())?;
+            &options.out
+        }
+    };
     println!(
         "written to {} in {:.0} s",
-        options.out.display(),
+        written.display(),
         start.elapsed().as_secs_f64()
     );
     Ok(())

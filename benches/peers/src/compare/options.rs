@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::part::Part;
 use crate::cli::{self, Result};
 
-const FLAGS: &str = "--out FILE, --quick, --only EXPERIMENT,… and --peers NAME,…";
+const FLAGS: &str = "--out FILE, --page FILE, --quick, --only EXPERIMENT,… and --peers NAME,…";
 
 /// What can be measured, in the order of the report: counts first, then times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,12 @@ impl Experiment {
             Experiment::Http => "http",
             Experiment::Heads => "heads",
         }
+    }
+
+    /// Its place in a report.
+    #[must_use]
+    pub fn part(self) -> Part {
+        Part(self.name())
     }
 }
 
@@ -162,6 +169,8 @@ const FULL: Scale = Scale {
 pub struct Options {
     /// The Markdown file; plots go into a folder of the same name beside it.
     pub out: PathBuf,
+    /// An earlier report, in which what is measured now takes the place of what was, and all else stays.
+    pub page: Option<PathBuf>,
     /// How much of it.
     pub scale: &'static Scale,
     /// The flags as they were typed, for the report.
@@ -179,6 +188,7 @@ impl Options {
     pub fn from_args() -> Result<Self> {
         let mut options = Options {
             out: PathBuf::from("benchmarks.md"),
+            page: None,
             scale: &FULL,
             typed: std::env::args().skip(1).collect(),
             only: Vec::new(),
@@ -188,6 +198,7 @@ impl Options {
         while let Some(flag) = cli::next_flag(&mut parser)? {
             match flag.as_str() {
                 "out" => options.out = cli::value(&mut parser, &flag, "a path")?,
+                "page" => options.page = Some(cli::value(&mut parser, &flag, "a path")?),
                 "quick" => options.scale = &QUICK,
                 "only" => options.only = list(&mut parser, &flag)?,
                 "peers" => options.peers = list(&mut parser, &flag)?,

@@ -43,6 +43,25 @@ impl Section {
         }
         text
     }
+
+    /// The section under its heading, for a page. Its plots are drawn into a folder called as the page.
+    fn to_markdown(&self, page: &Path) -> Result<String> {
+        let stem = page.file_stem().unwrap_or_default().to_string_lossy();
+        let folder = page.with_extension("");
+        fs::create_dir_all(&folder).doing(format!("making {}", folder.display()))?;
+        let mut text = format!("## {}\n\n{}\n\n", self.title, self.intro);
+        let _ = writeln!(text, "```sh\n{}\n```\n", self.commands.join("\n"));
+        let _ = writeln!(text, "{}", self.table.to_markdown());
+        for note in &self.notes {
+            let _ = writeln!(text, "Note: {note}.\n");
+        }
+        for plot in self.plots.iter().filter(|plot| !plot.is_empty()) {
+            let file = format!("{}.svg", plot.name);
+            plot.draw(&folder.join(&file))?;
+            let _ = writeln!(text, "![{}]({stem}/{file})\n", plot.title);
+        }
+        Ok(text)
+    }
 }
 
 /// What the program `toolkit_costs` writes into the same page.
@@ -116,32 +135,13 @@ impl Report {
     ///
     /// A file or folder that can't be written, with its path.
     pub fn write(&self, out: &Path, elapsed: Duration) -> Result<()> {
-        let stem = out
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let folder = out.with_extension("");
-        fs::create_dir_all(&folder).doing(format!("making {}", folder.display()))?;
         let mut text = self.head.clone();
         // What another program has measured stays.
         let before = fs::read_to_string(out).unwrap_or_default();
         let kept = TOOLKIT.split(&before).map(|(_, part, _)| part);
         for section in &self.sections {
-            let _ = writeln!(text, "## {}\n\n{}\n", section.title, section.intro);
-            let _ = writeln!(text, "```sh\n{}\n```\n", section.commands.join("\n"));
-            let _ = writeln!(text, "{}", section.table.to_markdown());
-            for note in &section.notes {
-                let _ = writeln!(text, "Note: {note}.\n");
-            }
-            for plot in &section.plots {
-                if plot.is_empty() {
-                    continue;
-                }
-                let file = format!("{}.svg", plot.name);
-                plot.draw(&folder.join(&file))?;
-                let _ = writeln!(text, "![{}]({stem}/{file})\n", plot.title);
-            }
+            let part = section.experiment.part();
+            let _ = writeln!(text, "{}", part.framed(&section.to_markdown(out)?));
         }
         text.push_str(&TOOLKIT.framed(kept.unwrap_or_default()));
         let _ = writeln!(
@@ -150,5 +150,25 @@ impl Report {
             elapsed.as_secs_f64()
         );
         fs::write(out, text).doing(format!("writing {}", out.display()))
+    }
+
+    /// Puts the sections into an earlier report, each in its own place.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Report::write); a page without that place.
+    pub fn write_into(&self, page: &Path, flags: &str) -> Result<()> {
+        for section in &self.sections {
+            let mut text = section.to_markdown(page)?;
+            let _ = writeln!(
+                text,
+                "Measured apart from the rest of this page, by `compare {flags}`:\n\n| machine | |\n|---|---|"
+            );
+            for (key, value) in machine::facts() {
+                let _ = writeln!(text, "| {key} | {value} |");
+            }
+            section.experiment.part().write(page, &text)?;
+        }
+        Ok(())
     }
 }
