@@ -199,25 +199,31 @@ pub struct Used {
     pub system: Duration,
     /// The most memory that was resident.
     pub peak_kib: u64,
+    /// Both kinds of CPU time up to the mark.
+    pub before_mark: Duration,
 }
 
 /// Runs a program that prints its figures as the last line, and looks at what it uses. How it ends does not
-/// matter, as long as there are figures: a client that has counted errors may say so by its exit code.
+/// matter, as long as there are figures: a client that has counted errors may say so by its exit code. `mark`, from the
+/// start, divides its time in two.
 ///
 /// # Errors
 ///
 /// A program that can't be started or prints no figures.
-pub fn watched(mut command: Command, name: &str) -> Result<(Figures, Used)> {
+pub fn watched(mut command: Command, name: &str, mark: Duration) -> Result<(Figures, Used)> {
     // The peak is the kernel's own; only what the last moment adds to it can be missed.
     const LOOK: Duration = Duration::from_millis(20);
     let before = sys::children_time()?;
     let child = command.stdout(Stdio::piped()).spawn();
     let mut child = child.doing(format!("starting {name}"))?;
     let process = Process::new(child.id());
-    let mut peak_kib = 0;
+    let (start, mut peak_kib, mut before_mark) = (Instant::now(), 0, Duration::ZERO);
     while child.try_wait()?.is_none() {
         // It may have ended between the two.
         peak_kib = process.peak_kib().unwrap_or(0).max(peak_kib);
+        if let (true, Ok(cpu)) = (start.elapsed() <= mark, process.cpu()) {
+            before_mark = Duration::from_nanos(cpu.run_ns);
+        }
         thread::sleep(LOOK);
     }
     let after = sys::children_time()?;
@@ -232,6 +238,7 @@ pub fn watched(mut command: Command, name: &str) -> Result<(Figures, Used)> {
         user: after.0.saturating_sub(before.0),
         system: after.1.saturating_sub(before.1),
         peak_kib,
+        before_mark,
     };
     Ok((figures, used))
 }
