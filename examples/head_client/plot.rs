@@ -31,6 +31,13 @@ pub(crate) fn draw(
     #[allow(clippy::cast_precision_loss, reason = "a place in a picture")]
     let (count, most) = (latency.len() as f64, latency.max() as f64);
     let nines = count.log10().clamp(1.0, 6.0);
+    // One for each whole nine that there is room for.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 1 to 6"
+    )]
+    let labels = nines as usize + 1;
     #[allow(clippy::cast_precision_loss, reason = "a place in a picture")]
     let least = (latency.min().max(1) as f64).log10().floor();
     let least = 10_f64.powf(least);
@@ -57,7 +64,7 @@ pub(crate) fn draw(
         .bold_line_style(GRID)
         .x_desc("percentile of the answers")
         .y_desc("time to the answer")
-        .x_labels(8)
+        .x_labels(labels)
         .x_label_formatter(&|nines| percentile(*nines))
         .y_label_formatter(&|micros| label(*micros))
         .label_style(("sans-serif", 13))
