@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
-#[cfg(feature = "tls")]
+#[cfg(feature = "tunnel")]
 #[path = "tunnel.rs"]
 pub(crate) mod tunnel;
 
@@ -146,7 +146,7 @@ pub(crate) struct Server {
     stdout: Lines,
     stderr: Lines,
     /// The server speaks TLS, and its address is this one's.
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "tunnel")]
     tunnel: Option<tunnel::Tunnel>,
 }
 
@@ -170,7 +170,7 @@ impl Server {
     pub(crate) fn spawn(mut command: Command) -> Server {
         command.env_remove("RUST_LOG").stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        #[cfg(feature = "tls")]
+        #[cfg(feature = "tunnel")]
         command.args(tunnel::arguments());
         let mut child = command.spawn().expect("it starts");
         let stdout = child.stdout.take().expect("piped");
@@ -180,14 +180,14 @@ impl Server {
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             stdout: Lines::of(stdout),
             stderr: Lines::of(stderr),
-            #[cfg(feature = "tls")]
+            #[cfg(feature = "tunnel")]
             tunnel: None,
         };
         server.stdout.wait_for("");
         let first = &server.stdout.seen[0];
         let address = first.strip_prefix("listening on ").expect(first);
         server.address = address.parse().expect(first);
-        #[cfg(feature = "tls")]
+        #[cfg(feature = "tunnel")]
         {
             let tunnel = server.tunnel.insert(tunnel::Tunnel::to(server.address));
             server.address = tunnel.address;
@@ -197,7 +197,7 @@ impl Server {
 
     /// Where it listens itself: behind the tunnel, if there is one.
     pub(crate) fn bare_address(&self) -> SocketAddr {
-        #[cfg(feature = "tls")]
+        #[cfg(feature = "tunnel")]
         if let Some(tunnel) = &self.tunnel {
             return tunnel.server;
         }
