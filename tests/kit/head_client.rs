@@ -570,9 +570,14 @@ fn ctrl_c_waits_for_what_is_in_flight_and_prints_the_totals() {
 #[cfg(feature = "tls")]
 #[test]
 fn over_tls_only_a_server_of_the_right_name_is_asked() {
-    let server = programs::Server::start("http_server_tested", &[]);
-    let [_, certificate, ..] = programs::tunnel::arguments();
-    let target = format!("https://{}/", server.bare_address());
+    let folder = std::env::temp_dir().join(format!("head_client_tls_{}", std::process::id()));
+    let made = run("self_signed", &[folder.to_str().unwrap()]);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (certificate, key) = (file("cert.pem"), file("key.pem"));
+    let flags = ["--tls-cert", &certificate, "--tls-key", &key];
+    let server = programs::Server::start("http_server_tested", &flags);
+    let target = format!("https://{}/", server.address);
     let trusting = ["--duration", "300ms", "--tls-ca", &certificate];
 
     let ended = client(
@@ -593,6 +598,7 @@ fn over_tls_only_a_server_of_the_right_name_is_asked() {
     assert!(figure(&totals, "handshake") >= 1, "{totals}");
     assert_eq!(figure(&totals, "requests"), 0, "{totals}");
     server.stop();
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
