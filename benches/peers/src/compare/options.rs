@@ -141,7 +141,7 @@ const QUICK: Scale = Scale {
     heads_rounds: 1,
 };
 
-/// Under thirty minutes: what goes into the documentation.
+/// Under forty minutes: what goes into the documentation.
 const FULL: Scale = Scale {
     rounds: 5,
     ring_events: 100_000,
