@@ -18,6 +18,7 @@ impl Status {
     pub(crate) const NOT_ALLOWED: Status = Status(405, "Method Not Allowed");
     pub(crate) const TIMEOUT: Status = Status(408, "Request Timeout");
     pub(crate) const LENGTH_REQUIRED: Status = Status(411, "Length Required");
+    pub(crate) const PRECONDITION: Status = Status(412, "Precondition Failed");
     pub(crate) const TOO_LARGE: Status = Status(413, "Content Too Large");
     pub(crate) const URI_TOO_LONG: Status = Status(414, "URI Too Long");
     pub(crate) const RANGE: Status = Status(416, "Range Not Satisfiable");
@@ -83,7 +84,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// An answer whose body is its status in words. `more` writes fields of its own.
+/// An answer whose body is its status in words; how long that is. `more` writes fields of its own.
 pub(crate) fn write_plain(
     buffer: &mut Vec<u8>,
     status: Status,
@@ -91,7 +92,7 @@ pub(crate) fn write_plain(
     after: After,
     with_body: bool,
     more: impl FnOnce(&mut Writer<'_>),
-) {
+) -> u64 {
     let mut body = String::new();
     let _ = writeln!(body, "{status}");
     let mut head = Writer::begin(buffer, status, date);
@@ -99,7 +100,9 @@ pub(crate) fn write_plain(
     head.field("Content-Length", body.len());
     more(&mut head);
     head.end(after);
-    if with_body {
-        buffer.extend_from_slice(body.as_bytes());
+    if !with_body {
+        return 0;
     }
+    buffer.extend_from_slice(body.as_bytes());
+    body.len() as u64
 }

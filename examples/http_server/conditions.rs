@@ -12,6 +12,8 @@ pub(crate) enum Wanted {
     Part(Range<u64>),
     /// The client has it.
     NotModified,
+    /// It is not the file that the client speaks of.
+    Failed,
     /// There are no such bytes.
     Unsatisfiable,
 }
@@ -28,13 +30,25 @@ pub(crate) struct Validators<'a> {
 impl Conditions<'_> {
     /// There are any, so that it depends.
     pub(crate) fn is_any(&self) -> bool {
-        self.if_none_match.is_some() || self.if_modified_since.is_some() || self.range.is_some()
+        self.if_none_match.is_some()
+            || self.if_modified_since.is_some()
+            || self.range.is_some()
+            || self.if_match.is_some()
+            || self.if_unmodified_since.is_some()
     }
 
     /// In the order of RFC 9110, section 13.2.2.
     pub(crate) fn wanted(&self, file: Validators<'_>, is_get: bool) -> Wanted {
+        let is_another = match (self.if_match, self.if_unmodified_since) {
+            (Some(tags), _) => !names(tags, file.etag, false),
+            (None, Some(date)) => seconds(date).is_some_and(|since| file.modified > since),
+            (None, None) => false,
+        };
+        if is_another {
+            return Wanted::Failed;
+        }
         let has_it = match (self.if_none_match, self.if_modified_since) {
-            (Some(tags), _) => names(tags, file.etag),
+            (Some(tags), _) => names(tags, file.etag, true),
             (None, Some(date)) => seconds(date).is_some_and(|since| file.modified <= since),
             (None, None) => false,
         };
@@ -57,13 +71,14 @@ impl Conditions<'_> {
     }
 }
 
-/// Whether a list of tags has this one, or is `*`. Whether one is marked as weak does not matter here.
-fn names(tags: &[u8], etag: &str) -> bool {
-    tags.trim_ascii() == b"*"
-        || tags.split(|byte| *byte == b',').any(|tag| {
-            let tag = tag.trim_ascii();
-            tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes()
-        })
+/// Whether a list of tags has this one, or is `*`. `or_weak`: one that is marked as weak will do.
+fn names(tags: &[u8], etag: &str, or_weak: bool) -> bool {
+    let is_it = |tag: &[u8]| {
+        let tag = tag.trim_ascii();
+        let weak = tag.strip_prefix(b"W/").filter(|_| or_weak);
+        weak.unwrap_or(tag) == etag.as_bytes()
+    };
+    tags.trim_ascii() == b"*" || tags.split(|byte| *byte == b',').any(is_it)
 }
 
 fn seconds(date: &[u8]) -> Option<u64> {
@@ -78,7 +93,11 @@ pub(crate) fn since_1970(time: SystemTime) -> Option<u64> {
 /// One range of bytes. Several are answered with the whole, which is allowed, and so is what is no range.
 fn part(range: &[u8], size: u64) -> Wanted {
     let parsed = std::str::from_utf8(range).ok().and_then(|range| {
-        let (first, last) = range.strip_prefix("bytes=")?.trim().split_once('-')?;
+        let (unit, range) = range.split_once('=')?;
+        let (first, last) = range.trim().split_once('-')?;
+        if !unit.eq_ignore_ascii_case("bytes") {
+            return None;
+        }
         Some((number(first)?, number(last)?))
     });
     let range = match parsed {

@@ -11,7 +11,7 @@ use crate::entry::Entry;
 use crate::head::{Head, Method};
 use crate::site::Site;
 
-/// Sends a file, a part of it, or that the client has it. True if the kernel is to be given an open file, which takes a while.
+/// Sends a file, a part of it, or that the client has it.
 #[inline]
 pub(crate) fn send(
     cx: &mut Context<'_>,
@@ -19,7 +19,7 @@ pub(crate) fn send(
     head: &Head<'_>,
     entry: &Entry,
     after: After,
-) -> io::Result<bool> {
+) -> io::Result<()> {
     if head.conditions.is_any() {
         return send_wanted(cx, site, head, entry, after);
     }
@@ -33,7 +33,7 @@ fn send_whole(
     head: &Head<'_>,
     entry: &Entry,
     after: After,
-) -> io::Result<bool> {
+) -> io::Result<()> {
     let is_get = head.method == Method::Get;
     {
         let date = site.date.borrow();
@@ -52,11 +52,8 @@ fn send_whole(
     let size = if is_get { entry.size } else { 0 };
     note(cx, site, head, Status::OK, size);
     match &entry.file {
-        Some(file) if is_get && entry.size > 0 => {
-            cx.send_file(file.clone(), ..entry.size)?;
-            Ok(true)
-        }
-        _ => Ok(false),
+        Some(file) if is_get && entry.size > 0 => cx.send_file(file.clone(), ..entry.size),
+        _ => Ok(()),
     }
 }
 
@@ -67,7 +64,7 @@ fn send_wanted(
     head: &Head<'_>,
     entry: &Entry,
     after: After,
-) -> io::Result<bool> {
+) -> io::Result<()> {
     let is_get = head.method == Method::Get;
     match head.conditions.wanted(entry.validators(), is_get) {
         Wanted::Whole => send_whole(cx, site, head, entry, after),
@@ -79,18 +76,30 @@ fn send_wanted(
                 writer.end(after);
             })?;
             note(cx, site, head, Status::NOT_MODIFIED, 0);
-            Ok(false)
+            Ok(())
         }
-        Wanted::Unsatisfiable => {
-            with_scratch(cx, site, |buffer, date| {
-                write_plain(buffer, Status::RANGE, date, after, true, |writer| {
-                    writer.field("Content-Range", format_args!("bytes */{}", entry.size));
-                });
-            })?;
-            note(cx, site, head, Status::RANGE, 0);
-            Ok(false)
-        }
+        Wanted::Failed => send_refusal(cx, site, head, Status::PRECONDITION, after, |_| {}),
+        Wanted::Unsatisfiable => send_refusal(cx, site, head, Status::RANGE, after, |writer| {
+            writer.field("Content-Range", format_args!("bytes */{}", entry.size));
+        }),
     }
+}
+
+fn send_refusal(
+    cx: &mut Context<'_>,
+    site: &Site,
+    head: &Head<'_>,
+    status: Status,
+    after: After,
+    more: impl FnOnce(&mut Writer<'_>),
+) -> io::Result<()> {
+    let mut body = 0;
+    let with_body = head.method == Method::Get;
+    with_scratch(cx, site, |buffer, date| {
+        body = write_plain(buffer, status, date, after, with_body, more);
+    })?;
+    note(cx, site, head, status, body);
+    Ok(())
 }
 
 fn send_part(
@@ -100,7 +109,7 @@ fn send_part(
     entry: &Entry,
     after: After,
     part: Range<u64>,
-) -> io::Result<bool> {
+) -> io::Result<()> {
     let length = part.end - part.start;
     with_scratch(cx, site, |buffer, date| {
         let mut writer = Writer::begin(buffer, Status::PARTIAL, date);
@@ -116,14 +125,8 @@ fn send_part(
     })?;
     note(cx, site, head, Status::PARTIAL, length);
     match &entry.file {
-        Some(file) => {
-            cx.send_file(file.clone(), part)?;
-            Ok(true)
-        }
-        None => {
-            cx.send(&entry.dated(&site.date.borrow())[entry.place(&part)])?;
-            Ok(false)
-        }
+        Some(file) => cx.send_file(file.clone(), part),
+        None => cx.send(&entry.dated(&site.date.borrow())[entry.place(&part)]),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Whatever two programs in a chain could read in two ways is refused, and the connection closed: that is what request
 //! smuggling lives on. httparse refuses a CR alone, a folded line and a space before the colon; here the lengths are looked at,
-//! and an LF alone.
+//! the host, and an LF alone.
 
 use std::mem::MaybeUninit;
 
@@ -10,6 +10,8 @@ use httparse::Error;
 
 use crate::answer::Status;
 use crate::config::Limits;
+use crate::fields::Fields;
+use crate::target;
 
 /// Most header fields that can be asked for with `--max-headers`.
 pub(crate) const MOST_HEADERS: usize = 128;
@@ -36,6 +38,8 @@ pub(crate) enum Length {
 /// What the answer depends on, as it was sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Conditions<'a> {
+    pub(crate) if_match: Option<&'a [u8]>,
+    pub(crate) if_unmodified_since: Option<&'a [u8]>,
     pub(crate) if_none_match: Option<&'a [u8]>,
     pub(crate) if_modified_since: Option<&'a [u8]>,
     pub(crate) if_range: Option<&'a [u8]>,
@@ -57,6 +61,14 @@ pub(crate) struct Head<'a> {
     pub(crate) conditions: Conditions<'a>,
     pub(crate) referer: Option<&'a [u8]>,
     pub(crate) agent: Option<&'a [u8]>,
+}
+
+impl Head<'_> {
+    /// Whether a body follows, of at least one byte or chunk.
+    #[inline]
+    pub(crate) fn has_body(&self) -> bool {
+        !matches!(self.length, Length::Unsaid | Length::Bytes(0))
+    }
 }
 
 #[derive(Debug)]
@@ -116,20 +128,6 @@ fn has_bare_lf(head: &[u8]) -> bool {
     bare.count() > 0 || head.first() == Some(&b'\n')
 }
 
-/// What the fields that matter say.
-#[derive(Default)]
-struct Fields<'a> {
-    hosts: usize,
-    length: Option<u64>,
-    chunked: bool,
-    close: bool,
-    keep_alive: bool,
-    expects_continue: bool,
-    conditions: Conditions<'a>,
-    referer: Option<&'a [u8]>,
-    agent: Option<&'a [u8]>,
-}
-
 fn understand<'a>(
     request: &httparse::Request<'_, 'a>,
     limits: &Limits,
@@ -145,8 +143,7 @@ fn understand<'a>(
     for header in &*request.headers {
         fields.take(header.name.as_bytes(), header.value)?;
     }
-    // Two hosts may be two sites to two programs, and HTTP/1.1 wants one.
-    if fields.hosts > 1 || is_1_1 && fields.hosts == 0 {
+    if is_1_1 && !fields.has_host {
         return Err(Status::BAD_REQUEST);
     }
     let length = match (fields.length, fields.chunked) {
@@ -159,7 +156,7 @@ fn understand<'a>(
     Ok(Head {
         method,
         method_name,
-        target: path_of(target).ok_or(Status::BAD_REQUEST)?,
+        target: target::without_host(target, method_name).ok_or(Status::BAD_REQUEST)?,
         is_1_1,
         keep_alive: !fields.close && (is_1_1 || fields.keep_alive),
         length,
@@ -177,80 +174,5 @@ fn method(name: &str) -> Method {
         "POST" => Method::Post,
         "CONNECT" | "DELETE" | "OPTIONS" | "PATCH" | "PUT" | "TRACE" => Method::Other,
         _ => Method::Unknown,
-    }
-}
-
-/// The target without scheme and host, which clients send to proxies and a server has to understand.
-fn path_of(target: &str) -> Option<&str> {
-    if target.starts_with('/') || target == "*" {
-        return Some(target);
-    }
-    let scheme = target.get(..7)?;
-    if !scheme.eq_ignore_ascii_case("http://") {
-        // The host and port of a CONNECT, which is answered with 405.
-        return target.contains(':').then_some("*");
-    }
-    match target[7..].find('/') {
-        Some(slash) => Some(&target[7 + slash..]),
-        None => Some("/"),
-    }
-}
-
-impl<'a> Fields<'a> {
-    /// By length first: most fields are none of these, and are passed by one comparison.
-    fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Status> {
-        let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
-        match name.len() {
-            4 if is(b"host") => self.hosts += 1,
-            5 if is(b"range") => self.conditions.range = Some(value),
-            6 if is(b"expect") => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Status::EXPECTATION);
-                }
-                self.expects_continue = true;
-            }
-            7 if is(b"referer") => self.referer = Some(value),
-            8 if is(b"if-range") => self.conditions.if_range = Some(value),
-            10 if is(b"connection") => self.take_connection(value),
-            10 if is(b"user-agent") => self.agent = Some(value),
-            13 if is(b"if-none-match") => self.conditions.if_none_match = Some(value),
-            14 if is(b"content-length") => self.take_length(value)?,
-            17 if is(b"if-modified-since") => self.conditions.if_modified_since = Some(value),
-            17 if is(b"transfer-encoding") => self.take_encoding(value)?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn take_connection(&mut self, value: &[u8]) {
-        for word in value.split(|byte| *byte == b',') {
-            let word = word.trim_ascii();
-            self.close |= word.eq_ignore_ascii_case(b"close");
-            self.keep_alive |= word.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-
-    /// One length, of digits alone.
-    fn take_length(&mut self, value: &[u8]) -> Result<(), Status> {
-        let digits = value.iter().all(u8::is_ascii_digit);
-        let text = std::str::from_utf8(value).ok().filter(|_| digits);
-        let length = text.and_then(|text| text.parse().ok());
-        if self.length.is_some() || length.is_none() {
-            return Err(Status::BAD_REQUEST);
-        }
-        self.length = length;
-        Ok(())
-    }
-
-    /// `chunked`, once, and nothing else.
-    fn take_encoding(&mut self, value: &[u8]) -> Result<(), Status> {
-        if self.chunked {
-            return Err(Status::BAD_REQUEST);
-        }
-        if !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Status::NOT_IMPLEMENTED);
-        }
-        self.chunked = true;
-        Ok(())
     }
 }

@@ -16,17 +16,22 @@ mod common;
 
 mod access_log;
 mod answer;
+mod answering;
 mod body;
 mod cache;
 mod conditions;
 mod config;
 mod connection;
 mod date;
+mod deadlines;
 mod entry;
+mod fields;
 mod files;
 mod head;
+mod input;
 mod open;
 mod receiving;
+mod routes;
 mod site;
 mod target;
 
@@ -58,7 +63,7 @@ struct Listener {
 
 impl Dispatcher for Listener {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        let connection = Connection::new(Rc::clone(&self.site));
+        let connection = Connection::new(cx, Rc::clone(&self.site));
         cx.add(self.tls.socket(accepted)?, connection)?;
         Ok(())
     }
