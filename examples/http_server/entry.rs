@@ -4,7 +4,6 @@
 use std::cell::{Cell, RefCell, RefMut};
 use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,7 +47,7 @@ struct Parts {
 }
 
 impl Entry {
-    pub(crate) fn of_file(opened: Opened, path: &Path, now: Instant) -> Entry {
+    pub(crate) fn of_file(opened: Opened, now: Instant) -> Entry {
         let stamp = opened.stamp;
         Entry::new(
             Parts {
@@ -58,7 +57,7 @@ impl Entry {
                 stamp: Some(stamp),
                 etag: stamp.etag(),
                 modified: stamp.modified,
-                content_type: content_type(path),
+                content_type: opened.content_type,
             },
             now,
         )
@@ -159,12 +158,4 @@ impl Entry {
         head.field("ETag", &self.etag);
         head.field("Accept-Ranges", "bytes");
     }
-}
-
-/// By the extension; text is taken for UTF-8.
-fn content_type(path: &Path) -> String {
-    let guess = mime_guess::from_path(path).first_or_octet_stream();
-    let is_text = guess.type_() == mime_guess::mime::TEXT || guess.subtype() == "javascript";
-    let charset = if is_text { "; charset=utf-8" } else { "" };
-    format!("{guess}{charset}")
 }

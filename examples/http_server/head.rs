@@ -101,11 +101,12 @@ pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
     }
 }
 
-/// Whether the first line has a version in its place, and so is not just nonsense.
+/// Whether the first line has a version in its place, `HTTP/` and two digits with a dot, and so is not just nonsense.
 fn names_a_version(input: &[u8]) -> bool {
     let line = input.trim_ascii_start().split(|byte| *byte == b'\r').next();
     let mut words = line.unwrap_or_default().split(|byte| *byte == b' ');
-    words.nth(2).is_some_and(|word| word.starts_with(b"HTTP/"))
+    let number = words.nth(2).and_then(|word| word.strip_prefix(b"HTTP/"));
+    matches!(number, Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
 /// What may still become a head, or is over a limit already.

@@ -31,6 +31,7 @@ pub(crate) struct Opened {
     pub(crate) stamp: Stamp,
     /// All of it, if it is small.
     pub(crate) content: Option<Vec<u8>>,
+    pub(crate) content_type: String,
 }
 
 /// By what one sees that a file is another, or has changed.
@@ -116,7 +117,16 @@ fn try_to(root: &OwnedFd, path: &Path, small: u64, known: Option<Stamp>) -> io::
         file,
         stamp,
         content,
+        content_type: content_type(path),
     }))
+}
+
+/// By the extension; text is taken for UTF-8.
+fn content_type(path: &Path) -> String {
+    let guess = mime_guess::from_path(path).first_or_octet_stream();
+    let is_text = guess.type_() == mime_guess::mime::TEXT || guess.subtype() == "javascript";
+    let charset = if is_text { "; charset=utf-8" } else { "" };
+    format!("{guess}{charset}")
 }
 
 /// A pipe or a device must not make anybody wait.

@@ -164,11 +164,7 @@ impl Site {
         let mut cache = self.cache.borrow_mut();
         let outcome = match found {
             Found::File(opened) => {
-                let name = match path.ends_with('/') {
-                    true => INDEX,
-                    false => path,
-                };
-                let entry = Rc::new(Entry::of_file(opened, name.as_ref(), now));
+                let entry = Rc::new(Entry::of_file(opened, now));
                 cache.insert(path, Rc::clone(&entry));
                 return Outcome::File(entry);
             }

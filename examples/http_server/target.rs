@@ -36,11 +36,13 @@ pub(crate) fn path(target: &str) -> &str {
     target.split_once('?').map_or(target, |(path, _)| path)
 }
 
-/// Decodes a path. It is relative, has no `..` and no empty name; one that ends in a slash is that folder's index.
+/// Decodes a path. It is relative, has no `..` and no empty name; one that ends in a slash, or in `/.`, is that folder's index.
 pub(crate) fn below_root(path: &str, index: &str) -> Result<PathBuf, Status> {
     let mut decoded = PathBuf::new();
+    let mut is_folder = false;
     for name in path.split('/') {
         let name = decode(name.as_bytes())?;
+        is_folder = matches!(name.as_slice(), b"" | b".");
         match name.as_slice() {
             b"" | b"." => {}
             b".." => return Err(Status::BAD_REQUEST),
@@ -49,7 +51,7 @@ pub(crate) fn below_root(path: &str, index: &str) -> Result<PathBuf, Status> {
             _ => decoded.push(OsString::from_vec(name)),
         }
     }
-    if path.ends_with('/') || path.ends_with("/.") {
+    if is_folder {
         decoded.push(index);
     }
     Ok(decoded)

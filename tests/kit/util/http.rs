@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::programs::Server;
@@ -81,6 +81,20 @@ pub(crate) fn is_here(program: &str) -> bool {
         eprintln!("skipped: there is no {program}");
     }
     is
+}
+
+/// Runs a program to its end; what it printed on both outputs.
+#[track_caller]
+pub(crate) fn said(program: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("timeout");
+    let output = command
+        .args(["20", program])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.expect("there is a timeout");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// An answer: its head, and its body if the head says how long that is.
