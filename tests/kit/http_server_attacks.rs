@@ -9,12 +9,24 @@ mod programs;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use http::*;
-use programs::{PATIENCE, Server};
+use programs::{PATIENCE, Server, with_deadline};
 
-/// What a kernel's buffers and an allocator may make of it.
-const SLACK_KIB: u64 = 8 * 1024;
+/// What an allocator, caches and buffers may make of it. Each test sends or asks for so much that it would be a multiple of
+/// this if it were kept: no measure of the server's frugality, but a bound that is either held by far or missed by far.
+const SLACK_KIB: u64 = 16 * 1024;
+
+/// Whether the server's memory has stayed where it was.
+#[track_caller]
+fn has_not_grown(server: &Server, before_kib: u64) {
+    let now = status_of(server, "VmRSS");
+    assert!(
+        now < before_kib + SLACK_KIB,
+        "{before_kib} KiB became {now}"
+    );
+}
 
 #[test]
 fn a_thousand_slow_heads_end_at_their_deadline_and_hold_up_nobody() {
@@ -24,10 +36,12 @@ fn a_thousand_slow_heads_end_at_their_deadline_and_hold_up_nobody() {
     for client in &mut slow {
         client.write_all(b"GET / HTTP/1.1\r\nX: ").unwrap();
     }
-    is_well(&server);
     // More bytes do not put it off.
-    for client in &mut slow {
-        let _ = client.write_all(b"y");
+    for _ in 0..5 {
+        is_well(&server);
+        for client in &mut slow {
+            let _ = client.write_all(b"y");
+        }
     }
     is_well(&server);
     for client in &mut slow {
@@ -101,7 +115,7 @@ fn what_never_ends_is_cut_off() {
             413 => format!("{piece}{}\r\n", "a".repeat(16384)).repeat(8),
             _ => piece.repeat(64),
         };
-        let limit = if status == 413 { 100 << 20 } else { 4 << 20 };
+        let limit = if status == 413 { 100 << 20 } else { 64 << 20 };
         let sent = send_endlessly(&mut client, piece.as_bytes(), limit);
         // What it takes after its answer it throws away.
         let mut answer = [0; 12];
@@ -113,8 +127,7 @@ fn what_never_ends_is_cut_off() {
         );
     }
     is_well(&server);
-    let after = status_of(&server, "VmRSS");
-    assert!(after < before + SLACK_KIB, "{before} KiB became {after}");
+    has_not_grown(&server, before);
     server.stop();
 }
 
@@ -125,7 +138,7 @@ fn pipelining_without_reading_is_bounded() {
     is_well(&server);
     let before = status_of(&server, "VmRSS");
     let requests = "GET /small.txt HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
-    let mut clients: Vec<_> = (0..20).map(|_| server.client()).collect();
+    let mut clients: Vec<_> = (0..8).map(|_| server.client()).collect();
     for client in &mut clients {
         client.set_nonblocking(true).unwrap();
         // Until the server has stopped reading and the kernel is full.
@@ -141,8 +154,7 @@ fn pipelining_without_reading_is_bounded() {
             }
         }
     }
-    let after = status_of(&server, "VmRSS");
-    assert!(after < before + SLACK_KIB, "{before} KiB became {after}");
+    has_not_grown(&server, before);
     // And whoever reads after all gets answers.
     let client = &mut clients[0];
     client.set_nonblocking(false).unwrap();
@@ -165,8 +177,7 @@ fn files_that_are_not_read_take_no_memory_and_end_by_the_send_timeout() {
         client.write_all(many.as_bytes()).unwrap();
     }
     is_well(&server);
-    let after = status_of(&server, "VmRSS");
-    assert!(after < before + SLACK_KIB, "{before} KiB became {after}");
+    has_not_grown(&server, before);
     for client in &mut clients {
         // It reads nothing until the server has given it up, which it sees when it writes.
         while client.write(b"x").is_ok() {
@@ -180,34 +191,158 @@ fn files_that_are_not_read_take_no_memory_and_end_by_the_send_timeout() {
     server.stop();
 }
 
-#[test]
-fn as_many_idle_connections_as_descriptors_allow() {
-    let root = Root::new();
-    let server = root.serve(&[]);
-    let before = status_of(&server, "VmRSS");
-    let mut idle: Vec<TcpStream> = Vec::new();
-    while idle.len() < 10_000 {
-        match TcpStream::connect(server.address) {
-            Ok(client) => idle.push(client),
-            Err(error) => {
-                eprintln!("{} connections: {error}", idle.len());
-                // Room for those that ask.
-                idle.truncate(idle.len().saturating_sub(20));
-                break;
-            }
+/// A client for whom the kernel keeps little, so that what the server has sent is soon what was read.
+fn client_with_small_buffer(server: &Server) -> TcpStream {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(8 * 1024).unwrap();
+    socket.connect(&server.address.into()).unwrap();
+    with_deadline(socket.into())
+}
+
+/// Reads a little at a time, so that the server's sending never stalls, until the connection ends; how many bytes came, and
+/// how it ended.
+fn read_slowly(client: &mut TcpStream) -> (usize, std::io::Result<usize>) {
+    let start = Instant::now();
+    let mut read = 0;
+    loop {
+        match client.read(&mut [0; 512]) {
+            Ok(count) if count > 0 => read += count,
+            end => return (read, end),
         }
+        assert!(start.elapsed() < PATIENCE, "{read} bytes, and no end");
+        // Slow is what this client is: 100 KB a second, where 64 KiB of answers have 0.2 seconds.
+        std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(idle.len() > 500, "{} connections", idle.len());
-    for client in idle.iter_mut().step_by(100) {
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
+}
+
+/// A client that takes a few bytes now and then never stalls: only the deadline of the request ends it, also where the whole
+/// answer was queued at once, from memory.
+#[test]
+fn answers_that_are_read_slowly_end_at_the_deadline_of_their_request() {
+    let root = Root::new();
+    std::fs::write(root.file("medium"), pattern(500_000)).unwrap();
+    let arguments = [
+        "--request-timeout",
+        "0.2",
+        "--small-file",
+        "524288",
+        "--max-requests",
+        "0",
+    ];
+    let server = root.serve(&arguments);
+    for (what, request, count) in [
+        ("from memory", "GET /medium HTTP/1.1\r\nHost: x\r\n\r\n", 50),
+        ("a file", "GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n", 10),
+        (
+            "the last, from memory",
+            "GET /medium HTTP/1.1\r\nHost: x\r\n\r\n",
+            8,
+        ),
+        (
+            "errors",
+            "GET /missing HTTP/1.1\r\nHost: x\r\n\r\n",
+            100_000,
+        ),
+    ] {
+        let mut client = client_with_small_buffer(&server);
+        let mut requests = request.repeat(count);
+        if what.starts_with("the last") {
+            requests += "GET /medium HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        }
+        let mut sender = client.try_clone().unwrap();
+        let sender = std::thread::spawn(move || {
+            // It does not get rid of all if the server has given it up.
+            let _ = sender.write_all(requests.as_bytes());
+        });
+        let (read, end) = read_slowly(&mut client);
+        assert!(end.is_err(), "{what}: {end:?} after {read} bytes");
+        sender.join().unwrap();
+        is_well(&server);
+    }
+    server.stop();
+}
+
+/// So many descriptors as the system lets a process have; the server inherits the limit.
+fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let _ = setrlimit(Resource::Nofile, most);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// 10,000 connections, each of which has asked once, and then says nothing.
+#[test]
+fn ten_thousand_idle_connections_take_little_hold_up_nobody_and_end_at_their_deadline() {
+    const WANTED: usize = 10_000;
+    // The other tests of this file run at the same time, in this process.
+    const OTHERS: u64 = 2000;
+    let descriptors = raise_descriptor_limit();
+    let room = usize::try_from(descriptors.saturating_sub(OTHERS)).unwrap_or(WANTED);
+    let count = room.min(WANTED);
+    if count < WANTED {
+        eprintln!("{count} connections in place of {WANTED}: {descriptors} descriptors");
+    }
+    let root = Root::new();
+    let server = root.serve(&["--idle-timeout", "4"]);
+    is_well(&server);
+    let before = status_of(&server, "VmRSS");
+    let mut idle = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut client = server.client();
         client
             .write_all(b"GET /small.txt HTTP/1.1\r\nHost: x\r\n\r\n")
             .unwrap();
+        idle.push(client);
+        if idle.len() % 1000 == 0 {
+            is_well(&server);
+        }
+    }
+    is_well(&server);
+    let each = status_of(&server, "VmRSS").saturating_sub(before) * 1024 / count as u64;
+    eprintln!("{count} connections, {each} bytes each");
+    // It is about 600. A buffer of its own for each would be 4 KiB at least.
+    assert!(each < 2048, "{each} bytes for each connection");
+    for client in &mut idle {
+        // Its answer, and then the end: nobody is told anything, and nobody reset.
+        let text = rest(client);
+        assert!(text.ends_with("\r\n\r\nhello world\n"), "{text}");
+    }
+    is_well(&server);
+    drop(idle);
+    let totals = server.stop();
+    assert!(totals.of("connections") > count as u64);
+    assert_eq!(totals.of("aborted"), 0);
+}
+
+#[test]
+fn more_connections_than_are_allowed_wait_until_others_leave() {
+    let root = Root::new();
+    let server = root.serve(&["--max-connections", "3", "--idle-timeout", "10"]);
+    let mut served: Vec<_> = (0..3).map(|_| server.client()).collect();
+    let request = b"GET /small.txt HTTP/1.1\r\nHost: x\r\n\r\n";
+    for client in &mut served {
+        client.write_all(request).unwrap();
         assert_eq!(answer(client).text(), "hello world\n");
     }
-    let each = (status_of(&server, "VmRSS") - before) * 1024 / idle.len() as u64;
-    assert!(each < 2048, "{each} bytes for each");
-    drop(idle);
+    let mut waiting = server.client();
+    waiting.write_all(request).unwrap();
+    // Those who are served still are, and the one that waits has nothing yet.
+    for client in &mut served {
+        client.write_all(request).unwrap();
+        assert_eq!(answer(client).text(), "hello world\n");
+    }
+    waiting.set_nonblocking(true).unwrap();
+    let nothing = waiting.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+    waiting.set_nonblocking(false).unwrap();
+    served.pop();
+    assert_eq!(answer(&mut waiting).text(), "hello world\n");
+    drop((served, waiting));
     server.stop();
 }
 
@@ -218,19 +353,20 @@ fn names_that_are_asked_for_once_drive_nothing_out_and_take_no_memory() {
     is_well(&server);
     let before = status_of(&server, "VmRSS");
     let mut client: TcpStream = server.client();
-    for round in 0..20 {
-        let requests: String = (0..200)
-            .map(|number| format!("GET /small.txt?{round} HTTP/1.1\r\nHost: x\r\n\r\nGET /sub/../{number} HTTP/1.1\r\nHost: x\r\n\r\nGET /{round}-{number} HTTP/1.1\r\nHost: x\r\n\r\n"))
+    // Long ones, so that it would show if they were kept: 25 MB and more.
+    let long = format!("/{}", "n".repeat(200)).repeat(38);
+    for round in 0..32 {
+        let requests: String = (0..100)
+            .map(|number| format!("GET /small.txt?{round} HTTP/1.1\r\nHost: x\r\n\r\nGET /sub/../{number} HTTP/1.1\r\nHost: x\r\n\r\nGET /{round}-{number}{long} HTTP/1.1\r\nHost: x\r\n\r\n"))
             .collect();
         client.write_all(requests.as_bytes()).unwrap();
-        for _ in 0..200 {
+        for _ in 0..100 {
             assert_eq!(answer(&mut client).status(), 200);
             assert_eq!(answer(&mut client).status(), 400);
             assert_eq!(answer(&mut client).status(), 404);
         }
     }
-    let after = status_of(&server, "VmRSS");
-    assert!(after < before + SLACK_KIB, "{before} KiB became {after}");
+    has_not_grown(&server, before);
     end(server, client);
 }
 
