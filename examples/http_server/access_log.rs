@@ -4,9 +4,11 @@
 //! writes them; what comes when the buffer is full is not written but counted.
 
 use std::fmt::{self, Write as _};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::mem;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -41,6 +43,8 @@ struct Writer {
 
 impl AccessLog {
     pub(crate) fn new() -> io::Result<AccessLog> {
+        // Its own, so that it holds up nobody who writes to stdout while it is held up itself.
+        let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let (pieces, to_write) = sync_channel::<String>(1);
         let (done, ended) = sync_channel(1);
         let thread = thread::Builder::new()
@@ -48,8 +52,7 @@ impl AccessLog {
             .spawn(move || {
                 for piece in to_write {
                     // Nobody may be reading; that is no reason to end.
-                    let _ = io::stdout().write_all(piece.as_bytes());
-                    let _ = io::stdout().flush();
+                    let _ = stdout.write_all(piece.as_bytes());
                 }
                 let _ = done.send(());
             })?;
@@ -123,6 +126,17 @@ impl AccessLog {
         if writer.ended.recv_timeout(PATIENCE).is_ok() {
             let _ = last.join();
             let _ = writer.thread.join();
+        } else {
+            log::warn!("access log: the last lines were lost; nobody reads them");
+            let_go_of_stdout();
+        }
+        self.tell_lost();
+    }
+
+    fn tell_lost(&mut self) {
+        let lost = mem::take(&mut self.lost);
+        if lost > 0 {
+            log::warn!("access log: {lost} lines were lost; their reader is too slow");
         }
     }
 
@@ -131,19 +145,18 @@ impl AccessLog {
             return;
         };
         match writer.pieces.try_send(mem::take(&mut self.lines)) {
-            Ok(()) => {
-                if self.lost > 0 {
-                    log::warn!(
-                        "access log: {} lines were lost; its reader is too slow",
-                        self.lost
-                    );
-                    self.lost = 0;
-                }
-            }
+            Ok(()) => self.tell_lost(),
             Err(TrySendError::Full(lines) | TrySendError::Disconnected(lines)) => {
                 self.lines = lines
             }
         }
+    }
+}
+
+/// What the program says at its end nobody reads either, and it must not wait for that.
+fn let_go_of_stdout() {
+    if let Ok(nowhere) = File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(nowhere);
     }
 }
 

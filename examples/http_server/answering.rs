@@ -83,10 +83,9 @@ impl Connection {
                 let after = receiving.finish(cx, &self.site)?;
                 self.answered(cx, after, is_all)
             }
-            // A part of the answer is out, and must not be taken for all of it.
             (Phase::Body(receiving), Ended::Badly(_)) if receiving.has_begun() => {
                 self.phase = Phase::Over { is_all };
-                cx.abort_when_sent();
+                receiving.cut_off(cx, &self.site);
                 Ok(())
             }
             (_, Ended::Badly(status)) => self.refuse(cx, None, status),

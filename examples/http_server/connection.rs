@@ -145,7 +145,7 @@ impl Dispatcher for Connection {
     /// All answers that are queued leave first. A body that has not come whole has no answer.
     fn handle_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match &self.phase {
-            Phase::Body(receiving) if receiving.has_begun() => cx.abort_when_sent(),
+            Phase::Body(receiving) if receiving.has_begun() => receiving.cut_off(cx, &self.site),
             _ => return self.close(cx, true),
         }
         Ok(())

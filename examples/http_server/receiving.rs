@@ -142,13 +142,30 @@ impl Receiving {
                 cx.send(&bytes)?;
             }
         }
-        // (Without a log the head is empty, and not complete.)
-        let head = head::parse(&self.head, &site.limits);
-        if let (Some(log), Parsed::Complete(head, _)) = (&site.log, head) {
-            let date = site.date.borrow();
-            log.borrow_mut()
-                .line(cx.peer(), Some(&head), 200, sent, &date);
-        }
+        self.note(cx, site, sent);
         Ok(self.after)
+    }
+
+    /// Cuts the answer off: what was echoed is not all, and must not be taken for it.
+    pub(crate) fn cut_off(&self, cx: &mut Context<'_>, site: &Site) {
+        self.note(cx, site, self.body.received);
+        cx.abort_when_sent();
+    }
+
+    /// Writes to the log that it was answered.
+    fn note(&self, cx: &Context<'_>, site: &Site, bytes: u64) {
+        let Some(log) = &site.log else {
+            return;
+        };
+        if let Parsed::Complete(head, _) = head::parse(&self.head, &site.limits) {
+            let mut log = log.borrow_mut();
+            log.line(
+                cx.peer(),
+                Some(&head),
+                Status::OK.0,
+                bytes,
+                &site.date.borrow(),
+            );
+        }
     }
 }

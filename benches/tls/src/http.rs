@@ -1,6 +1,6 @@
 //! What a request costs: `examples/http_server` beside nginx, and the tables of `docs/http.md`.
 //!
-//! Each server is one process with one thread on its loop and no log; CPU time is that of all its threads. The
+//! Each server is one process with one thread on its loop, and no log but where it says so; CPU time is that of all its threads. The
 //! client is wrk, or ab where each request has a connection of its own.
 
 pub mod clients;
@@ -40,9 +40,9 @@ struct Experiment {
     who: &'static [Who],
 }
 
-const KEPT: &[Who] = &[Who::Slabloop, Who::Nginx, Who::NginxCache];
+const FILES: &[Who] = &[Who::Slabloop, Who::Nginx, Who::NginxCache, Who::NginxNoPush];
 
-const EXPERIMENTS: [Experiment; 7] = [
+const EXPERIMENTS: [Experiment; 8] = [
     Experiment {
         name: "page",
         title: "12 bytes, no file",
@@ -53,16 +53,17 @@ const EXPERIMENTS: [Experiment; 7] = [
     Experiment {
         name: "12",
         title: "A file of 12 bytes",
-        intro: "`nginx` opens the file for each request, `nginx, cache` has `open_file_cache` for a second, as slabloop has.",
+        intro: "`nginx` has `sendfile on; tcp_nopush on;` and opens the file for each request; `nginx, cache` has `open_file_cache` \
+                for a second, as slabloop has.",
         ask: Ask::kept("/12", 1000),
-        who: KEPT,
+        who: FILES,
     },
     Experiment {
         name: "1k",
         title: "A file of 1 KiB",
         intro: "",
         ask: Ask::kept("/1k", 1000),
-        who: KEPT,
+        who: FILES,
     },
     Experiment {
         name: "100k",
@@ -74,6 +75,19 @@ const EXPERIMENTS: [Experiment; 7] = [
             Who::SlabloopMemory,
             Who::Nginx,
             Who::NginxCache,
+            Who::NginxNoPush,
+        ],
+    },
+    Experiment {
+        name: "log",
+        title: "1 KiB, with an access log",
+        intro: "In the combined format, to `/dev/null`, gathered in pieces of 32 KiB (nginx: `buffer=32k flush=1s`).",
+        ask: Ask::kept("/1k", 1000),
+        who: &[
+            Who::Slabloop,
+            Who::SlabloopLog,
+            Who::NginxCache,
+            Who::NginxLog,
         ],
     },
     Experiment {
@@ -81,7 +95,7 @@ const EXPERIMENTS: [Experiment; 7] = [
         title: "A connection for each request",
         intro: "ab without `-k`: HTTP/1.0, 50 at a time, the file of 12 bytes.",
         ask: Ask::Short { path: "/12" },
-        who: KEPT,
+        who: FILES,
     },
     Experiment {
         name: "open",

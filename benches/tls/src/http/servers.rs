@@ -23,10 +23,16 @@ pub enum Who {
     SlabloopLoop,
     /// With TLS.
     SlabloopTls,
-    /// Opening each file for each request.
+    /// With an access log, to `/dev/null`.
+    SlabloopLog,
+    /// As Debian configures it (`sendfile on; tcp_nopush on;`), but for the log. It opens each file for each request.
     Nginx,
     /// With `open_file_cache`.
     NginxCache,
+    /// And without `tcp_nopush`.
+    NginxNoPush,
+    /// With `open_file_cache`, and an access log to `/dev/null`.
+    NginxLog,
     /// With the answer in its configuration.
     NginxPage,
     /// With TLS, and `open_file_cache`.
@@ -40,7 +46,10 @@ impl Participant for Who {
             Who::SlabloopMemory => "slabloop, in memory",
             Who::SlabloopThreads => "slabloop, no cache, threads",
             Who::SlabloopLoop => "slabloop, no cache, loop",
+            Who::SlabloopLog => "slabloop, access log",
             Who::Nginx | Who::NginxPage => "nginx",
+            Who::NginxNoPush => "nginx, cache, no tcp_nopush",
+            Who::NginxLog => "nginx, cache, access log",
             Who::NginxCache | Who::NginxTls => "nginx, cache",
         }
     }
@@ -58,7 +67,12 @@ impl Who {
     pub fn is_nginx(self) -> bool {
         matches!(
             self,
-            Who::Nginx | Who::NginxCache | Who::NginxPage | Who::NginxTls
+            Who::Nginx
+                | Who::NginxCache
+                | Who::NginxNoPush
+                | Who::NginxLog
+                | Who::NginxPage
+                | Who::NginxTls
         )
     }
 
@@ -73,7 +87,7 @@ impl Who {
         }
         let path = |name: &str| folder.join(name).display().to_string();
         let (root, cert, key) = (path("root"), path("cert.pem"), path("key.pem"));
-        let mut words = vec!["--listen", "127.0.0.1:0", "--max-requests", "0"];
+        let mut words = vec!["--max-requests", "0"];
         if self != Who::SlabloopPage {
             words.extend(["--root", &root]);
         }
@@ -89,6 +103,14 @@ impl Who {
             words: vec![peers::bin_dir()?.join(name).into_os_string()],
             shown: name.to_owned(),
         };
+        if self == Who::SlabloopLog {
+            // Stdout is the log's, and cannot say which port it was.
+            let address = process::free_address()?;
+            let mut command = process::command(Core::Server, &[], &program.words);
+            let listen = ["--access-log".to_owned(), format!("--listen={address}")];
+            return Server::start_silent(command.args(words).args(listen), name, address);
+        }
+        words.extend(["--listen", "127.0.0.1:0"]);
         Server::start(Core::Server, &[], &program, &words)
     }
 
@@ -103,17 +125,25 @@ impl Who {
             _ => String::new(),
         };
         let cache = match self {
-            Who::NginxCache | Who::NginxTls => {
+            Who::NginxCache | Who::NginxNoPush | Who::NginxLog | Who::NginxTls => {
                 "  open_file_cache max=1024;\n  open_file_cache_valid 1s;\n"
             }
             _ => "",
+        };
+        let push = match self {
+            Who::NginxNoPush => "",
+            _ => "  tcp_nopush on;\n",
+        };
+        let log = match self {
+            Who::NginxLog => "/dev/null combined buffer=32k flush=1s",
+            _ => "off",
         };
         let location = match self {
             Who::NginxPage => "return 200 \"hello world\\n\";".to_owned(),
             _ => format!("root {};", root(folder).display()),
         };
         let body = format!(
-            "http {{\n  access_log off;\n  sendfile on;\n  keepalive_requests 1000000000;\n{cache}  \
+            "http {{\n  access_log {log};\n  sendfile on;\n{push}  keepalive_requests 1000000000;\n{cache}  \
              server {{\n    listen {address}{tls} backlog=4096;\n{certificate}    location / {{ {location} }}\n  }}\n}}\n"
         );
         nginx::start(folder, &body, address)
