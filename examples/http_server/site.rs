@@ -42,9 +42,18 @@ pub(crate) struct Site {
     page: Option<Rc<Entry>>,
     root: Option<Arc<OwnedFd>>,
     workers: Option<Workers>,
-    /// Connections that wait for a file, by its path.
-    waiting: RefCell<HashMap<Box<str>, Vec<Id<Connection>>>>,
+    /// Files that threads look at, by their paths.
+    looked_at: RefCell<HashMap<Box<str>, Looking>>,
     opener: Cell<Option<Id<Opener>>>,
+}
+
+/// A file that a thread looks at.
+#[derive(Default)]
+struct Looking {
+    /// Who waits for it.
+    who: Vec<Id<Connection>>,
+    /// What it was. The cache may drive it out meanwhile.
+    known: Option<Rc<Entry>>,
 }
 
 /// What was found for a request.
@@ -74,7 +83,7 @@ impl Site {
             page: root.is_none().then(|| Rc::new(Entry::built_in(PAGE, now))),
             root: root.map(Arc::new),
             workers,
-            waiting: RefCell::default(),
+            looked_at: RefCell::default(),
             opener: Cell::new(None),
             limits,
         }
@@ -111,7 +120,7 @@ impl Site {
         let is_usable = age.is_some_and(|age| age < 2 * self.limits.cache_time);
         if let (true, Some(entry)) = (is_usable, &known) {
             // It is looked at once, though many may ask for it until that is done.
-            let is_looked_at = self.waiting.borrow().contains_key(path);
+            let is_looked_at = self.looked_at.borrow().contains_key(path);
             if is_looked_at || matches!(self.open(cx, root, path, None), Outcome::Later) {
                 return Outcome::File(Rc::clone(entry));
             }
@@ -126,20 +135,21 @@ impl Site {
         path: &str,
         who: Option<Id<Connection>>,
     ) -> Outcome {
-        if let Some(waiting) = self.waiting.borrow_mut().get_mut(path) {
-            waiting.extend(who);
+        if let Some(looking) = self.looked_at.borrow_mut().get_mut(path) {
+            looking.who.extend(who);
             return Outcome::Later;
         }
         let name = match target::below_root(path, INDEX) {
             Ok(name) => name,
             Err(status) => return Outcome::Nothing(status),
         };
-        let known = self.cache.borrow().get(path).and_then(|entry| entry.stamp);
+        let known = self.cache.borrow().get(path).cloned();
+        let stamp = known.as_ref().and_then(|entry| entry.stamp);
         let small = self.limits.small;
         let root = Arc::clone(root);
-        let look = move || open::look(&root, &name, small, known);
+        let look = move || open::look(&root, &name, small, stamp);
         let (Some(workers), Some(opener)) = (&self.workers, self.opener.get()) else {
-            return self.opened(path, look(), cx.now());
+            return self.opened(path, look(), known, cx.now());
         };
         let key = Box::<str>::from(path);
         let then = move |opener: &mut Opener, cx: &mut Context<'_>, found: Result<Found, _>| {
@@ -150,17 +160,18 @@ impl Site {
         match workers.spawn(cx, opener, look, then) {
             Ok(_) => {
                 let who = who.into_iter().collect();
-                self.waiting.borrow_mut().insert(path.into(), who);
+                let looking = Looking { who, known };
+                self.looked_at.borrow_mut().insert(path.into(), looking);
                 Outcome::Later
             }
             // The server is about to end, and this is one of the last answers.
-            Err(SpawnError::Closed { work, .. }) => self.opened(path, work(), cx.now()),
+            Err(SpawnError::Closed { work, .. }) => self.opened(path, work(), known, cx.now()),
             Err(_) => Outcome::Nothing(Status::UNAVAILABLE),
         }
     }
 
     /// Puts what was found into the cache, or takes out what is no longer so.
-    fn opened(&self, path: &str, found: Found, now: Instant) -> Outcome {
+    fn opened(&self, path: &str, found: Found, known: Option<Rc<Entry>>, now: Instant) -> Outcome {
         let mut cache = self.cache.borrow_mut();
         let outcome = match found {
             Found::File(opened) => {
@@ -168,13 +179,16 @@ impl Site {
                 cache.insert(path, Rc::clone(&entry));
                 return Outcome::File(entry);
             }
-            Found::Unchanged => match cache.get(path) {
+            Found::Unchanged => match known {
                 Some(entry) => {
                     entry.checked.set(now);
-                    return Outcome::File(Rc::clone(entry));
+                    if cache.get(path).is_none() {
+                        cache.insert(path, Rc::clone(&entry));
+                    }
+                    return Outcome::File(entry);
                 }
-                // It was driven out meanwhile; whoever asks again finds it.
-                None => Outcome::Nothing(Status::UNAVAILABLE),
+                // Nothing is unchanged that was not known.
+                None => Outcome::Nothing(Status::INTERNAL),
             },
             Found::Folder => Outcome::Folder,
             Found::Missing => Outcome::Nothing(Status::NOT_FOUND),
@@ -205,9 +219,10 @@ impl Dispatcher for Opener {
 
 impl Opener {
     fn opened(&mut self, cx: &mut Context<'_>, path: &str, found: Found) {
-        let outcome = self.site.opened(path, found, cx.now());
-        let waiting = self.site.waiting.borrow_mut().remove(path);
-        for who in waiting.into_iter().flatten() {
+        let looking = self.site.looked_at.borrow_mut().remove(path);
+        let Looking { who, known } = looking.unwrap_or_default();
+        let outcome = self.site.opened(path, found, known, cx.now());
+        for who in who {
             // Whoever has gone meanwhile needs no answer.
             let _ = cx.call(who, |connection, cx| connection.found(cx, &outcome));
         }

@@ -353,3 +353,30 @@ fn a_file_that_changes_is_sent_as_it_is_now() {
     drop(client);
     server.stop();
 }
+
+/// A file that is looked at anew may be driven out of the cache meanwhile, and is unchanged for all that.
+#[test]
+fn a_cache_that_is_too_small_costs_time_and_nothing_else() {
+    let root = Root::new();
+    for number in 0..8 {
+        let name = format!("file-{number}");
+        fs::write(root.file(&name), name.as_bytes()).unwrap();
+    }
+    let arguments = ["--cache-files", "2", "--cache-time", "0.001"];
+    let server = root.serve(&[&arguments[..], &["--max-requests", "0"]].concat());
+    let mut clients: Vec<_> = (0..8).map(|_| server.client()).collect();
+    for round in 0..500 {
+        for (number, client) in clients.iter_mut().enumerate() {
+            let name = (round + number * number) % 8;
+            let request = format!("GET /file-{name} HTTP/1.1\r\nHost: x\r\n\r\n");
+            client.write_all(request.as_bytes()).unwrap();
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            let name = (round + number * number) % 8;
+            let answer = answer(client);
+            assert_eq!(answer.text(), format!("file-{name}"), "{answer:?}");
+        }
+    }
+    drop(clients);
+    server.stop();
+}
