@@ -15,7 +15,7 @@ pub use tls::{Dialer, Tls, UpstreamFlags};
 
 use std::borrow::BorrowMut;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -61,8 +61,8 @@ pub fn builder(options: &Options, per_client: usize) -> Builder {
     builder
 }
 
-/// Listens where the options say, and prints where that is. From that line on a signal shuts the program
-/// down gracefully.
+/// Listens where the options say, prints where that is, and how to try it. From that line on a signal shuts the
+/// program down gracefully.
 ///
 /// # Errors
 ///
@@ -71,6 +71,27 @@ pub fn listen<D: Dispatcher>(
     reactor: &mut Reactor,
     options: &Options,
     listener: D,
+) -> Result<Id<D>, Failure> {
+    listen_and_try(reactor, options, listener, |host, port| {
+        if options.tls.is_on() {
+            format!("openssl s_client -quiet -connect {host}:{port}")
+        } else {
+            // It wants the bare address.
+            format!("nc {} {port}", host.trim_matches(['[', ']']))
+        }
+    })
+}
+
+/// As [`listen`], for a server that is tried otherwise: `command` gets a host as it stands in a URL, and a port.
+///
+/// # Errors
+///
+/// As [`listen`].
+pub fn listen_and_try<D: Dispatcher>(
+    reactor: &mut Reactor,
+    options: &Options,
+    listener: D,
+    command: impl FnOnce(&str, u16) -> String,
 ) -> Result<Id<D>, Failure> {
     let asked = &options.listen;
     let id = reactor.listen(asked.as_str(), listener).map_err(|error| {
@@ -82,17 +103,10 @@ pub fn listen<D: Dispatcher>(
         .map_err(Failure::io("cannot tell the address"))?;
     stop_on_signals(reactor)?;
     say(&format!("listening on {address}"));
-    let (ip, port) = (reachable_ip(address), address.port());
-    say(&if options.tls.is_on() {
-        let host = if ip.contains(':') {
-            format!("[{ip}]")
-        } else {
-            ip
-        };
-        format!("try: openssl s_client -quiet -connect {host}:{port}")
-    } else {
-        format!("try: nc {ip} {port}")
-    });
+    say(&format!(
+        "try: {}",
+        command(&reachable_host(address), address.port())
+    ));
     Ok(id)
 }
 
@@ -105,12 +119,13 @@ pub fn stop_on_signals(reactor: &mut Reactor) -> Result<(), Failure> {
     signals::watch(reactor).map_err(Failure::io("cannot watch for signals"))
 }
 
-/// Where a client on this machine reaches a server that listens on every address.
-fn reachable_ip(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(address) if address.ip().is_unspecified() => "127.0.0.1".to_owned(),
-        SocketAddr::V6(address) if address.ip().is_unspecified() => "::1".to_owned(),
-        address => address.ip().to_string(),
+/// Where a client on this machine reaches a server that listens on every address, as it stands in a URL.
+fn reachable_host(address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        IpAddr::V6(ip) if ip.is_unspecified() => "[::1]".to_owned(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
     }
 }
 

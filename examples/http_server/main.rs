@@ -132,7 +132,13 @@ fn main() -> ExitCode {
             site: Rc::clone(&site),
             tls: options.tls.clone(),
         };
-        common::listen(&mut reactor, &options, listener)?;
+        common::listen_and_try(&mut reactor, &options, listener, |host, port| match options
+            .tls
+            .is_on()
+        {
+            true => format!("curl -ik https://{host}:{port}/"),
+            false => format!("curl -i http://{host}:{port}/"),
+        })?;
         common::serve(&mut reactor, &options)
     })
 }

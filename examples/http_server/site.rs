@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slabloop::kit::workers::{SpawnError, Workers};
 use slabloop::{Context, Dispatcher, Id};
@@ -32,6 +32,8 @@ const INDEX: &str = "index.html";
 /// What is served without a root, under `/`.
 const PAGE: &str = "hello world\n";
 
+const WARN_EVERY: Duration = Duration::from_secs(1);
+
 pub(crate) struct Site {
     pub(crate) limits: Limits,
     pub(crate) date: RefCell<Date>,
@@ -45,6 +47,8 @@ pub(crate) struct Site {
     /// Files that threads look at, by their paths.
     looked_at: RefCell<HashMap<Box<str>, Looking>>,
     opener: Cell<Option<Id<Opener>>>,
+    /// When a file that cannot be opened was last told of.
+    warned: Cell<Option<Instant>>,
 }
 
 /// A file that a thread looks at.
@@ -85,6 +89,7 @@ impl Site {
             workers,
             looked_at: RefCell::default(),
             opener: Cell::new(None),
+            warned: Cell::new(None),
             limits,
         }
     }
@@ -194,12 +199,21 @@ impl Site {
             Found::Missing => Outcome::Nothing(Status::NOT_FOUND),
             Found::Forbidden => Outcome::Nothing(Status::FORBIDDEN),
             Found::Failed(error) => {
-                log::debug!("{path}: {error}");
+                self.warn(path, &error, now);
                 Outcome::Nothing(Status::INTERNAL)
             }
         };
         cache.remove(path);
         outcome
+    }
+
+    /// At most once a second: clients choose how often.
+    fn warn(&self, path: &str, error: &io::Error, now: Instant) {
+        let is_soon = |last: Instant| now.saturating_duration_since(last) < WARN_EVERY;
+        if !self.warned.get().is_some_and(is_soon) {
+            self.warned.set(Some(now));
+            log::warn!("cannot open {path:?}: {error}");
+        }
     }
 }
 
