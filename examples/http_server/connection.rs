@@ -134,7 +134,9 @@ impl Dispatcher for Connection {
     }
 
     fn handle_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) -> io::Result<()> {
-        let is_idle = matches!(self.phase, Phase::Head) && self.pending.is_empty() && !owes(cx);
+        // (What waits while nothing is owed is about to be told so, and begins then.)
+        let has_none = self.pending.is_empty() || self.waits;
+        let is_idle = matches!(self.phase, Phase::Head) && has_none && !owes(cx);
         let limits = &self.site.limits;
         match self.deadlines.due(cx, limits, timer, !is_idle) {
             Some(late) => self.too_late(cx, late),
