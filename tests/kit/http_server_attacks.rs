@@ -303,7 +303,7 @@ fn ten_thousand_idle_connections_take_little_hold_up_nobody_and_end_at_their_dea
     is_well(&server);
     let each = status_of(&server, "VmRSS").saturating_sub(before) * 1024 / count as u64;
     eprintln!("{count} connections, {each} bytes each");
-    // It is about 600. A buffer of its own for each would be 4 KiB at least.
+    // It is about 500. A buffer of its own for each would be 4 KiB at least.
     assert!(each < 2048, "{each} bytes for each connection");
     for client in &mut idle {
         // Its answer, and then the end: nobody is told anything, and nobody reset.
