@@ -2,13 +2,13 @@
 
 use crate::answer::Status;
 use crate::head::Conditions;
+use crate::http::framing::Lengths;
 
 /// What the fields that matter say.
 #[derive(Default)]
 pub(crate) struct Fields<'a> {
     pub(crate) has_host: bool,
-    pub(crate) length: Option<u64>,
-    pub(crate) chunked: bool,
+    pub(crate) lengths: Lengths,
     pub(crate) close: bool,
     pub(crate) keep_alive: bool,
     pub(crate) expects_continue: bool,
@@ -36,9 +36,9 @@ impl<'a> Fields<'a> {
             10 if is(b"connection") => self.take_connection(value),
             10 if is(b"user-agent") => self.agent = Some(value),
             13 if is(b"if-none-match") => self.conditions.if_none_match = Some(value),
-            14 if is(b"content-length") => self.take_length(value)?,
+            14 if is(b"content-length") => self.lengths.take_length(value)?,
             17 if is(b"if-modified-since") => self.conditions.if_modified_since = Some(value),
-            17 if is(b"transfer-encoding") => self.take_encoding(value)?,
+            17 if is(b"transfer-encoding") => self.lengths.take_encoding(value)?,
             19 if is(b"if-unmodified-since") => {
                 self.conditions.if_unmodified_since = Some(value);
             }
@@ -64,29 +64,5 @@ impl<'a> Fields<'a> {
             self.close |= word.eq_ignore_ascii_case(b"close");
             self.keep_alive |= word.eq_ignore_ascii_case(b"keep-alive");
         }
-    }
-
-    /// One length, of digits alone.
-    fn take_length(&mut self, value: &[u8]) -> Result<(), Status> {
-        let digits = value.iter().all(u8::is_ascii_digit);
-        let text = std::str::from_utf8(value).ok().filter(|_| digits);
-        let length = text.and_then(|text| text.parse().ok());
-        if self.length.is_some() || length.is_none() {
-            return Err(Status::BAD_REQUEST);
-        }
-        self.length = length;
-        Ok(())
-    }
-
-    /// `chunked`, once, and nothing else.
-    fn take_encoding(&mut self, value: &[u8]) -> Result<(), Status> {
-        if self.chunked {
-            return Err(Status::BAD_REQUEST);
-        }
-        if !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Status::NOT_IMPLEMENTED);
-        }
-        self.chunked = true;
-        Ok(())
     }
 }

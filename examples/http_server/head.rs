@@ -11,6 +11,8 @@ use httparse::Error;
 use crate::answer::Status;
 use crate::config::Limits;
 use crate::fields::Fields;
+pub(crate) use crate::http::Length;
+use crate::http::framing::{has_bare_lf, names_a_version, too_long};
 use crate::target;
 
 /// Most header fields that can be asked for with `--max-headers`.
@@ -24,15 +26,6 @@ pub(crate) enum Method {
     /// Known, and for nothing that is here.
     Other,
     Unknown,
-}
-
-/// How the body says where it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Length {
-    /// There is none, and nothing was said about it.
-    Unsaid,
-    Bytes(u64),
-    Chunked,
 }
 
 /// What the answer depends on, as it was sent.
@@ -94,39 +87,13 @@ pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
             Ok(head) => Parsed::Complete(head, length),
             Err(status) => Parsed::Refused(status),
         },
-        Ok(httparse::Status::Partial) => too_long(input, limits),
+        Ok(httparse::Status::Partial) => {
+            too_long(input, limits.target, limits.head).map_or(Parsed::Partial, Parsed::Refused)
+        }
         Err(Error::TooManyHeaders) => Parsed::Refused(Status::HEADERS_TOO_LARGE),
         Err(Error::Version) if names_a_version(input) => Parsed::Refused(Status::VERSION),
         Err(_) => Parsed::Refused(Status::BAD_REQUEST),
     }
-}
-
-/// Whether the first line has a version in its place, `HTTP/` and two digits with a dot, and so is not just nonsense.
-fn names_a_version(input: &[u8]) -> bool {
-    let line = input.trim_ascii_start().split(|byte| *byte == b'\r').next();
-    let mut words = line.unwrap_or_default().split(|byte| *byte == b' ');
-    let number = words.nth(2).and_then(|word| word.strip_prefix(b"HTTP/"));
-    matches!(number, Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit())
-}
-
-/// What may still become a head, or is over a limit already.
-fn too_long<'a>(input: &[u8], limits: &Limits) -> Parsed<'a> {
-    let is_in_line = |input: &[u8]| !input.trim_ascii_start().contains(&b'\n');
-    // Some room for the method.
-    if input.len() > limits.target + 32 && is_in_line(input) {
-        return Parsed::Refused(Status::URI_TOO_LONG);
-    }
-    if input.len() > limits.head {
-        return Parsed::Refused(Status::HEADERS_TOO_LARGE);
-    }
-    Parsed::Partial
-}
-
-/// Whether a line ends without its CR. (Counted to the end, for so the compiler does many bytes at a time.)
-fn has_bare_lf(head: &[u8]) -> bool {
-    let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
-    let bare = pairs.filter(|(before, byte)| **byte == b'\n' && **before != b'\r');
-    bare.count() > 0 || head.first() == Some(&b'\n')
 }
 
 fn understand<'a>(
@@ -147,20 +114,13 @@ fn understand<'a>(
     if is_1_1 && !fields.has_host {
         return Err(Status::BAD_REQUEST);
     }
-    let length = match (fields.length, fields.chunked) {
-        (None, false) => Length::Unsaid,
-        (Some(length), false) => Length::Bytes(length),
-        (None, true) if is_1_1 => Length::Chunked,
-        // Both, or chunks in HTTP/1.0, which has none.
-        (_, true) => return Err(Status::BAD_REQUEST),
-    };
     Ok(Head {
         method,
         method_name,
         target: target::without_host(target, method_name).ok_or(Status::BAD_REQUEST)?,
         is_1_1,
         keep_alive: !fields.close && (is_1_1 || fields.keep_alive),
-        length,
+        length: fields.lengths.together(is_1_1)?,
         expects_continue: fields.expects_continue && is_1_1,
         conditions: fields.conditions,
         referer: fields.referer,

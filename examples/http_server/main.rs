@@ -13,16 +13,16 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/http/mod.rs"]
+mod http;
 
 mod access_log;
 mod answer;
 mod answering;
-mod body;
 mod cache;
 mod conditions;
 mod config;
 mod connection;
-mod date;
 mod deadlines;
 mod entry;
 mod fields;
@@ -48,6 +48,7 @@ use slabloop::{Accepted, Context, Dispatcher, Reactor};
 use access_log::AccessLog;
 use config::Limits;
 use connection::Connection;
+use http::{body, date};
 use site::{Opener, Site};
 
 /// How long a client may keep a connection that it does not use.

@@ -127,21 +127,21 @@ const EXPERIMENTS: [Experiment; 8] = [
 /// How much a run does.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    rounds: usize,
+    pub(crate) rounds: usize,
     /// Of wrk.
-    seconds: u32,
+    pub(crate) seconds: u32,
     /// Of ab.
-    requests: usize,
+    pub(crate) requests: usize,
 }
 
 impl Scale {
-    const FULL: Scale = Scale {
+    pub(crate) const FULL: Scale = Scale {
         rounds: 5,
         seconds: 1,
         requests: 10_000,
     };
     /// Just to see whether it works.
-    const QUICK: Scale = Scale {
+    pub(crate) const QUICK: Scale = Scale {
         rounds: 1,
         seconds: 1,
         requests: 5_000,
@@ -182,7 +182,7 @@ pub fn main() -> Result<()> {
 }
 
 /// The root that all serve, and a certificate beside it.
-fn write_files(folder: &Path) -> Result<()> {
+pub(crate) fn write_files(folder: &Path) -> Result<()> {
     let root = servers::root(folder);
     fs::create_dir_all(&root).doing(root.display())?;
     let bytes = |count: u32| (0..count).map(|at| at.to_le_bytes()[0]).collect::<Vec<_>>();
@@ -233,7 +233,7 @@ fn measure(experiment: &Experiment, scale: Scale, folder: &Path) -> String {
     text
 }
 
-fn rows(all: &[Runs<Sample>]) -> String {
+pub(crate) fn rows(all: &[Runs<Sample>]) -> String {
     let mut text = "| | µs of CPU time a request | ratio | least to most | requests a second |\n\
                     |---|---:|---:|---|---:|\n"
         .to_owned();

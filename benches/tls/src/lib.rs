@@ -6,9 +6,10 @@
 //! Reading order: [`config`]; the servers in `src/bin` (slabloop's are the crate's own examples); the client,
 //! [`load`]; the runner, [`costs`].
 //!
-//! HTTP: [`http`] is the runner, for which the crate's example is the server.
+//! HTTP: [`http`] is the runner, for which the crate's example is the server, and [`proxied`] that for proxies.
 
 pub mod config;
 pub mod costs;
 pub mod http;
 pub mod load;
+pub mod proxied;

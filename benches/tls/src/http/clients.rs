@@ -1,6 +1,7 @@
 //! wrk and ab, and what they tell.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use slabloop_peers::cli::{Error, Result};
@@ -32,6 +33,13 @@ pub enum Ask {
     },
     /// By ab, each on a connection of its own.
     Short {
+        /// Of the file.
+        path: &'static str,
+    },
+    /// The same through a proxy.
+    Through {
+        /// The server behind it.
+        origin: SocketAddr,
         /// Of the file.
         path: &'static str,
     },
@@ -72,8 +80,16 @@ impl Ask {
                 (words, "http", "/")
             }
             Ask::Short { path } => (format!("ab -q -c50 -n{requests}"), "http", path),
+            Ask::Through { path, .. } => (
+                format!("ab -q -c50 -n{requests} -X {address}"),
+                "http",
+                path,
+            ),
         };
-        let url = format!("{scheme}://{address}{path}");
+        let url = match self {
+            Ask::Through { origin, .. } => format!("{scheme}://{origin}{path}"),
+            _ => format!("{scheme}://{address}{path}"),
+        };
         let words = words.split(' ').map(str::to_owned);
         words.chain([url]).collect()
     }
@@ -119,7 +135,7 @@ impl Ask {
             Ask::Kept { .. } | Ask::Many { .. } => {
                 (number_before(&out, " requests in "), "Requests/sec:")
             }
-            Ask::Short { .. } => (
+            Ask::Short { .. } | Ask::Through { .. } => (
                 number_after(&out, "Complete requests:"),
                 "Requests per second:",
             ),

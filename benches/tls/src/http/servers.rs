@@ -98,20 +98,16 @@ impl Who {
             Who::SlabloopTls => words.extend(["--tls-cert", &cert, "--tls-key", &key]),
             _ => {}
         }
-        let name = "http_slabloop";
-        let program = Program {
-            words: vec![peers::bin_dir()?.join(name).into_os_string()],
-            shown: name.to_owned(),
-        };
         if self == Who::SlabloopLog {
             // Stdout is the log's, and cannot say which port it was.
+            let program = slabloop()?;
             let address = process::free_address()?;
             let mut command = process::command(Core::Server, &[], &program.words);
             let listen = ["--access-log".to_owned(), format!("--listen={address}")];
-            return Server::start_silent(command.args(words).args(listen), name, address);
+            let command = command.args(words).args(listen);
+            return Server::start_silent(command, &program.shown, address);
         }
-        words.extend(["--listen", "127.0.0.1:0"]);
-        Server::start(Core::Server, &[], &program, &words)
+        start_slabloop(Core::Server, &words)
     }
 
     fn start_nginx(self, folder: &Path) -> Result<Server> {
@@ -148,4 +144,27 @@ impl Who {
         );
         nginx::start(folder, &body, address)
     }
+}
+
+fn slabloop() -> Result<Program> {
+    let name = "http_slabloop";
+    Ok(Program {
+        words: vec![peers::bin_dir()?.join(name).into_os_string()],
+        shown: name.to_owned(),
+    })
+}
+
+fn start_slabloop(core: Core, words: &[&str]) -> Result<Server> {
+    let words: Vec<_> = [words, &["--listen", "127.0.0.1:0"]].concat();
+    Server::start(core, &[], &slabloop()?, &words)
+}
+
+/// The server for proxies to connect to: on the client's processor, for the measured one is the proxy's.
+///
+/// # Errors
+///
+/// If it is missing or does not start.
+pub fn behind(folder: &Path) -> Result<Server> {
+    let root = root(folder).display().to_string();
+    start_slabloop(Core::Client, &["--max-requests", "0", "--root", &root])
 }

@@ -3,8 +3,7 @@
 //! Chunks are read by their grammar to the byte: digits, an extension that is passed over, CRLF. What is more lenient here
 //! than in the program before it, or less, is a way to smuggle a request.
 
-use crate::answer::Status;
-use crate::head::Length;
+use super::{Length, Status};
 
 /// Most bytes of chunk extensions and trailers in one body.
 const MOST_OVERHEAD: usize = 8 * 1024;

@@ -1,0 +1,81 @@
+//! What says where a head and a body end. Whatever two programs in a chain could read in two ways is refused: that is what
+//! request smuggling lives on. (httparse refuses a CR alone, a folded line and a space before the colon.)
+
+use super::Status;
+
+/// How a body says where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// There is none, and nothing was said about it.
+    Unsaid,
+    Bytes(u64),
+    Chunked,
+}
+
+/// What the fields of a head say about the length of its body.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lengths {
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Lengths {
+    /// One length, of digits alone.
+    pub(crate) fn take_length(&mut self, value: &[u8]) -> Result<(), Status> {
+        let digits = value.iter().all(u8::is_ascii_digit);
+        let text = std::str::from_utf8(value).ok().filter(|_| digits);
+        let length = text.and_then(|text| text.parse().ok());
+        if self.length.is_some() || length.is_none() {
+            return Err(Status::BAD_REQUEST);
+        }
+        self.length = length;
+        Ok(())
+    }
+
+    /// `chunked`, once, and nothing else.
+    pub(crate) fn take_encoding(&mut self, value: &[u8]) -> Result<(), Status> {
+        if self.chunked {
+            return Err(Status::BAD_REQUEST);
+        }
+        if !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(Status::NOT_IMPLEMENTED);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    /// Refused are both, and chunks in HTTP/1.0, which has none.
+    pub(crate) fn together(self, is_1_1: bool) -> Result<Length, Status> {
+        match (self.length, self.chunked) {
+            (None, false) => Ok(Length::Unsaid),
+            (Some(length), false) => Ok(Length::Bytes(length)),
+            (None, true) if is_1_1 => Ok(Length::Chunked),
+            (_, true) => Err(Status::BAD_REQUEST),
+        }
+    }
+}
+
+/// Whether a line ends without its CR. (Counted to the end, for so the compiler does many bytes at a time.)
+pub(crate) fn has_bare_lf(head: &[u8]) -> bool {
+    let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
+    let bare = pairs.filter(|(before, byte)| **byte == b'\n' && **before != b'\r');
+    bare.count() > 0 || head.first() == Some(&b'\n')
+}
+
+/// Whether the first line has a version in its place, `HTTP/` and two digits with a dot, and so is not just nonsense.
+pub(crate) fn names_a_version(input: &[u8]) -> bool {
+    let line = input.trim_ascii_start().split(|byte| *byte == b'\r').next();
+    let mut words = line.unwrap_or_default().split(|byte| *byte == b' ');
+    let number = words.nth(2).and_then(|word| word.strip_prefix(b"HTTP/"));
+    matches!(number, Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+/// What a head is refused with that is not complete: `None` if it may still become one.
+pub(crate) fn too_long(input: &[u8], most_target: usize, most_head: usize) -> Option<Status> {
+    let is_in_line = |input: &[u8]| !input.trim_ascii_start().contains(&b'\n');
+    // Some room for the method.
+    if input.len() > most_target + 32 && is_in_line(input) {
+        return Some(Status::URI_TOO_LONG);
+    }
+    (input.len() > most_head).then_some(Status::HEADERS_TOO_LARGE)
+}

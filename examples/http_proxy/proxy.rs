@@ -1,0 +1,136 @@
+//! What all connections share: limits, rates, the pool, the resolver, the date.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use slabloop::kit::limits::{Buckets, PerPeer, Prefix, PrefixLengths, Quota, TokenBucket};
+use slabloop::kit::pool::{Pool, PoolOptions, Seat};
+use slabloop::kit::resolver::{DnsConfig, DnsResolver};
+use slabloop::{Context, Id, Reactor};
+
+use crate::config::Limits;
+use crate::http::Status;
+use crate::http::date::Date;
+use crate::policy::Policy;
+use crate::refusal::Refusal;
+use crate::upstream::Upstream;
+
+/// Clients whose rates are known at once.
+const MOST_CLIENTS: usize = 100_000;
+
+/// Requests that may wait for a connection.
+const MOST_WAITING: usize = 4096;
+
+pub(crate) type Upstreams = Pool<SocketAddr, Upstream>;
+
+pub(crate) struct Proxy {
+    pub(crate) limits: Limits,
+    pub(crate) policy: Policy,
+    /// Its name in `Via`.
+    pub(crate) name: String,
+    pub(crate) resolver: DnsResolver,
+    pub(crate) date: RefCell<Date>,
+    pub(crate) per_peer: PerPeer,
+    pub(crate) logs_access: bool,
+    pool: OnceCell<Id<Upstreams>>,
+    rate: Option<RefCell<Buckets<Prefix>>>,
+    rate_all: Option<RefCell<TokenBucket>>,
+    notes: RefCell<TokenBucket>,
+    unsaid: Cell<u64>,
+}
+
+/// What is chosen on the command line.
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) policy: Policy,
+    pub(crate) name: String,
+    pub(crate) dns: DnsConfig,
+    pub(crate) logs_access: bool,
+}
+
+impl Proxy {
+    pub(crate) fn new(reactor: &mut Reactor, settings: Settings) -> io::Result<Rc<Proxy>> {
+        let limits = settings.limits;
+        let rate = match limits.rate {
+            0 => None,
+            rate => Some(Buckets::new(Quota::per_second(rate), MOST_CLIENTS)?),
+        };
+        let rate_all = match limits.rate_all {
+            0 => None,
+            rate => Some(TokenBucket::new(Quota::per_second(rate))?),
+        };
+        let mut options = PoolOptions::new();
+        options
+            .max_connections(limits.upstreams)
+            .max_per_destination(limits.per_upstream)
+            .max_waiting(MOST_WAITING)
+            .idle_timeout(limits.upstream_idle_time);
+        let proxy = Rc::new(Proxy {
+            per_peer: PerPeer::new(limits.per_peer, PrefixLengths::default())?,
+            limits,
+            policy: settings.policy,
+            name: settings.name,
+            resolver: DnsResolver::new(reactor, settings.dns)?,
+            date: RefCell::new(Date::new(Instant::now())),
+            logs_access: settings.logs_access,
+            pool: OnceCell::new(),
+            rate: rate.map(RefCell::new),
+            rate_all: rate_all.map(RefCell::new),
+            notes: RefCell::new(TokenBucket::new(Quota::per_second(1).burst(5))?),
+            unsaid: Cell::new(0),
+        });
+        let shared = Rc::clone(&proxy);
+        let connect = move |cx: &mut Context<'_>, address: &SocketAddr, seat: Seat<_, _>| {
+            cx.connect(*address, seat.hold(Upstream::new(Rc::clone(&shared))))
+        };
+        let pool = reactor.add_service(Pool::new(&options, connect)?)?;
+        let _ = proxy.pool.set(pool);
+        Ok(proxy)
+    }
+
+    /// `None` only before it is made.
+    pub(crate) fn pool(&self) -> Option<Id<Upstreams>> {
+        self.pool.get().copied()
+    }
+
+    /// Counts a request against the rates.
+    pub(crate) fn admit(&self, now: Instant, client: Option<IpAddr>) -> Result<(), Refusal> {
+        if let (Some(rate), Some(client)) = (&self.rate, client) {
+            let client = Prefix::of(client, PrefixLengths::default());
+            let taken = rate.borrow_mut().take(now, client, 1);
+            taken.map_err(|exhausted| Refusal {
+                after: Some(round_up(exhausted.retry_after)),
+                ..Refusal::new(Status::TOO_MANY, "from this client in this second")
+            })?;
+        }
+        if let Some(rate) = &self.rate_all {
+            let taken = rate.borrow_mut().take(now, 1);
+            taken.map_err(|exhausted| Refusal {
+                after: Some(round_up(exhausted.retry_after)),
+                ..Refusal::new(Status::UNAVAILABLE, "too many requests in this second")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A warning that a client can cause: one a second, and how many were left out.
+    pub(crate) fn note(&self, now: Instant, what: fmt::Arguments<'_>) {
+        if self.notes.borrow_mut().take(now, 1).is_err() {
+            self.unsaid.set(self.unsaid.get() + 1);
+            return;
+        }
+        match self.unsaid.replace(0) {
+            0 => log::warn!("{what}"),
+            unsaid => log::warn!("{what} (and {unsaid} more before)"),
+        }
+    }
+}
+
+/// To whole seconds.
+fn round_up(wait: Duration) -> Duration {
+    Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+}
