@@ -47,6 +47,8 @@ pub struct Builder {
     normal_share: u32,
     low_share: u32,
     events_per_wait: usize,
+    #[cfg(feature = "observer")]
+    observers: crate::watch::observers::Makers,
     #[cfg(feature = "testing")]
     clock: Option<crate::world::simulated::SimClock>,
 }
@@ -97,6 +99,8 @@ impl Default for Builder {
             normal_share: 25,
             low_share: 10,
             events_per_wait: 1024,
+            #[cfg(feature = "observer")]
+            observers: Default::default(),
             #[cfg(feature = "testing")]
             clock: None,
         }
@@ -204,10 +208,31 @@ impl Builder {
         self
     }
 
-    /// Warns, once a second at most, of a callback that took longer than this: dispatcher, callback and
-    /// duration. Default off; while it is off no clock is read per callback.
+    /// Warns, once a second at most, of a callback that took longer than this: dispatcher, callback, duration, how
+    /// long its event had waited before, and how many other dispatchers were waiting. Default off; while it is off no clock is read per callback.
     pub fn slow_callback(&mut self, threshold: impl Into<Option<Duration>>) -> &mut Self {
         self.slow_callback = threshold.into();
+        self
+    }
+
+    /// Has each reactor that is built [observed](crate::observe) from the start, by what `make` makes for it. Called
+    /// several times it adds one observer more each time.
+    ///
+    /// ```
+    /// use slabloop::Reactor;
+    /// use slabloop::observe::Ring;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let reactor = Reactor::builder().observer(|| Ring::new(10_000)).build()?;
+    /// assert!(reactor.observer::<Ring>().is_some());
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "observer")]
+    pub fn observer<O: crate::observe::Observer>(
+        &mut self,
+        make: impl Fn() -> O + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.observers.add(make);
         self
     }
 
@@ -372,6 +397,9 @@ impl Builder {
             .clock
             .clone()
             .map_or_else(Clock::monotonic, Clock::Simulated);
-        Reactor::assemble(config, clock, self.events_per_wait, self.post_capacity)
+        let reactor = Reactor::assemble(config, clock, self.events_per_wait, self.post_capacity)?;
+        #[cfg(feature = "observer")]
+        let reactor = reactor.observed_by(&self.observers);
+        Ok(reactor)
     }
 }

@@ -68,6 +68,7 @@
 //! | feature | brings | needs |
 //! |---|---|---|
 //! | `limits` | `kit::limits`: connections per peer, request rates, concurrency with load shedding | |
+//! | `observer` | `observe`: the loop tells whoever wants to know what it does | |
 //! | `pool` | `kit::pool`: a pool of connections for clients | |
 //! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
 //! | `resolver` | `kit::resolver`: names to addresses, connections to names | domain |
@@ -120,12 +121,12 @@
 //!
 //! ```text
 //!   framing/  kit/  tls           records and producers; child processes, signals; TLS: on the public face alone
-//!   reactor  builder  handle      the door
+//!   reactor  builder  handle      the door (and observe, the names of what an observer is told)
 //!   turn/  dispatcher  context/   the steps; the only place that calls users' code
 //!   ─────────────────────────────────────────────────────────────────────────────
 //!   state/                        all slots together: who is due, who is held, what ends
 //!   slot/                         one connection
-//!   time/  watch/                 due times; what the loop counts and logs
+//!   time/  watch/                 due times; what the loop counts, logs and tells observers
 //!   world/                        sockets, the wait, ids, errors
 //! ```
 //!
@@ -151,6 +152,8 @@ mod handle;
     feature = "workers"
 ))]
 pub mod kit;
+#[cfg(feature = "observer")]
+pub mod observe;
 mod reactor;
 mod slot;
 mod state;

@@ -6,6 +6,7 @@ mod embedding;
 mod errands;
 mod posts;
 mod shutdown;
+mod telling;
 mod timers;
 
 use std::io;
@@ -16,10 +17,11 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::handle::Job;
 use crate::state::config::Config;
-use crate::state::{State, classes, output, total};
+use crate::state::{State, classes, observing, output, total};
 use crate::time::clock::{Clock, Tick};
 use crate::turn::core::Core;
 use crate::turn::{call, close, dispatch};
+use crate::watch::observer::Step;
 use crate::world::ids::AnyId;
 use crate::world::mailbox::{Jobs, Mailbox};
 use crate::world::poller::{Events, Poller};
@@ -94,6 +96,7 @@ impl Reactor {
         // From here on a post from this thread need not wake the loop: it looks before it sleeps. (With
         // `turn` another loop may be waiting for the descriptor, which knows nothing of our queue.)
         self.mailbox.set_awake(true);
+        self.look_at_the_clock();
         let mut outcome = Ok(());
         while outcome.is_ok() && !self.take_stop() && self.could_be_woken() {
             outcome = self.pass(None);
@@ -110,12 +113,13 @@ impl Reactor {
     /// As [`run`](Reactor::run).
     pub fn turn(&mut self, timeout: impl Into<Option<Duration>>) -> io::Result<()> {
         self.refuse_inside_a_turn("turn")?;
+        self.look_at_the_clock();
         self.pass(timeout.into())
     }
 
     /// The turn. Everything else in this crate is a detail of one of these eight steps.
     fn pass(&mut self, limit: Option<Duration>) -> io::Result<()> {
-        self.in_turn = true;
+        self.begin_turn();
         let timeout = self.timeout(limit); // 1: 0 if work was carried over, else until the next timer
         let waited = self.wait(timeout); //   2: the only place where the program sleeps
         self.merge(); //                      3: events become readiness bits
@@ -125,7 +129,7 @@ impl Reactor {
         self.run_posts(); //                     and what other threads handed over by now
         self.flush(); //                      7: one write for each dirty outbox
         self.close(); //                      8: only now is a slot free again
-        self.in_turn = false;
+        self.end_turn();
         waited
     }
 
@@ -163,6 +167,7 @@ impl Reactor {
         state.agenda.was_cut_short = false;
         state.counters.turns += 1;
         state.counters.events += self.events.len() as u64;
+        observing::end_wait(state, self.events.len());
         waited
     }
 
@@ -170,11 +175,14 @@ impl Reactor {
     /// dispatch merges each when it comes to it, which spares the list and a second look-up.
     fn merge(&mut self) {
         if !dispatch::can_dispatch_events(&self.core) {
+            self.core.state.observers.put_down(false);
+            self.step(Step::Merge);
             dispatch::merge(&mut self.core, &mut self.events);
         }
     }
 
     fn dispatch(&mut self) {
+        self.step(Step::Dispatch);
         if self.core.state.agenda.classes.are_used() {
             return self.dispatch_by_class();
         }
@@ -193,6 +201,7 @@ impl Reactor {
     }
 
     fn flush(&mut self) {
+        self.step(Step::Flush);
         let agenda = &mut self.core.state.agenda;
         if !(agenda.dirty.is_empty() && agenda.flushing.is_empty()) {
             agenda.flushing.load(&mut agenda.dirty);
@@ -204,6 +213,7 @@ impl Reactor {
     }
 
     fn close(&mut self) {
+        self.step(Step::Close);
         if self.core.state.agenda.has_ends() {
             self.close_ended();
         }
@@ -227,7 +237,7 @@ impl Reactor {
             if let Some(payload) = call::absorb(&mut self.core, payload) {
                 // The turn ends here, and the kernel reports an event once.
                 dispatch::merge(&mut self.core, &mut self.events);
-                self.in_turn = false;
+                self.end_turn();
                 self.mailbox.set_awake(false);
                 let state = &mut self.core.state;
                 state.timers.end_turn(&state.clock);

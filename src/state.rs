@@ -24,6 +24,7 @@ pub(crate) mod gauges;
 pub(crate) mod label;
 pub(crate) mod layering;
 pub(crate) mod listening;
+pub(crate) mod observing;
 pub(crate) mod output;
 pub(crate) mod rates;
 pub(crate) mod running;
@@ -43,6 +44,7 @@ use crate::time::clock::{Clock, Tick};
 use crate::time::timers::Timers;
 use crate::watch::counters::Counters;
 use crate::watch::log_limit::LogLimits;
+use crate::watch::observers::Observers;
 use crate::world::ids::AnyId;
 use crate::world::poller::Poller;
 
@@ -70,6 +72,8 @@ pub(crate) struct State<D> {
     pub(crate) config: Config,
     pub(crate) counters: Counters,
     pub(crate) log_limits: LogLimits,
+    /// Who watches.
+    pub(crate) observers: Observers,
     /// Whose code is running.
     pub(crate) running: Running,
     /// The dispatcher in whose `with` closure a panic began, until the panic is absorbed.
@@ -97,6 +101,7 @@ impl<D> State<D> {
             chunks: Chunks::default(),
             over_total: false,
             buckets: Buckets::default(),
+            observers: Observers::new(config.slow_callback),
             config,
             counters: Counters::default(),
             log_limits: LogLimits::default(),
@@ -112,6 +117,7 @@ impl<D> State<D> {
         let slot = self.slots.slot_mut(id);
         if slot.has_work() && slot.readiness.raise(Flag::Queued) {
             self.agenda.ready.push(id);
+            self.observers.note_ready(id, self.observers.at);
         }
     }
 

@@ -150,6 +150,44 @@ fn a_build_by_cargos_default_profile_costs_little_more_than_one_with_lto() {
     }
 }
 
+/// What a unit may cost more where the feature `observer` is on and nobody observes.
+const MOST_UNOBSERVED: f64 = 2.0;
+
+#[test]
+#[ignore = "needs valgrind and two optimised builds"]
+fn an_observer_costs_nothing_as_long_as_there_is_none() {
+    let Some(without) = workloads("valgrind") else {
+        return;
+    };
+    let with = build(
+        Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--package", "slabloop-workloads"])
+            .args(["--bin", "slabloop-workloads", "--profile", "bench-peers"])
+            .args(["--features", "observer"])
+            // Not over the other one, which is being counted.
+            .arg("--target-dir")
+            .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("observer"))
+            .current_dir(root()),
+    );
+    println!("                    off    unset  by nothing   by a ring");
+    for name in ["ring-1000", "ring-send", "echo"] {
+        let counts = [
+            instructions_per_unit(without, name),
+            instructions_per_unit(&with, name),
+            instructions_per_unit(&with, &format!("{name} by-nothing")),
+            instructions_per_unit(&with, &format!("{name} by-a-ring")),
+        ];
+        let [Some(off), Some(unset), Some(nothing), Some(ring)] = counts else {
+            continue;
+        };
+        println!("{name:14} {off:8.1} {unset:8.1} {nothing:11.1} {ring:11.1}");
+        assert!(
+            unset <= off + MOST_UNOBSERVED,
+            "{name}: {unset:.1} instructions with the feature `observer`, {off:.1} without"
+        );
+    }
+}
+
 #[test]
 #[ignore = "needs valgrind and an optimised build"]
 fn the_cost_of_an_event_does_not_follow_the_number_of_sockets() {
@@ -275,8 +313,9 @@ fn instructions_per_unit(program: &Path, workload: &str) -> Option<f64> {
     Some((second - first) / f64::from(long - short))
 }
 
-/// All instructions of one run; `None` where it may not have the descriptors it needs.
+/// All instructions of one run of `workload`, a name and perhaps who observes; `None` where it may not have the descriptors it needs.
 fn instructions(program: &Path, workload: &str, length: u32) -> Option<f64> {
+    let (name, observed) = workload.split_once(' ').unwrap_or((workload, ""));
     let wanted = if workload.starts_with("ring") {
         DESCRIPTORS
     } else {
@@ -293,7 +332,7 @@ fn instructions(program: &Path, workload: &str, length: u32) -> Option<f64> {
             "--callgrind-out-file=/dev/null",
         ])
         .arg(program)
-        .args([workload, &length.to_string()])
+        .args([name, &length.to_string(), observed])
         .output()
         .expect("there is a shell");
     let text = String::from_utf8_lossy(&output.stderr);

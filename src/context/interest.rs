@@ -3,12 +3,14 @@
 use std::io;
 
 use super::Context;
+use crate::slot::Slot;
 use crate::slot::life::Life;
 use crate::slot::outbox::Marks;
 use crate::slot::pauses::Pause;
 use crate::slot::priority::Priority;
 use crate::slot::readiness::Flag;
-use crate::state::{classes, closing, flow};
+use crate::state::{classes, closing, flow, observing};
+use crate::turn::core::Tenant;
 use crate::world::ids::AnyId;
 
 /// # Pausing, producing and flow control
@@ -30,21 +32,13 @@ impl Context<'_> {
     /// holds any more. So a layer that waits for its handshake, and the program above it, pause and resume
     /// without knowing of each other.
     pub fn pause_reading_for(&mut self, reason: Pause) {
-        self.core
-            .state
-            .slots
-            .slot_mut(self.id)
-            .pause_reading(reason);
+        self.change_interest(|slot| slot.pause_reading(reason));
         self.core.state.requeue(self.id);
     }
 
     /// Takes one reason back; see [`pause_reading_for`](Context::pause_reading_for).
     pub fn resume_reading_for(&mut self, reason: Pause) {
-        self.core
-            .state
-            .slots
-            .slot_mut(self.id)
-            .resume_reading(reason);
+        self.change_interest(|slot| slot.resume_reading(reason));
         self.core.state.requeue(self.id);
     }
 
@@ -80,19 +74,18 @@ impl Context<'_> {
     /// outbox is below its low mark. For producers of endless or large output; a reply needs only
     /// `send`.
     pub fn start_writing(&mut self) {
-        let slot = self.core.state.slots.slot_mut(self.id);
-        if slot.readiness.is_live() && slot.io.can_produce() {
-            slot.readiness.set(Flag::WantWrite);
-        }
+        self.change_interest(|slot| {
+            if slot.readiness.is_live() && slot.io.can_produce() {
+                slot.readiness.set(Flag::WantWrite);
+            }
+        });
         self.core.state.requeue(self.id);
     }
 
     /// Undoes [`start_writing`](Context::start_writing).
     pub fn stop_writing(&mut self) {
-        let state = &mut self.core.state;
-        let slot = state.slots.slot_mut(self.id);
-        slot.readiness.clear(Flag::WantWrite);
-        closing::review_producer(state, self.id);
+        self.change_interest(|slot| slot.readiness.clear(Flag::WantWrite));
+        closing::review_producer(&mut self.core.state, self.id);
     }
 
     /// Asks for [`handle_priority`](crate::Dispatcher::handle_priority) when urgent data comes. Linux and
@@ -167,6 +160,10 @@ impl Context<'_> {
     /// ```
     pub fn set_priority(&mut self, priority: Priority) {
         classes::set_priority(&mut self.core.state, self.id, priority);
+    }
+
+    fn change_interest(&mut self, change: impl FnOnce(&mut Slot<Tenant>)) {
+        observing::change_interest(&mut self.core.state, self.id, change);
     }
 
     /// This dispatcher's class; see [`set_priority`](Context::set_priority).

@@ -4,6 +4,8 @@ use super::Context;
 use crate::state::gauges;
 use crate::watch::counters::Counters;
 use crate::watch::gauges::Gauges;
+#[cfg(feature = "observer")]
+use crate::watch::observer::Observer;
 use crate::world::ids::AnyId;
 
 /// # Seeing inside
@@ -37,5 +39,30 @@ impl Context<'_> {
     #[must_use]
     pub fn ids(&self) -> Vec<AnyId> {
         self.core.state.slots.ids()
+    }
+}
+
+/// # Observers
+#[cfg(feature = "observer")]
+impl Context<'_> {
+    /// Has `observer` told of everything from the next turn on, as [`Reactor::observe`](crate::Reactor::observe) does.
+    pub fn observe<O: Observer>(&mut self, observer: O) {
+        self.core.state.observers.add(observer);
+    }
+
+    /// As [`Reactor::observer`](crate::Reactor::observer).
+    #[must_use]
+    pub fn observer<O: Observer>(&self) -> Option<&O> {
+        self.core.state.observers.find()
+    }
+
+    /// As [`Reactor::observer_mut`](crate::Reactor::observer_mut).
+    pub fn observer_mut<O: Observer>(&mut self) -> Option<&mut O> {
+        self.core.state.observers.find_mut()
+    }
+
+    /// As [`Reactor::unobserve`](crate::Reactor::unobserve).
+    pub fn unobserve<O: Observer>(&mut self) -> Option<O> {
+        self.core.state.observers.remove()
     }
 }

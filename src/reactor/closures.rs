@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::reactor::Reactor;
-use crate::state::running::{Callback, Running};
-use crate::state::{deadlines, rates};
+use crate::state::running::Running;
+use crate::state::{deadlines, observing, rates};
 use crate::time::action::Action;
 use crate::time::heap::Due;
 use crate::time::timers::TimerId;
-use crate::turn::call;
 use crate::turn::closures::{Closure, Once};
+use crate::watch::callback::Callback;
+use crate::watch::observer::Step;
 use crate::world::ids::AnyId;
 
 impl Reactor {
@@ -58,6 +59,7 @@ impl Reactor {
     /// Does what a timer is for that no dispatcher owns.
     pub(super) fn fire_own(&mut self, due: Due) {
         self.core.state.counters.timers += 1;
+        self.core.state.observers.tell_fired(AnyId::NONE, due.at());
         let (timer, action) = self.core.state.timers.fire(due, self.core.state.now, None);
         match action {
             Action::Closure(number) => self.run_closure(timer, number),
@@ -69,7 +71,7 @@ impl Reactor {
     fn run_closure(&mut self, timer: TimerId, number: u32) {
         self.core.state.running = Running::closure(Callback::Closure);
         self.core.running_timer = Some(timer);
-        let started = call::start_measure(&self.core);
+        observing::begin(&mut self.core.state, AnyId::NONE, Callback::Closure);
         match self.core.closures.take(number) {
             Some(Closure::Once(closure)) => closure(self),
             Some(Closure::Repeating(mut closure)) => {
@@ -79,9 +81,7 @@ impl Reactor {
             }
             None => unreachable!("closures do not run inside one another"),
         }
-        if let Some(started) = started {
-            call::measure(&mut self.core, AnyId::NONE, Callback::Closure, started);
-        }
+        observing::end(&mut self.core.state, &Ok(()));
         self.core.state.running = Running::NOTHING;
         self.core.running_timer = None;
     }
@@ -96,6 +96,7 @@ impl Reactor {
 
     #[inline(never)]
     fn run_deferred_now(&mut self) {
+        self.step(Step::Posts);
         self.deferred_left = self.core.deferred.len();
         self.contain(|reactor| {
             while reactor.deferred_left > 0 {
@@ -104,11 +105,10 @@ impl Reactor {
                     break;
                 };
                 reactor.core.state.running = Running::closure(Callback::Deferred);
-                let started = call::start_measure(&reactor.core);
+                let state = &mut reactor.core.state;
+                observing::begin(state, AnyId::NONE, Callback::Deferred);
                 closure(reactor);
-                if let Some(started) = started {
-                    call::measure(&mut reactor.core, AnyId::NONE, Callback::Deferred, started);
-                }
+                observing::end(&mut reactor.core.state, &Ok(()));
             }
             reactor.core.state.running = Running::NOTHING;
         });

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::handle::Job;
 use crate::reactor::Reactor;
-use crate::state::budget;
-use crate::state::running::{Callback, Running};
-use crate::turn::call;
+use crate::state::running::Running;
+use crate::state::{budget, observing};
+use crate::watch::callback::Callback;
+use crate::watch::observer::Step;
 use crate::world::ids::AnyId;
 use crate::world::mailbox::{Lane, Mailbox};
 
@@ -26,6 +27,7 @@ impl Reactor {
         if self.jobs.is_empty() {
             return;
         }
+        self.step(Step::Posts);
         let count = most.min(self.jobs.len() + waiting);
         self.posts_end = self.core.state.counters.posts + count as u64;
         self.posts_began = self.core.state.clock.now();
@@ -68,7 +70,7 @@ impl Reactor {
     /// two loops asks which lane it is.
     #[inline(always)]
     fn run_lane(&mut self, lane: Lane, end: u64) {
-        let measured = self.core.state.config.slow_callback.is_some();
+        let measured = self.core.state.observers.is_on();
         for _ in self.core.state.counters.posts..end {
             let Some(job) = self.jobs.lane(lane).pop_front() else {
                 break;
@@ -89,11 +91,9 @@ impl Reactor {
 
     #[cold]
     fn run_measured(&mut self, job: Job) {
-        let started = call::start_measure(&self.core);
+        observing::begin(&mut self.core.state, AnyId::NONE, Callback::Post);
         job(self);
-        if let Some(started) = started {
-            call::measure(&mut self.core, AnyId::NONE, Callback::Post, started);
-        }
+        observing::end(&mut self.core.state, &Ok(()));
     }
 
     /// Whether the time for the posts of this turn is up. The rest is run in the next one.

@@ -51,6 +51,7 @@ impl Reactor {
                 _ => state.agenda.leaving.push_back(id),
             }
         }
+        self.look_at_the_clock();
         self.announce_shutdown();
         let mut outcome = Ok(());
         while outcome.is_ok() && self.core.state.connections > 0 {

@@ -3,6 +3,7 @@
 use crate::reactor::Reactor;
 use crate::state::budget;
 use crate::turn::timers;
+use crate::watch::observer::Step;
 use crate::world::ids::AnyId;
 
 /// So many due timers are fetched from memory at a time.
@@ -19,6 +20,7 @@ impl Reactor {
     /// Apart, so that the steps that run for each message have the registers of the turn to themselves.
     #[inline(never)]
     fn fire_due_timers(&mut self) {
+        self.step(Step::Timers);
         let state = &mut self.core.state;
         let (timers, now) = (&mut state.timers, state.now);
         state.agenda.firing.refill(|due| timers.collect(now, due));

@@ -49,6 +49,8 @@ pub(crate) struct Chunks {
     allocated: usize,
     /// Sum over all outboxes.
     pub(super) queued: usize,
+    /// Bytes that were thrown away.
+    discarded: usize,
     /// What the staged outboxes hold, each in one piece.
     pub(super) staging: Staging,
 }
@@ -61,6 +63,7 @@ impl Default for Chunks {
             spare: 0,
             allocated: 0,
             queued: 0,
+            discarded: 0,
             staging: Staging::default(),
         }
     }
@@ -233,6 +236,7 @@ impl Chunks {
     pub(crate) fn discard(&mut self, outbox: &mut Outbox) -> usize {
         let len = outbox.len();
         self.advance(outbox, len);
+        self.discarded += len;
         len
     }
 
@@ -259,6 +263,11 @@ impl Chunks {
     /// Bytes queued in all outboxes together.
     pub(crate) fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// Bytes that were thrown away so far, of all outboxes together.
+    pub(crate) fn discarded(&self) -> usize {
+        self.discarded
     }
 
     #[cfg(any(test, feature = "testing"))]

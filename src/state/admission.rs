@@ -5,7 +5,7 @@ use std::io;
 use crate::slot::Slot;
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
-use crate::state::{State, deadlines, flow};
+use crate::state::{State, deadlines, flow, observing};
 use crate::world::address::Address;
 use crate::world::endpoint::Kind;
 use crate::world::ids::{AnyId, TypeName};
@@ -86,6 +86,7 @@ impl<D> State<D> {
         self.connections += usize::from(kind == Kind::Stream);
         self.services += usize::from(kind == Kind::Service);
         self.counters.added += 1;
+        observing::added(self, id);
         deadlines::arm_idle(self, id);
         if has_layer && !connecting {
             deadlines::arm_handshake(self, id);

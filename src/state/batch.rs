@@ -68,7 +68,6 @@ impl<T: Copy> Batch<T> {
     }
 
     /// What is still to be worked through.
-    #[cfg(feature = "testing")]
     pub(crate) fn left(&self) -> &[T] {
         &self.items[self.next..]
     }

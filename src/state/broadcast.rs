@@ -26,7 +26,7 @@ pub(crate) fn hold_sender<D>(state: &mut State<D>, receiver: AnyId) {
         return;
     }
     state.slots.slot_mut(sender).link(Link::Receiver, receiver);
-    flow::hold(state, sender);
+    flow::hold(state, sender, receiver);
     let patience = state.config.broadcast_patience;
     deadlines::arm(state, receiver, patience, Action::Patience(patience));
 }

@@ -76,10 +76,14 @@ impl Classes {
         id
     }
 
-    /// Whoever is waiting, and how many reasons there are.
+    /// Whoever is waiting.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &AnyId> {
+        self.queues.iter().flatten()
+    }
+
     #[cfg(feature = "testing")]
-    pub(crate) fn all(&self) -> (impl Iterator<Item = AnyId>, usize) {
-        (self.queues.iter().flatten().copied(), self.reasons)
+    pub(crate) fn reasons(&self) -> usize {
+        self.reasons
     }
 }
 

@@ -204,6 +204,9 @@ pub(crate) fn end<D>(state: &mut State<D>, id: AnyId, cause: Cause) {
     watching::forget(state, id, cause);
     rates::forget(state, id);
     state.agenda.ending.push_back(id);
+    state
+        .observers
+        .tell(|observer, at| observer.closed(at, id, cause));
 }
 
 /// Ends every slot.

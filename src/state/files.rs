@@ -2,7 +2,7 @@
 
 use crate::slot::readiness::Flag;
 use crate::state::agenda::Errand;
-use crate::state::{State, flow, output};
+use crate::state::{State, flow, observing, output};
 use crate::world::file::{Failure, FilePart};
 use crate::world::ids::AnyId;
 
@@ -43,6 +43,7 @@ pub(crate) fn write<D>(state: &mut State<D>, id: AnyId) {
                 slot.pass_file();
                 slot.readiness.clear(Flag::Stuck);
                 state.counters.bytes_out += written as u64;
+                observing::flushed(state, id, written);
                 share -= written;
             }
             Err(failure) => break Some(failure),

@@ -28,6 +28,7 @@ use crate::slot::links::Link;
 use crate::slot::outbox::Marks;
 use crate::slot::readiness::Flag;
 use crate::state::State;
+use crate::watch::observer::Crossing;
 use crate::world::errors::invalid;
 use crate::world::ids::AnyId;
 use crate::world::topics;
@@ -52,7 +53,7 @@ pub(crate) fn feeds<D>(state: &mut State<D>, source: AnyId, sink: AnyId) {
     }
     state.slots.slot_mut(source).set_feeds(sink);
     if congested {
-        hold(state, source);
+        hold(state, source, sink);
     }
 }
 
@@ -82,16 +83,23 @@ pub(crate) fn review<D>(state: &mut State<D>, sink: AnyId) {
     if !congested && (full || slot.outbox.is_over_high()) {
         slot.readiness.set(Flag::Congested);
         let queued = slot.queued();
+        state.observers.tell(|observer, at| {
+            observer.mark_crossed(at, sink, Crossing::OverHigh, queued);
+        });
         log::debug!(
             target: topics::FLOW,
             "{}: {queued} bytes queued: what feeds it is not read",
             state.label(sink)
         );
-        for_each_feeder(state, sink, hold);
+        for_each_feeder(state, sink, |state, source| hold(state, source, sink));
     } else if congested && !full && slot.outbox.is_below_low() {
         slot.readiness.clear(Flag::Congested);
+        let queued = slot.queued();
+        state.observers.tell(|observer, at| {
+            observer.mark_crossed(at, sink, Crossing::BelowLow, queued);
+        });
         log::debug!(target: topics::FLOW, "{}: what feeds it is read again", state.label(sink));
-        for_each_feeder(state, sink, release);
+        for_each_feeder(state, sink, |state, source| release(state, source));
         release_broadcasters(state, sink);
     }
 }
@@ -163,11 +171,15 @@ pub(crate) fn forget_broadcaster<D>(state: &mut State<D>, sender: AnyId) {
     }
 }
 
-/// One reason more not to read `source`.
-pub(crate) fn hold<D>(state: &mut State<D>, source: AnyId) {
+/// One reason more not to read `source`: what is queued for `sink`.
+pub(crate) fn hold<D>(state: &mut State<D>, source: AnyId, sink: AnyId) {
     let slot = state.slots.slot_mut(source);
     slot.holds += 1;
-    slot.readiness.set(Flag::Held);
+    if slot.readiness.raise(Flag::Held) {
+        state
+            .observers
+            .tell(|observer, at| observer.held(at, source, sink));
+    }
 }
 
 /// One reason less; without any, it is read again.
@@ -176,11 +188,14 @@ fn release<D>(state: &mut State<D>, source: AnyId) {
     slot.holds -= 1;
     if slot.holds == 0 {
         slot.readiness.clear(Flag::Held);
+        state
+            .observers
+            .tell(|observer, at| observer.released(at, source));
         state.requeue(source);
     }
 }
 
-fn for_each_feeder<D>(state: &mut State<D>, sink: AnyId, each: fn(&mut State<D>, AnyId)) {
+fn for_each_feeder<D>(state: &mut State<D>, sink: AnyId, each: impl Fn(&mut State<D>, AnyId)) {
     if state.slots.slot(sink).feeds() == sink {
         each(state, sink);
     }

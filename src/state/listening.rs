@@ -6,6 +6,7 @@ use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::{State, deadlines};
 use crate::time::action::Action;
+use crate::watch::observer::Refusal;
 use crate::world::ids::AnyId;
 use crate::world::topics;
 
@@ -20,15 +21,15 @@ pub(crate) fn pause_for_shortage<D>(state: &mut State<D>, id: AnyId, error: &io:
             state.label(id)
         );
     }
-    pause_with_retry(state, id);
+    pause_with_retry(state, id, Refusal::Shortage(error));
 }
 
 /// Accepts nothing until the retry time is up or a socket closes.
-pub(crate) fn pause_with_retry<D>(state: &mut State<D>, id: AnyId) {
+pub(crate) fn pause_with_retry<D>(state: &mut State<D>, id: AnyId, reason: Refusal<'_>) {
     if state.slots.slot(id).life() != Life::Listening {
         return;
     }
-    pause(state, id);
+    pause(state, id, reason);
     deadlines::arm(state, id, state.config.accept_retry, Action::AcceptRetry);
 }
 
@@ -42,13 +43,22 @@ pub(crate) fn pause_at_limit<D>(state: &mut State<D>, id: AnyId) {
             state.label(id)
         );
     }
-    pause(state, id);
+    pause(state, id, Refusal::Limit);
+}
+
+/// Everything that is queued, together, is over its bound.
+pub(crate) fn pause_over_total<D>(state: &mut State<D>, id: AnyId) {
+    state.counters.accept_over_total += 1;
+    pause(state, id, Refusal::OverTotal);
 }
 
 /// Accepts nothing until [`resume_all`].
-pub(crate) fn pause<D>(state: &mut State<D>, id: AnyId) {
+fn pause<D>(state: &mut State<D>, id: AnyId, reason: Refusal<'_>) {
     if state.slots.slot_mut(id).readiness.raise(Flag::AcceptPaused) {
         state.agenda.paused.push(id);
+        state
+            .observers
+            .tell(|observer, at| observer.accepting_paused(at, id, reason));
     }
 }
 
@@ -70,6 +80,9 @@ fn resume<D>(state: &mut State<D>, id: AnyId) {
         return;
     };
     slot.readiness.clear(Flag::AcceptPaused);
+    state
+        .observers
+        .tell(|observer, at| observer.accepting_resumed(at, id));
     state.timers.cancel_where(&mut slot.timers, |action| {
         matches!(action, Action::AcceptRetry)
     });

@@ -13,7 +13,7 @@ use crate::slot::chunks::CHUNKS_PER_WRITE;
 use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::agenda::Errand;
-use crate::state::{State, closing, deadlines, files, flow, rates, shutting};
+use crate::state::{State, closing, deadlines, files, flow, observing, rates, shutting};
 use crate::time::action::Action;
 use crate::watch::ends::Cause;
 use crate::world::errors::{Class, classify, is_interrupted};
@@ -24,11 +24,26 @@ use crate::world::topics;
 
 /// The step. The usual case, an open connection whose output is staged and is taken whole, is kept apart.
 pub(crate) fn flush<D>(state: &mut State<D>) {
+    if state.observers.are_there() {
+        return flush_told(state);
+    }
+    flush_all::<D, false>(state);
+}
+
+#[cold]
+#[inline(never)]
+fn flush_told<D>(state: &mut State<D>) {
+    flush_all::<D, true>(state);
+}
+
+/// The loop, made twice, so that without an observer it has no question after one.
+#[inline(always)]
+fn flush_all<D, const IS_TOLD: bool>(state: &mut State<D>) {
     // Out of the state, so that the loop has its place in it in registers: nothing else looks at it meanwhile.
     let mut batch = std::mem::take(&mut state.agenda.flushing);
     while let Some(id) = batch.next() {
         let Some(slot) = state.slots.get_mut(id) else {
-            state.counters.stale += 1;
+            observing::stale(state, id);
             continue;
         };
         slot.readiness.clear(Flag::Dirty);
@@ -43,6 +58,9 @@ pub(crate) fn flush<D>(state: &mut State<D>) {
             Ok(written) if written == len => {
                 state.counters.bytes_out += written as u64;
                 state.chunks.staged_is_written(&mut slot.outbox, written);
+                if IS_TOLD {
+                    observing::flushed(state, id, written);
+                }
             }
             outcome => after_write(state, id, outcome),
         }
@@ -96,6 +114,8 @@ fn after_write<D>(state: &mut State<D>, id: AnyId, outcome: io::Result<usize>) {
             slot.output_moved = state.now;
             state.chunks.advance(&mut slot.outbox, bytes);
             state.counters.bytes_out += bytes as u64;
+            observing::flushed(state, id, bytes);
+            let slot = state.slots.slot(id);
             if slot.outbox.is_empty()
                 && !slot.readiness.needs_more_after_a_write()
                 && slot.life() == Life::Open

@@ -33,8 +33,8 @@ impl Reactor {
 }
 
 fn check_lists(state: &State<Tenant>) {
-    let (waiting, reasons) = state.agenda.classes.all();
-    let ready: Vec<AnyId> = waiting.chain(state.agenda.ready.iter().copied()).collect();
+    let (waiting, reasons) = (state.agenda.classes.iter(), state.agenda.classes.reasons());
+    let ready: Vec<AnyId> = waiting.chain(&state.agenda.ready).copied().collect();
     let special = state
         .slots
         .iter()

@@ -33,6 +33,10 @@ pub(crate) struct Due {
 }
 
 impl Due {
+    pub(crate) fn at(&self) -> Tick {
+        self.at
+    }
+
     /// By what timers fire in order: by time, and those of one time as they were set. (As one number, because
     /// it can be compared without a jump.)
     fn key(&self) -> u128 {

@@ -1,12 +1,14 @@
 //! Accepting, a part of step 4: a batch a turn.
 
 use crate::slot::life::Life;
-use crate::state::running::Callback;
 use crate::state::{budget, closing, listening};
 use crate::turn::core::Core;
 use crate::turn::settle;
+use crate::watch::callback::Callback;
 use crate::watch::ends::Cause;
+use crate::watch::observer::Refusal;
 use crate::world::accept::{AcceptError, Accepted, classify_accept};
+use crate::world::errors::copy_of;
 use crate::world::ids::AnyId;
 use crate::world::topics;
 
@@ -22,7 +24,7 @@ pub(crate) fn accept_batch(core: &mut Core, id: AnyId) {
             return listening::pause_at_limit(state, id);
         }
         if state.over_total {
-            return listening::pause(state, id);
+            return listening::pause_over_total(state, id);
         }
         match state.slots.slot_mut(id).io.accept() {
             Ok((io, address)) => {
@@ -53,8 +55,12 @@ pub(crate) fn accept_batch(core: &mut Core, id: AnyId) {
                 }
                 AcceptError::Other => {
                     state.counters.accept_faults += 1;
-                    settle::report(core, id, error);
-                    return listening::pause_with_retry(&mut core.state, id);
+                    settle::report(core, id, copy_of(&error));
+                    return listening::pause_with_retry(
+                        &mut core.state,
+                        id,
+                        Refusal::Fault(&error),
+                    );
                 }
             },
         }

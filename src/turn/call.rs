@@ -16,17 +16,17 @@
 use std::any::Any;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::time::Duration;
 
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
 use crate::slot::Slot;
 use crate::state::config::PanicPolicy;
-use crate::state::running::{Callback, Running};
-use crate::state::{closing, deadlines};
-use crate::time::clock::Tick;
+use crate::state::running::Running;
+use crate::state::{closing, deadlines, observing};
 use crate::turn::core::{Core, Tenant};
+use crate::watch::callback::Callback;
 use crate::watch::ends::Cause;
+use crate::watch::panics;
 use crate::world::ids::AnyId;
 use crate::world::topics;
 
@@ -58,12 +58,10 @@ pub(crate) fn call(
     callback: Callback,
     body: impl FnOnce(&mut dyn Dispatcher, &mut Context<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let measured = start_measure(core);
+    observing::begin(&mut core.state, id, callback);
     let dispatcher = core.state.slots.slot_mut(id).take_dispatcher();
     let (result, _) = call_taken(core, id, dispatcher, callback, body);
-    if let Some(started) = measured {
-        measure(core, id, callback, started);
-    }
+    observing::end(&mut core.state, &result);
     result
 }
 
@@ -77,7 +75,7 @@ pub(crate) fn call_taken(
     body: impl FnOnce(&mut dyn Dispatcher, &mut Context<'_>) -> io::Result<()>,
 ) -> (io::Result<()>, &mut Slot<Tenant>) {
     core.state.counters.callbacks += 1;
-    core.state.running = Running { id, callback };
+    core.state.running = Running::of(id, callback);
     let mut seat = Seat {
         core: &mut *core,
         id,
@@ -110,37 +108,6 @@ fn slot_is_gone(result: io::Result<()>) -> ! {
     panic!("slots are freed in the close step only; its callback returned {result:?}")
 }
 
-/// The time before a call of users' code, if calls are measured.
-pub(crate) fn start_measure(core: &Core) -> Option<(Duration, Tick)> {
-    let threshold = core.state.config.slow_callback?;
-    Some((threshold, core.state.clock.now()))
-}
-
-/// Counts a call that took long, and logs it once a second at most.
-#[cold]
-pub(crate) fn measure(
-    core: &mut Core,
-    id: AnyId,
-    callback: Callback,
-    (threshold, started): (Duration, Tick),
-) {
-    let state = &mut core.state;
-    let now = state.clock.now();
-    let took = now.since(started);
-    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    state.counters.slowest_us = state.counters.slowest_us.max(micros);
-    if took <= threshold {
-        return;
-    }
-    state.counters.slow_callbacks += 1;
-    if let Some(held_back) = state.log_limits.slow.pass(now) {
-        log::warn!(target: topics::CALLBACK,
-            "{} kept the loop for {took:?} in {callback}{held_back}",
-            state.label(id)
-        );
-    }
-}
-
 /// A panic has come out of users' code: closes the dispatcher that it belongs to. Gives the payload back
 /// if it is to be let through.
 #[cold]
@@ -149,10 +116,13 @@ pub(crate) fn absorb(core: &mut Core, payload: Box<dyn Any + Send>) -> Option<Bo
     state.counters.panics += 1;
     let running = std::mem::replace(&mut state.running, Running::NOTHING);
     let culprit = state.panicked_in.take();
+    if running.callback != Some(Callback::Call) {
+        observing::end_by_panic(state);
+    }
     if let Some(held_back) = state.log_limits.panic.pass(state.clock.now()) {
-        let text = panic_text(&*payload);
+        let text = panics::text(&*payload);
         let label = state.label(running.id);
-        let callback = running.callback;
+        let callback = running.callback.map_or("no callback", Callback::words);
         match culprit {
             Some(id) => log::error!(target: topics::CALLBACK,
                 "{}: panic in a closure of `with`, in {callback} of {label}: {text}{held_back}",
@@ -166,28 +136,14 @@ pub(crate) fn absorb(core: &mut Core, payload: Box<dyn Any + Send>) -> Option<Bo
     if let Some(timer) = core.running_timer.take() {
         deadlines::cancel_timer(state, timer);
     }
-    if running.callback != Callback::Close && state.slots.get(running.id).is_some() {
+    if running.callback != Some(Callback::Close) && state.slots.get(running.id).is_some() {
         closing::end(state, running.id, Cause::Panic);
     }
     match state.config.panic_policy {
         PanicPolicy::Propagate => Some(payload),
         PanicPolicy::Contain => {
-            // The payload is a value of the user's: dropping it may panic as well.
-            let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(payload)));
-            if let Err(second) = dropped {
-                std::mem::forget(second);
-            }
+            panics::drop_contained(payload);
             None
         }
-    }
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text
-    } else {
-        "(no message)"
     }
 }

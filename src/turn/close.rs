@@ -7,9 +7,10 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::state::closing;
-use crate::state::running::{Callback, Running};
+use crate::state::running::Running;
 use crate::turn::call;
 use crate::turn::core::Core;
+use crate::watch::callback::Callback;
 
 /// The step. Resumed where it was if users' code panics.
 pub(crate) fn close_step(core: &mut Core) {

@@ -9,12 +9,12 @@ use std::io;
 
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
-use crate::state::running::Callback;
 use crate::state::{closing, deadlines, rates};
 use crate::time::action::Action;
 use crate::turn::core::Core;
 use crate::turn::settle;
 use crate::watch::about::About;
+use crate::watch::callback::Callback;
 use crate::watch::ends::Cause;
 use crate::world::address::Address;
 use crate::world::errors::{is_interrupted, is_not_connected, is_would_block};

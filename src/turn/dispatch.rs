@@ -8,10 +8,10 @@ use std::io;
 
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
-use crate::state::running::Callback;
-use crate::state::{classes, closing};
+use crate::state::{classes, closing, observing};
 use crate::turn::core::{Core, Tenant};
 use crate::turn::{accept, call, connect, settle};
+use crate::watch::callback::Callback;
 use crate::world::ids::AnyId;
 use crate::world::poller::{Events, WAKER};
 use crate::world::signals::Signals;
@@ -24,6 +24,7 @@ pub(crate) fn merge(core: &mut Core, events: &mut Events) {
         if note(core, id, signals) {
             core.state.slots.slot_mut(id).readiness.set(Flag::Queued);
             core.state.agenda.ready.push(id);
+            core.state.observers.note_ready(id, core.state.now);
         }
     });
 }
@@ -34,12 +35,13 @@ fn note(core: &mut Core, id: AnyId, signals: Signals) -> bool {
     let Some(slot) = state.slots.get_mut(id) else {
         if id != WAKER {
             // Epoll goes on reporting a closed descriptor while a duplicate of it exists.
-            state.counters.stale += 1;
+            observing::stale(state, id);
             log::trace!(target: topics::POLL, "event for {id}, which is gone");
         }
         return false;
     };
     slot.readiness.merge(signals);
+    state.observers.tell_merged(id, signals);
     if signals.may_bring_room() && slot.can_flush() && slot.readiness.raise(Flag::Dirty) {
         state.agenda.dirty.push(id);
     }
@@ -48,7 +50,7 @@ fn note(core: &mut Core, id: AnyId, signals: Signals) -> bool {
 
 /// Step 4, for the ready list.
 pub(crate) fn dispatch_ready(core: &mut Core) {
-    let measured = core.state.config.slow_callback.is_some();
+    let measured = core.state.observers.is_on();
     while let Some(id) = core.state.agenda.dispatching.next() {
         serve_listed(core, id, measured);
     }
@@ -56,7 +58,7 @@ pub(crate) fn dispatch_ready(core: &mut Core) {
 
 /// Step 4, for the ready list, in order of class and as far as the turn's time goes.
 pub(crate) fn dispatch_by_class(core: &mut Core) {
-    let measured = core.state.config.slow_callback.is_some();
+    let measured = core.state.observers.is_on();
     while let Some(id) = classes::next(&mut core.state) {
         serve_listed(core, id, measured);
     }
@@ -66,16 +68,26 @@ pub(crate) fn dispatch_by_class(core: &mut Core) {
 #[inline]
 fn serve_listed(core: &mut Core, id: AnyId, measured: bool) {
     let Some(slot) = core.state.slots.get_mut(id) else {
-        core.state.counters.stale += 1;
+        observing::stale(&mut core.state, id);
         return;
     };
     slot.readiness.clear(Flag::Queued);
-    if slot.readiness.is_just_readable() && !measured {
+    if measured {
+        let just_reads = slot.readiness.is_just_readable();
+        serve_measured(core, id, just_reads);
+    } else if slot.readiness.is_just_readable() {
         let dispatcher = slot.take_dispatcher();
         read(core, id, dispatcher);
     } else {
         serve(core, id);
     }
+}
+
+#[cold]
+fn serve_measured(core: &mut Core, id: AnyId, just_reads: bool) {
+    core.state.observers.take_up(id, just_reads);
+    serve(core, id);
+    core.state.observers.put_down(just_reads);
 }
 
 /// Whether no slot is left over from the turn before, which would come first and might have an event as
@@ -84,7 +96,7 @@ fn serve_listed(core: &mut Core, id: AnyId, measured: bool) {
 pub(crate) fn can_dispatch_events(core: &Core) -> bool {
     core.state.agenda.ready.is_empty()
         && core.state.agenda.dispatching.is_empty()
-        && core.state.config.slow_callback.is_none()
+        && !core.state.observers.is_on()
         && !core.state.agenda.classes.are_used()
 }
 

@@ -5,10 +5,10 @@ use std::io;
 use crate::slot::life::Life;
 use crate::state::agenda::Errand;
 use crate::state::closing;
-use crate::state::running::Callback;
 use crate::turn::core::Core;
 use crate::turn::settle::{call_and_settle, end_broken, report, settle};
 use crate::watch::about::About;
+use crate::watch::callback::Callback;
 use crate::watch::ends::Cause;
 use crate::world::ids::AnyId;
 

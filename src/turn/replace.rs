@@ -5,7 +5,7 @@ use std::{fmt, io};
 use crate::slot::life::Life;
 use crate::slot::readiness::Flag;
 use crate::state::running::Running;
-use crate::state::{State, closing, flow};
+use crate::state::{State, closing, flow, observing};
 use crate::time::action::Action;
 use crate::turn::core::{Core, Tenant};
 use crate::world::detached::Detached;
@@ -83,6 +83,7 @@ pub(crate) fn finish(core: &mut Core, id: AnyId) {
         slot.readiness.clear(layer);
     }
     flow::set_layer_full(state, id, false);
+    observing::replaced(state, id);
     let Some(mut old) = old else {
         return;
     };

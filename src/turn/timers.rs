@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::slot::life::Life;
-use crate::state::running::Callback;
-use crate::state::{broadcast, closing, deadlines, listening};
+use crate::state::{broadcast, closing, deadlines, listening, observing};
 use crate::time::action::Action;
 use crate::time::heap::Due;
 use crate::turn::core::Core;
 use crate::turn::{connect, settle};
 use crate::watch::about::About;
+use crate::watch::callback::Callback;
 use crate::watch::ends::Cause;
 use crate::watch::timeouts::Timeout;
 use crate::world::ids::AnyId;
@@ -18,7 +18,7 @@ use crate::world::ids::AnyId;
 pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
     let state = &mut core.state;
     let Some(slot) = state.slots.get_mut(id) else {
-        state.counters.stale += 1;
+        observing::stale(state, id);
         return;
     };
     if slot.life() == Life::Ended {
@@ -27,6 +27,7 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
     }
     state.counters.timers += 1;
     let now = state.now;
+    state.observers.tell_fired(id, due.at());
     let (timer, action) = state.timers.fire(due, now, Some(&mut slot.timers));
     match action {
         Action::Callback => {

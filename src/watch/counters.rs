@@ -28,6 +28,8 @@ pub struct Counters {
     pub accept_shortages: u64,
     /// Times that accepting paused at the connection limit.
     pub accept_limited: u64,
+    /// Times that accepting paused because all outboxes together were over their bound.
+    pub accept_over_total: u64,
     /// Accept errors of any other kind.
     pub accept_faults: u64,
     /// Bytes that streams have delivered.
@@ -44,7 +46,7 @@ pub struct Counters {
     pub deadlines: u64,
     /// Callbacks that took longer than the slow-callback threshold.
     pub slow_callbacks: u64,
-    /// The longest callback in microseconds; measured only while a threshold is set.
+    /// The longest callback in microseconds; measured only while a threshold is set, or somebody observes.
     pub slowest_us: u64,
     /// Panics contained or let through.
     pub panics: u64,

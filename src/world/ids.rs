@@ -43,8 +43,8 @@ pub(crate) const LAST_GENERATION: u32 = if usize::BITS >= 64 {
 };
 
 impl AnyId {
-    /// Names no dispatcher: no slot ever has this index.
-    pub(crate) const NONE: AnyId = AnyId::new(u32::MAX, u32::MAX);
+    /// Names no dispatcher. It stands where there is none, as in what an observer is told of a closure.
+    pub const NONE: AnyId = AnyId::new(u32::MAX, u32::MAX);
 
     pub(crate) const fn new(index: u32, generation: u32) -> AnyId {
         AnyId(index as u64 | (generation as u64) << 32)

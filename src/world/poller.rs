@@ -129,6 +129,15 @@ impl Events {
         events
     }
 
+    /// Whether there is nothing to hand over.
+    pub(crate) fn is_empty(&self) -> bool {
+        #[cfg(feature = "testing")]
+        if !self.simulated.is_empty() {
+            return false;
+        }
+        self.reported.is_empty()
+    }
+
     /// Hands over what has not been handed over yet. If `each` panics the next call goes on behind
     /// the event that it was given.
     #[inline]

@@ -49,6 +49,29 @@ fn main() -> Outcome {
     }
 }
 
+/// The reactor of a workload. With the feature `observer` the third argument says who observes it: `by-nothing`, whose
+/// methods are all empty, or `by-a-ring`.
+#[cfg(not(feature = "observer"))]
+fn reactor() -> io::Result<Reactor> {
+    Reactor::new()
+}
+
+#[cfg(feature = "observer")]
+fn reactor() -> io::Result<Reactor> {
+    use slabloop::observe::{Observer, Ring};
+
+    struct Nothing;
+    impl Observer for Nothing {}
+
+    let mut reactor = Reactor::new()?;
+    match std::env::args().nth(3).as_deref() {
+        Some("by-nothing") => reactor.observe(Nothing),
+        Some("by-a-ring") => reactor.observe(Ring::new(10_000)),
+        _ => {}
+    }
+    Ok(reactor)
+}
+
 /// Turns until `done` says so. Whatever these workloads wait for is there already.
 fn turn_until(reactor: &mut Reactor, mut done: impl FnMut(&mut Reactor) -> bool) -> Outcome {
     for _ in 0..1_000 {
@@ -62,7 +85,7 @@ fn turn_until(reactor: &mut Reactor, mut done: impl FnMut(&mut Reactor) -> bool)
 
 /// Socket pairs in a ring, and tokens of one byte that run round it; see the peers' `ring.rs`.
 fn ring(pairs: usize, events: usize) -> Outcome {
-    let mut reactor = Reactor::new()?;
+    let mut reactor = reactor()?;
     let mut readers = Vec::new();
     let mut writers = Vec::new();
     for _ in 0..pairs {
@@ -101,7 +124,7 @@ impl Dispatcher for Pair {
 
 /// As [`ring`], but the byte is sent on by the reactor: the writing ends are dispatchers as well.
 fn ring_by_send(pairs: usize, events: usize) -> Outcome {
-    let mut reactor = Reactor::new()?;
+    let mut reactor = reactor()?;
     let mut readers = Vec::new();
     let mut writers = Vec::new();
     for _ in 0..pairs {
@@ -144,7 +167,7 @@ impl Dispatcher for Reader {
 /// A hundred connections; each gets a message and answers it in the same turn.
 fn echo(messages: usize) -> Outcome {
     const CONNECTIONS: usize = 100;
-    let mut reactor = Reactor::new()?;
+    let mut reactor = reactor()?;
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
         let (server, client) = UnixStream::pair()?;
@@ -186,7 +209,7 @@ fn lines(count: usize) -> Outcome {
     let mut line = MESSAGE;
     line[MESSAGE.len() - 1] = b'\n';
     let segment = line.repeat(64);
-    let mut reactor = Reactor::new()?;
+    let mut reactor = reactor()?;
     let (server, mut client) = UnixStream::pair()?;
     let id = reactor.add(server, Framed::new(Terminator::Line, Lines { found: 0 })?)?;
     let mut sent = 0;
@@ -219,7 +242,7 @@ impl Handler for Lines {
 /// Sixteen sends of one turn, which leave in one write.
 fn pipelined_sends(count: usize) -> Outcome {
     const SENDS: usize = 16;
-    let mut reactor = Reactor::new()?;
+    let mut reactor = reactor()?;
     let (server, mut client) = UnixStream::pair()?;
     let id = reactor.add(server, Echo)?;
     let mut taken = [0; SENDS * MESSAGE.len()];
@@ -237,7 +260,7 @@ fn pipelined_sends(count: usize) -> Outcome {
 /// A line of one member to a hundred; a unit is one receiver of one line.
 fn broadcast(deliveries: usize) -> Outcome {
     const MEMBERS: usize = 100;
-    let mut reactor = Reactor::new()?;
+    let mut reactor = reactor()?;
     let mut members: Vec<AnyId> = Vec::new();
     let mut clients = Vec::new();
     for _ in 0..MEMBERS {
@@ -260,7 +283,7 @@ fn broadcast(deliveries: usize) -> Outcome {
 /// As [`echo`], but the far ends are dispatchers too, and answer as well: nothing but the reactor is counted.
 fn echo_both_ends(messages: usize) -> Outcome {
     const PAIRS: usize = 100;
-    let mut reactor = Reactor::new()?;
+    let mut reactor = reactor()?;
     for _ in 0..PAIRS {
         let (one, other) = UnixStream::pair()?;
         let one = reactor.add(one, Echo)?;
@@ -278,7 +301,7 @@ fn echo_both_ends(messages: usize) -> Outcome {
 /// As [`broadcast`], but the far ends are dispatchers too, which read what they hear.
 fn broadcast_both_ends(deliveries: usize) -> Outcome {
     const MEMBERS: usize = 100;
-    let mut reactor = Reactor::new()?;
+    let mut reactor = reactor()?;
     let mut members: Vec<AnyId> = Vec::new();
     for _ in 0..MEMBERS {
         let (server, client) = UnixStream::pair()?;
@@ -305,7 +328,7 @@ impl Dispatcher for Hearer {
 
 /// A reactor with ten thousand timers that are far off, and a dispatcher to set more on.
 fn with_timers() -> Result<(Reactor, Id<Timed>), Box<dyn Error>> {
-    let mut reactor = Reactor::new()?;
+    let mut reactor = reactor()?;
     for hour in 1..=10_000 {
         reactor.call_later(Duration::from_secs(hour * 3600), |_| {});
     }
@@ -398,7 +421,7 @@ fn posts(count: usize) -> Outcome {
 
 /// The echo server, until `connections` have come and gone.
 fn serve(connections: usize) -> Outcome {
-    let mut reactor = Reactor::new()?;
+    let mut reactor = reactor()?;
     let server = reactor.listen("127.0.0.1:0", Server { left: connections })?;
     println!("{}", reactor.local_addr(server)?);
     // Should whoever started this be gone.

@@ -1,0 +1,381 @@
+//! What an observer of the loop is told.
+//!
+//! The trait takes plain values, and so stands on the ground: nothing here knows what a slot or a dispatcher is. Who
+//! tells it is `watch/observers.rs`.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::watch::callback::Callback;
+use crate::watch::ends::Cause;
+use crate::world::endpoint;
+use crate::world::ids::AnyId;
+use crate::world::signals::Signals;
+
+/// Watches the loop at work: every method has an empty default.
+///
+/// A reactor has any number of observers: from [`Builder::observer`](crate::Builder::observer), or added at run time by
+/// [`Reactor::observe`](crate::Reactor::observe) and [`Context::observe`](crate::Context::observe). All are told
+/// everything, in the order in which they were added. As long as there is none, nothing is measured.
+///
+/// # Contract
+///
+/// - An observer that is added in the middle of a turn begins with the next; one that is added between turns at once. In
+///   either case it is told first of the dispatchers that there are, by [`added`](Observer::added). So what begins also
+///   ends: a callback is within a step, and a step within a turn. (But `handle_shutdown`, and `handle_close` in
+///   [`shutdown`](crate::Reactor::shutdown), [`close_all`](crate::Reactor::close_all) and when a reactor is dropped, come
+///   between turns.)
+/// - The methods are called on the loop's thread, in the middle of its work: what they cost, every connection pays. They
+///   must not block.
+/// - They cannot reach the reactor. What they gather is read through [`Reactor::observer`](crate::Reactor::observer) and
+///   [`Context::observer`](crate::Context::observer).
+/// - `at` is the reactor's clock: the time since it was built, never less than in the call before. It is the latest
+///   *reading*, for a reading costs some 40 ns: in the middle of a callback it is the time when the callback began, and a
+///   step begins when the wait or the last callback before it was over.
+/// - An observer that panics is removed, and the log says so. The loop goes on.
+///
+/// # Example
+///
+/// The three longest callbacks:
+///
+/// ```
+/// use slabloop::observe::{CallbackEnd, Observer};
+/// use slabloop::Reactor;
+/// use std::time::Duration;
+///
+/// #[derive(Default)]
+/// struct Longest(Vec<Duration>);
+///
+/// impl Observer for Longest {
+///     fn callback_ended(&mut self, _at: Duration, end: &CallbackEnd<'_>) {
+///         self.0.push(end.took);
+///         self.0.sort_by(|a, b| b.cmp(a));
+///         self.0.truncate(3);
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut reactor = Reactor::new()?;
+/// reactor.observe(Longest::default());
+/// reactor.handle().post(|_| {}).expect("there is room");
+/// reactor.turn(Duration::ZERO)?;
+/// let longest = reactor.observer::<Longest>().expect("it was added");
+/// assert_eq!(longest.0.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[expect(unused_variables, reason = "each observer uses what it wants")]
+pub trait Observer: Any {
+    /// A turn begins. `turn` counts from 1.
+    fn turn_began(&mut self, at: Duration, turn: u64) {}
+
+    /// A step of the turn begins, and the one before is over. Steps without work are left out.
+    fn step_began(&mut self, at: Duration, step: Step) {}
+
+    /// The wait is over; `events` were reported. (It began with [`Step::Wait`].)
+    fn wait_ended(&mut self, at: Duration, events: usize) {}
+
+    /// The turn is over.
+    fn turn_ended(&mut self, at: Duration, end: &TurnEnd) {}
+
+    /// An event was added to what is known of a socket.
+    fn event_merged(&mut self, at: Duration, id: AnyId, event: Event) {}
+
+    /// An event, a timer or a list entry named a dispatcher that is gone, and was dropped. Harmless, and common after
+    /// closing.
+    fn event_dropped(&mut self, at: Duration, id: AnyId) {}
+
+    /// A callback, or another piece of the program's code, begins.
+    fn callback_began(&mut self, at: Duration, begin: &CallbackBegin) {}
+
+    /// It has returned, or panicked.
+    fn callback_ended(&mut self, at: Duration, end: &CallbackEnd<'_>) {}
+
+    /// A dispatcher was added.
+    fn added(&mut self, at: Duration, added: &Added<'_>) {}
+
+    /// Another dispatcher has taken the place of one, by [`Context::replace`](crate::Context::replace). Its id and its
+    /// socket are the same.
+    fn replaced(&mut self, at: Duration, replaced: &Added<'_>) {}
+
+    /// A dispatcher's interest changed: whether it is called for input, and for room.
+    fn interest_changed(&mut self, at: Duration, id: AnyId, interest: Interest) {}
+
+    /// An outbox rose over its high mark, or has fallen below its low mark again. `queued` is in bytes.
+    fn mark_crossed(&mut self, at: Duration, id: AnyId, crossing: Crossing, queued: usize) {}
+
+    /// A dispatcher is not read from now on, because `sink`, which it feeds, is over its high mark.
+    fn held(&mut self, at: Duration, id: AnyId, sink: AnyId) {}
+
+    /// A dispatcher that was held is read again.
+    fn released(&mut self, at: Duration, id: AnyId) {}
+
+    /// The flush has written `written` bytes of an outbox, or of a file that was sent; `queued` are left in the outbox.
+    fn flushed(&mut self, at: Duration, id: AnyId, written: usize, queued: usize) {}
+
+    /// A timer fired, `late` after it was due. `id` is [`AnyId::NONE`] for a closure's timer.
+    fn timer_fired(&mut self, at: Duration, id: AnyId, late: Duration) {}
+
+    /// A listener has stopped accepting for now.
+    fn accepting_paused(&mut self, at: Duration, id: AnyId, reason: Refusal<'_>) {}
+
+    /// It accepts again.
+    fn accepting_resumed(&mut self, at: Duration, id: AnyId) {}
+
+    /// A dispatcher has ended. Its `handle_close` comes at the end of the turn.
+    fn closed(&mut self, at: Duration, id: AnyId, cause: Cause) {}
+}
+
+/// The steps of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Step {
+    /// The only place where the program sleeps.
+    Wait,
+    /// Events become readiness.
+    Merge,
+    /// Each ready dispatcher once.
+    Dispatch,
+    /// Timers that have expired.
+    Timers,
+    /// What callbacks put off, and what other threads handed over.
+    Posts,
+    /// One write for each outbox with something to send.
+    Flush,
+    /// `handle_close`, and the slots are free.
+    Close,
+}
+
+impl Step {
+    /// All of them, in order.
+    pub const ALL: [Step; 7] = [
+        Step::Wait,
+        Step::Merge,
+        Step::Dispatch,
+        Step::Timers,
+        Step::Posts,
+        Step::Flush,
+        Step::Close,
+    ];
+
+    /// Its name in small letters, as metrics and traces show it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Wait => "wait",
+            Step::Merge => "merge",
+            Step::Dispatch => "dispatch",
+            Step::Timers => "timers",
+            Step::Posts => "posts",
+            Step::Flush => "flush",
+            Step::Close => "close",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What one event says about one socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Event {
+    /// There is input, or a connection to be accepted.
+    pub readable: bool,
+    /// There is room for output, or a connection was established.
+    pub writable: bool,
+    /// The peer has ended its stream.
+    pub read_closed: bool,
+    /// Both directions are over.
+    pub hung_up: bool,
+    /// The socket has an error.
+    pub error: bool,
+    /// There is urgent data.
+    pub urgent: bool,
+}
+
+impl From<Signals> for Event {
+    fn from(signals: Signals) -> Event {
+        let has = |bit| signals.bits() & bit != 0;
+        Event {
+            readable: has(Signals::READABLE),
+            writable: has(Signals::WRITABLE),
+            read_closed: has(Signals::READ_CLOSED),
+            hung_up: has(Signals::HUNG_UP),
+            error: has(Signals::ERROR),
+            urgent: has(Signals::URGENT),
+        }
+    }
+}
+
+/// The beginning of a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallbackBegin {
+    /// The dispatcher; [`AnyId::NONE`] for closures, which belong to none.
+    pub id: AnyId,
+    /// Which callback.
+    pub callback: Callback,
+    /// How long it was ready before: from the end of the wait that reported it, or from the callback that left work
+    /// behind. Zero for what does not wait in the ready list.
+    pub queued: Duration,
+    /// How many other dispatchers are ready and wait for their callback.
+    pub waiting: usize,
+}
+
+/// The end of a callback.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct CallbackEnd<'a> {
+    /// What was said when it began.
+    pub begin: CallbackBegin,
+    /// How long it ran. Calls of other dispatchers from within it are part of it.
+    pub took: Duration,
+    /// Bytes that it received.
+    pub bytes_in: u64,
+    /// Bytes that it sent: taken by the kernel or accepted for sending.
+    pub bytes_out: u64,
+    /// How it ended.
+    pub outcome: Outcome<'a>,
+}
+
+/// How a callback ended.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Outcome<'a> {
+    /// It returned `Ok`.
+    Done,
+    /// It returned an error of the kind [`WouldBlock`](io::ErrorKind::WouldBlock): there is nothing to do for now.
+    WouldBlock,
+    /// It returned another error.
+    Failed(&'a io::Error),
+    /// It panicked.
+    Panicked,
+}
+
+impl<'a> Outcome<'a> {
+    pub(crate) fn of(result: &'a io::Result<()>) -> Outcome<'a> {
+        match result {
+            Ok(()) => Outcome::Done,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Outcome::WouldBlock,
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+}
+
+/// A new dispatcher.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Added<'a> {
+    /// The dispatcher.
+    pub id: AnyId,
+    /// Whose callback added it; [`AnyId::NONE`] outside of one.
+    pub by: AnyId,
+    /// The name of its type, without modules.
+    pub type_name: &'a str,
+    /// What it is.
+    pub kind: Kind,
+    /// The peer's address, or the listener's own. Empty if there is none.
+    pub address: &'a dyn fmt::Display,
+}
+
+impl fmt::Debug for Added<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Added")
+            .field("id", &self.id)
+            .field("by", &self.by)
+            .field("type_name", &self.type_name)
+            .field("kind", &self.kind)
+            .field("address", &format_args!("{}", self.address))
+            .finish()
+    }
+}
+
+/// What a dispatcher has been added with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A stream socket, or the end of a pipe.
+    Stream,
+    /// A listener.
+    Listener,
+    /// A datagram socket.
+    Datagram,
+    /// An event source of the program's own.
+    Foreign,
+    /// Nothing: a dispatcher without a socket.
+    Service,
+}
+
+impl From<endpoint::Kind> for Kind {
+    fn from(kind: endpoint::Kind) -> Kind {
+        match kind {
+            endpoint::Kind::Stream => Kind::Stream,
+            endpoint::Kind::Listener => Kind::Listener,
+            endpoint::Kind::Datagram => Kind::Datagram,
+            endpoint::Kind::Foreign => Kind::Foreign,
+            endpoint::Kind::Service | endpoint::Kind::Closed => Kind::Service,
+        }
+    }
+}
+
+/// What a dispatcher is called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Interest {
+    /// Input.
+    pub reading: bool,
+    /// Room for output.
+    pub writing: bool,
+}
+
+/// Which mark of an outbox was crossed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Crossing {
+    /// Upwards, over the high mark.
+    OverHigh,
+    /// Downwards, below the low mark.
+    BelowLow,
+}
+
+/// Why a listener does not accept.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Refusal<'a> {
+    /// The reactor has as many connections as it may have.
+    Limit,
+    /// Descriptors or memory have run out.
+    Shortage(&'a io::Error),
+    /// Accepting has failed in some other way, of which its `handle_error` was told.
+    Fault(&'a io::Error),
+    /// All outboxes together hold more than [they may](crate::Builder::max_queued).
+    OverTotal,
+}
+
+/// The end of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TurnEnd {
+    /// Which turn.
+    pub turn: u64,
+    /// Events that its wait reported.
+    pub events: usize,
+    /// Callbacks made.
+    pub callbacks: u64,
+    /// Dispatchers that are still ready.
+    pub ready: usize,
+    /// Timers that are set, the reactor's own included.
+    pub timers: usize,
+    /// Bytes in all outboxes.
+    pub queued_bytes: usize,
+    /// Streams that exist.
+    pub connections: usize,
+    /// Dispatchers that exist.
+    pub dispatchers: usize,
+}

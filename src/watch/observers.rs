@@ -1,0 +1,405 @@
+//! Those who watch the loop, and the one clock that they share: slow callbacks are found with the readings that observers
+//! are told.
+//!
+//! There are two questions, and each is one look at a field. *Is it watched?* A callback is measured if there is a
+//! threshold or an observer; the dispatch asks once a turn, a call once. *Is there an observer?* Then what happens in
+//! between is told. Without the feature `observer` the answer to the second is known when the crate is built, and all that
+//! follows from it is left out.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::time::clock::Tick;
+use crate::watch::observer::{CallbackBegin, Observer, Step};
+use crate::world::ids::AnyId;
+use crate::world::signals::Signals;
+
+#[cfg(feature = "observer")]
+use self::list::List;
+#[cfg(feature = "observer")]
+pub(crate) use self::makers::Makers;
+
+/// What is known of the callback that is running, while calls are measured.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) begin: CallbackBegin,
+    pub(crate) started: Tick,
+    /// Bytes that streams had delivered by then, and that had been accepted for sending.
+    pub(crate) bytes_in: u64,
+    pub(crate) accepted: u64,
+}
+
+/// See the head of this file.
+#[derive(Default)]
+pub(crate) struct Observers {
+    /// Callbacks are measured: there is a threshold, or an observer that has begun.
+    on: bool,
+    /// Callbacks that take longer are logged.
+    threshold: Option<Duration>,
+    /// The latest reading of the clock.
+    pub(crate) at: Tick,
+    /// The step of the turn that is under way.
+    step: Option<Step>,
+    /// Callbacks made before this turn.
+    pub(crate) callbacks_before: u64,
+    /// Events of this turn.
+    pub(crate) events: usize,
+    /// When the slot of each place was put on the ready list. Beside the slots, for it is filled only while callbacks
+    /// are measured.
+    queued_at: Vec<Tick>,
+    /// Since when the dispatcher that is being served was ready, until its first callback begins.
+    ready_since: Option<Tick>,
+    begun: Option<Begun>,
+    /// The dispatch is working through its list, and the last one on it did nothing but read.
+    has_just_read: bool,
+    /// The callback that comes next begins at the latest reading.
+    shares_reading: bool,
+    #[cfg(feature = "observer")]
+    list: List,
+}
+
+impl Observers {
+    pub(crate) fn new(threshold: Option<Duration>) -> Observers {
+        Observers {
+            on: threshold.is_some(),
+            threshold,
+            ..Observers::default()
+        }
+    }
+
+    /// Whether callbacks are measured.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// What a callback may take without being logged.
+    pub(crate) fn threshold(&self) -> Option<Duration> {
+        self.threshold
+    }
+
+    /// A slot goes on the ready list, now that it is `at`.
+    #[inline(always)]
+    pub(crate) fn note_ready(&mut self, id: AnyId, at: Tick) {
+        if self.on {
+            self.stamp(id, at);
+        }
+    }
+
+    /// Notes since when a slot is ready.
+    #[cold]
+    pub(crate) fn stamp(&mut self, id: AnyId, at: Tick) {
+        if id.index() >= self.queued_at.len() {
+            self.queued_at.resize(id.index() + 1, Tick::NEVER);
+        }
+        self.queued_at[id.index()] = at;
+    }
+
+    /// A slot was taken off the ready list, and is about to be served. If all that it has to do is reading, and the one
+    /// before it had only read as well, the time when that one's callback ended is the time when this one's begins.
+    pub(crate) fn take_up(&mut self, id: AnyId, just_reads: bool) {
+        self.ready_since = self.queued_at.get(id.index()).copied();
+        self.shares_reading = just_reads && self.has_just_read;
+    }
+
+    /// It has been served.
+    pub(crate) fn put_down(&mut self, just_reads: bool) {
+        self.ready_since = None;
+        self.has_just_read = just_reads;
+    }
+
+    /// The time when the callback that is about to run begins, if it need not be asked for.
+    pub(crate) fn take_shared_reading(&mut self) -> Option<Tick> {
+        std::mem::take(&mut self.shares_reading).then_some(self.at)
+    }
+
+    /// How long the one whose callback begins now was ready. Of several callbacks that one event brings about only the
+    /// first has waited for others.
+    pub(crate) fn take_queued(&mut self, now: Tick) -> Duration {
+        let since = self.ready_since.take();
+        since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// A callback begins.
+    pub(crate) fn begin(&mut self, begun: Begun) {
+        self.at = begun.started;
+        let begin = begun.begin;
+        self.begun = Some(begun);
+        self.tell(|observer, at| observer.callback_began(at, &begin));
+    }
+
+    /// The callback that is running ends. `None` if it was not measured.
+    pub(crate) fn take_begun(&mut self) -> Option<Begun> {
+        self.begun.take()
+    }
+
+    /// A step of the turn begins; false if it is under way already.
+    pub(crate) fn enter(&mut self, step: Option<Step>) -> bool {
+        std::mem::replace(&mut self.step, step) != step
+    }
+
+    /// Whether there is an observer, or one that is yet to begin.
+    #[inline(always)]
+    pub(crate) fn are_there(&self) -> bool {
+        #[cfg(feature = "observer")]
+        return !self.list.is_empty();
+        #[cfg(not(feature = "observer"))]
+        false
+    }
+
+    /// Tells every observer something; the time is the latest reading of the clock.
+    #[inline(always)]
+    pub(crate) fn tell(&mut self, mut what: impl FnMut(&mut dyn Observer, Duration)) {
+        if self.are_there() {
+            self.tell_all(false, &mut what);
+        }
+    }
+
+    /// An event was added to what is known of a slot.
+    #[inline(always)]
+    pub(crate) fn tell_merged(&mut self, id: AnyId, signals: Signals) {
+        self.tell(move |observer, at| observer.event_merged(at, id, signals.into()));
+    }
+
+    /// A timer that was due at `due` fires.
+    #[inline(always)]
+    pub(crate) fn tell_fired(&mut self, id: AnyId, due: Tick) {
+        if self.are_there() {
+            self.tell_late(id, due);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_late(&mut self, id: AnyId, due: Tick) {
+        let late = self.at.since(due);
+        self.tell(|observer, at| observer.timer_fired(at, id, late));
+    }
+
+    /// As [`Observers::tell`], those alone who have not begun.
+    pub(crate) fn tell_newcomers(&mut self, mut what: impl FnMut(&mut dyn Observer, Duration)) {
+        self.tell_all(true, &mut what);
+    }
+}
+
+#[cfg(not(feature = "observer"))]
+impl Observers {
+    fn tell_all(&mut self, _: bool, _: &mut dyn FnMut(&mut dyn Observer, Duration)) {}
+
+    pub(crate) fn have_newcomers(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn let_newcomers_in(&mut self) {}
+}
+
+#[cfg(feature = "observer")]
+impl Observers {
+    #[cold]
+    #[inline(never)]
+    fn tell_all(&mut self, newcomers: bool, what: &mut dyn FnMut(&mut dyn Observer, Duration)) {
+        let at = self.at.since(Tick::default());
+        if self
+            .list
+            .tell_all(newcomers, &mut |observer| what(observer, at))
+        {
+            self.review();
+        }
+    }
+
+    /// Whether somebody is there who has not begun.
+    pub(crate) fn have_newcomers(&self) -> bool {
+        self.list.have_newcomers()
+    }
+
+    /// From here on newcomers are told everything.
+    pub(crate) fn let_newcomers_in(&mut self) {
+        self.list.let_newcomers_in();
+        self.review();
+    }
+
+    /// Adds an observer, who is told nothing until [`Observers::let_newcomers_in`].
+    pub(crate) fn add<O: Observer>(&mut self, observer: O) {
+        self.list
+            .add(Box::new(observer), std::any::type_name::<O>());
+    }
+
+    /// The first of this type.
+    pub(crate) fn find<O: Observer>(&self) -> Option<&O> {
+        self.list.find()
+    }
+
+    pub(crate) fn find_mut<O: Observer>(&mut self) -> Option<&mut O> {
+        self.list.find_mut()
+    }
+
+    /// Takes out the first of this type.
+    pub(crate) fn remove<O: Observer>(&mut self) -> Option<O> {
+        let removed = self.list.remove();
+        self.review();
+        removed
+    }
+
+    /// Somebody has come or gone.
+    fn review(&mut self) {
+        self.on = self.threshold.is_some() || self.list.is_watching();
+        if !self.on {
+            self.begun = None;
+        }
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Observers");
+        shown.field("threshold", &self.threshold);
+        #[cfg(feature = "observer")]
+        shown.field("list", &self.list);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// The observers themselves.
+#[cfg(feature = "observer")]
+mod list {
+    use std::any::Any;
+    use std::fmt;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use crate::watch::observer::Observer;
+    use crate::watch::panics;
+    use crate::world::ids::short_type_name;
+    use crate::world::topics;
+
+    struct Entry {
+        observer: Box<dyn Observer>,
+        type_name: &'static str,
+        /// It is told nothing yet.
+        is_new: bool,
+    }
+
+    #[derive(Default)]
+    pub(super) struct List(Vec<Entry>);
+
+    impl List {
+        #[inline(always)]
+        pub(super) fn is_empty(&self) -> bool {
+            self.0.is_empty()
+        }
+
+        pub(super) fn have_newcomers(&self) -> bool {
+            self.0.iter().any(|entry| entry.is_new)
+        }
+
+        /// Whether somebody is told something.
+        pub(super) fn is_watching(&self) -> bool {
+            self.0.iter().any(|entry| !entry.is_new)
+        }
+
+        pub(super) fn let_newcomers_in(&mut self) {
+            for entry in &mut self.0 {
+                entry.is_new = false;
+            }
+        }
+
+        pub(super) fn add(&mut self, observer: Box<dyn Observer>, type_name: &'static str) {
+            self.0.push(Entry {
+                observer,
+                type_name,
+                is_new: true,
+            });
+        }
+
+        pub(super) fn find<O: Observer>(&self) -> Option<&O> {
+            let observers = self.0.iter().map(|entry| &*entry.observer as &dyn Any);
+            observers.filter_map(<dyn Any>::downcast_ref).next()
+        }
+
+        pub(super) fn find_mut<O: Observer>(&mut self) -> Option<&mut O> {
+            let entries = self.0.iter_mut();
+            let observers = entries.map(|entry| &mut *entry.observer as &mut dyn Any);
+            observers.filter_map(<dyn Any>::downcast_mut).next()
+        }
+
+        pub(super) fn remove<O: Observer>(&mut self) -> Option<O> {
+            let is_one = |entry: &Entry| (&*entry.observer as &dyn Any).is::<O>();
+            let entry = self.0.remove(self.0.iter().position(is_one)?);
+            let observer: Box<dyn Any> = entry.observer;
+            observer.downcast().ok().map(|observer| *observer)
+        }
+
+        /// Tells those who are newcomers, or those who are not. True if one panicked, and is gone.
+        pub(super) fn tell_all(
+            &mut self,
+            newcomers: bool,
+            what: &mut dyn FnMut(&mut dyn Observer),
+        ) -> bool {
+            let before = self.0.len();
+            let mut place = 0;
+            while let Some(entry) = self.0.get_mut(place) {
+                if entry.is_new == newcomers {
+                    let observer = &mut *entry.observer;
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| what(observer))) {
+                        let entry = self.0.remove(place);
+                        give_up(entry, &*payload);
+                        panics::drop_contained(payload);
+                        continue;
+                    }
+                }
+                place += 1;
+            }
+            self.0.len() < before
+        }
+    }
+
+    /// An observer has panicked.
+    fn give_up(entry: Entry, payload: &(dyn Any + Send)) {
+        let text = panics::text(payload);
+        let name = short_type_name(entry.type_name);
+        log::error!(target: topics::CALLBACK, "the observer {name} panicked and is removed: {text}");
+        panics::drop_contained(entry.observer);
+    }
+
+    impl fmt::Debug for List {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let names = self.0.iter().map(|entry| short_type_name(entry.type_name));
+            f.debug_list().entries(names).finish()
+        }
+    }
+}
+
+/// What makes the observers of each reactor that a builder builds.
+#[cfg(feature = "observer")]
+mod makers {
+    use std::fmt;
+    use std::sync::Arc;
+
+    use crate::watch::observer::Observer;
+    use crate::watch::observers::Observers;
+
+    /// Makes an observer and adds it.
+    type Make = dyn Fn(&mut Observers) + Send + Sync;
+
+    /// Shared by the builder's clones; a builder may go to another thread, so what is in it may, too.
+    #[derive(Clone, Default)]
+    pub(crate) struct Makers(Vec<Arc<Make>>);
+
+    impl Makers {
+        pub(crate) fn add<O: Observer>(&mut self, make: impl Fn() -> O + Send + Sync + 'static) {
+            self.0
+                .push(Arc::new(move |observers| observers.add(make())));
+        }
+
+        pub(crate) fn add_all(&self, observers: &mut Observers) {
+            for make in &self.0 {
+                make(observers);
+            }
+        }
+    }
+
+    impl fmt::Debug for Makers {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "Makers({})", self.0.len())
+        }
+    }
+}

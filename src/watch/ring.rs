@@ -1,0 +1,491 @@
+//! An observer that keeps the last records of what happened.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::time::Duration;
+
+use crate::watch::ends::Cause;
+use crate::watch::observer::{
+    Added, CallbackBegin, CallbackEnd, Crossing, Event, Interest, Kind, Observer, Outcome, Refusal,
+    Step, TurnEnd,
+};
+use crate::world::ids::AnyId;
+
+/// Keeps the last records of what an [`Observer`] is told, in memory of a fixed size; what it had to throw away it counts.
+///
+/// Each record has a number, counted from 0, so that whoever looks again and again can ask for
+/// [those since](Ring::since) it last looked, and see a gap.
+///
+/// Beside the records it has the [names](Ring::labels) of dispatchers: of those that live, and of those whose end is
+/// still on record.
+///
+/// ```
+/// use slabloop::Reactor;
+/// use slabloop::observe::{Ring, What};
+/// use std::time::Duration;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut reactor = Reactor::builder().observer(|| Ring::new(1_000)).build()?;
+/// reactor.handle().post(|_| {}).expect("there is room");
+/// reactor.turn(Duration::ZERO)?;
+/// let ring = reactor.observer::<Ring>().expect("it was added");
+/// for record in ring.iter() {
+///     if let What::Callback { begin, took, .. } = record.what {
+///         println!("{:?}: {} of {}, {took:?}", record.at, begin.callback, begin.id);
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ring {
+    records: VecDeque<Record>,
+    capacity: usize,
+    /// The number of the next record.
+    next: u64,
+    lost: u64,
+    events: bool,
+    flushes: bool,
+    begun: Option<CallbackBegin>,
+    labels: Labels,
+}
+
+/// Something that happened, and when.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Record {
+    /// The reactor's clock when it was told: the time since the reactor was built. That of a callback is its end.
+    pub at: Duration,
+    /// What it was.
+    pub what: What,
+}
+
+/// What happened: one for each method of [`Observer`], but for a callback, of which there is one record, when it has
+/// ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum What {
+    /// A turn began; it is the one of this number.
+    TurnBegan(u64),
+    /// A step of the turn began.
+    Step(Step),
+    /// The wait was over, with so many events.
+    WaitEnded {
+        /// How many.
+        events: usize,
+    },
+    /// The turn was over.
+    TurnEnded(TurnEnd),
+    /// An event was merged; only if the ring [keeps](Ring::keep_events) them.
+    Merged {
+        /// Whose.
+        id: AnyId,
+        /// What it said.
+        event: Event,
+    },
+    /// Something named a dispatcher that was gone; only if the ring [keeps](Ring::keep_events) events.
+    Dropped {
+        /// Its id.
+        id: AnyId,
+    },
+    /// A callback has ended.
+    Callback {
+        /// What was said when it began.
+        begin: CallbackBegin,
+        /// How long it ran.
+        took: Duration,
+        /// Bytes that it received.
+        bytes_in: u64,
+        /// Bytes that it sent.
+        bytes_out: u64,
+        /// How it ended.
+        ended: Ended,
+    },
+    /// A dispatcher was added. Its name is in [`Ring::labels`].
+    Added {
+        /// The dispatcher.
+        id: AnyId,
+        /// Whose callback added it.
+        by: AnyId,
+        /// What it is.
+        kind: Kind,
+    },
+    /// Another dispatcher has taken its place.
+    Replaced {
+        /// The dispatcher.
+        id: AnyId,
+    },
+    /// Its interest has changed.
+    Interest {
+        /// Whose.
+        id: AnyId,
+        /// What it is now.
+        interest: Interest,
+    },
+    /// A mark of its outbox was crossed.
+    Mark {
+        /// Whose.
+        id: AnyId,
+        /// Which.
+        crossing: Crossing,
+        /// Bytes in the outbox.
+        queued: usize,
+    },
+    /// It is not read, because of what is queued for another.
+    Held {
+        /// Which.
+        id: AnyId,
+        /// The other.
+        sink: AnyId,
+    },
+    /// It is read again.
+    Released {
+        /// Which.
+        id: AnyId,
+    },
+    /// The flush wrote; only if the ring [keeps](Ring::keep_flushes) that.
+    Flushed {
+        /// Whose outbox.
+        id: AnyId,
+        /// Bytes written.
+        written: usize,
+        /// Bytes left.
+        queued: usize,
+    },
+    /// A timer fired.
+    Timer {
+        /// Whose; [`AnyId::NONE`] for a closure's.
+        id: AnyId,
+        /// How late.
+        late: Duration,
+    },
+    /// A listener has paused.
+    AcceptingPaused {
+        /// Which.
+        id: AnyId,
+        /// Why.
+        reason: Shortage,
+    },
+    /// It accepts again.
+    AcceptingResumed {
+        /// Which.
+        id: AnyId,
+    },
+    /// A dispatcher has ended.
+    Closed {
+        /// Which.
+        id: AnyId,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+/// How a callback ended: [`Outcome`] without the error itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// It returned `Ok`.
+    Done,
+    /// It returned an error that says that there is nothing to do for now.
+    WouldBlock,
+    /// It returned another error.
+    Failed(io::ErrorKind),
+    /// It panicked.
+    Panicked,
+}
+
+/// Why a listener has paused: [`Refusal`] without the error itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shortage {
+    /// There are as many connections as there may be.
+    Limit,
+    /// Descriptors or memory have run out.
+    Shortage(io::ErrorKind),
+    /// Accepting failed in another way.
+    Fault(io::ErrorKind),
+    /// Too much is queued in all outboxes together.
+    OverTotal,
+}
+
+/// The names of dispatchers, by id.
+#[derive(Clone, Debug, Default)]
+pub struct Labels(HashMap<AnyId, Label>);
+
+/// How a dispatcher is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Label {
+    /// The name of its type, without modules.
+    pub type_name: String,
+    /// The peer's address, or the listener's own, as it was when it was added. A peer can choose the name of a Unix
+    /// socket: this is hostile text.
+    pub address: String,
+    /// What it is.
+    pub kind: Kind,
+}
+
+impl Labels {
+    /// The name of a dispatcher, if it lives or its end is still on record.
+    #[must_use]
+    pub fn get(&self, id: AnyId) -> Option<&Label> {
+        self.0.get(&id)
+    }
+
+    /// All of them, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (AnyId, &Label)> {
+        self.0.iter().map(|(&id, label)| (id, label))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn note(&mut self, added: &Added<'_>) {
+        let label = Label {
+            type_name: added.type_name.to_owned(),
+            address: added.address.to_string(),
+            kind: added.kind,
+        };
+        self.0.insert(added.id, label);
+    }
+
+    /// A record is thrown away. With the end of a dispatcher goes its name.
+    fn forget(&mut self, record: &Record) {
+        if let What::Closed { id, .. } = record.what {
+            self.0.remove(&id);
+        }
+    }
+}
+
+impl Ring {
+    /// Keeps the last `capacity` records, at least one. A record is about a hundred bytes; memory is taken as they come.
+    #[must_use]
+    pub fn new(capacity: usize) -> Ring {
+        Ring {
+            records: VecDeque::new(),
+            capacity: capacity.max(1),
+            next: 0,
+            lost: 0,
+            events: true,
+            flushes: true,
+            begun: None,
+            labels: Labels::default(),
+        }
+    }
+
+    /// Whether events, merged and dropped, are kept, of which there are as many as callbacks; default true.
+    #[must_use]
+    pub fn keep_events(mut self, keep: bool) -> Ring {
+        self.events = keep;
+        self
+    }
+
+    /// Whether flushes are kept; default true.
+    #[must_use]
+    pub fn keep_flushes(mut self, keep: bool) -> Ring {
+        self.flushes = keep;
+        self
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// How many records were thrown away for want of room. Those that [`drain`](Ring::drain) handed out do not count.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// The number that the next record will have.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// The number of the oldest record; [`next_number`](Ring::next_number) if there is none.
+    #[must_use]
+    pub fn first_number(&self) -> u64 {
+        self.next - self.records.len() as u64
+    }
+
+    /// The records, from the oldest to the newest.
+    #[must_use]
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> + ExactSizeIterator {
+        self.records.iter()
+    }
+
+    /// The records from that number on. If [`first_number`](Ring::first_number) is greater there is a gap.
+    #[must_use]
+    pub fn since(
+        &self,
+        number: u64,
+    ) -> impl DoubleEndedIterator<Item = &Record> + ExactSizeIterator {
+        let skipped = number.saturating_sub(self.first_number());
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        self.records.range(skipped.min(self.records.len())..)
+    }
+
+    /// The names of dispatchers.
+    #[must_use]
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The callback that is running, if any: asked from inside one it is that one.
+    #[must_use]
+    pub fn running(&self) -> Option<CallbackBegin> {
+        self.begun
+    }
+
+    /// Hands out all records, from the oldest to the newest, and keeps none. With the end of a dispatcher goes its name.
+    pub fn drain(&mut self, mut each: impl FnMut(Record, &Labels)) {
+        while let Some(record) = self.records.pop_front() {
+            each(record, &self.labels);
+            self.labels.forget(&record);
+        }
+    }
+
+    fn keep(&mut self, at: Duration, what: What) {
+        if self.records.len() == self.capacity {
+            if let Some(oldest) = self.records.pop_front() {
+                self.labels.forget(&oldest);
+                self.lost += 1;
+            }
+        }
+        self.next += 1;
+        self.records.push_back(Record { at, what });
+    }
+}
+
+impl Observer for Ring {
+    fn turn_began(&mut self, at: Duration, turn: u64) {
+        self.keep(at, What::TurnBegan(turn));
+    }
+
+    fn step_began(&mut self, at: Duration, step: Step) {
+        self.keep(at, What::Step(step));
+    }
+
+    fn wait_ended(&mut self, at: Duration, events: usize) {
+        self.keep(at, What::WaitEnded { events });
+    }
+
+    fn turn_ended(&mut self, at: Duration, end: &TurnEnd) {
+        self.keep(at, What::TurnEnded(*end));
+    }
+
+    fn event_merged(&mut self, at: Duration, id: AnyId, event: Event) {
+        if self.events {
+            self.keep(at, What::Merged { id, event });
+        }
+    }
+
+    fn event_dropped(&mut self, at: Duration, id: AnyId) {
+        if self.events {
+            self.keep(at, What::Dropped { id });
+        }
+    }
+
+    fn callback_began(&mut self, _: Duration, begin: &CallbackBegin) {
+        self.begun = Some(*begin);
+    }
+
+    fn callback_ended(&mut self, at: Duration, end: &CallbackEnd<'_>) {
+        self.begun = None;
+        let what = What::Callback {
+            begin: end.begin,
+            took: end.took,
+            bytes_in: end.bytes_in,
+            bytes_out: end.bytes_out,
+            ended: match end.outcome {
+                Outcome::Done => Ended::Done,
+                Outcome::WouldBlock => Ended::WouldBlock,
+                Outcome::Failed(error) => Ended::Failed(error.kind()),
+                Outcome::Panicked => Ended::Panicked,
+            },
+        };
+        self.keep(at, what);
+    }
+
+    fn added(&mut self, at: Duration, added: &Added<'_>) {
+        self.labels.note(added);
+        let &Added { id, by, kind, .. } = added;
+        self.keep(at, What::Added { id, by, kind });
+    }
+
+    fn replaced(&mut self, at: Duration, replaced: &Added<'_>) {
+        self.labels.note(replaced);
+        self.keep(at, What::Replaced { id: replaced.id });
+    }
+
+    fn interest_changed(&mut self, at: Duration, id: AnyId, interest: Interest) {
+        self.keep(at, What::Interest { id, interest });
+    }
+
+    fn mark_crossed(&mut self, at: Duration, id: AnyId, crossing: Crossing, queued: usize) {
+        let what = What::Mark {
+            id,
+            crossing,
+            queued,
+        };
+        self.keep(at, what);
+    }
+
+    fn held(&mut self, at: Duration, id: AnyId, sink: AnyId) {
+        self.keep(at, What::Held { id, sink });
+    }
+
+    fn released(&mut self, at: Duration, id: AnyId) {
+        self.keep(at, What::Released { id });
+    }
+
+    fn flushed(&mut self, at: Duration, id: AnyId, written: usize, queued: usize) {
+        if self.flushes {
+            let what = What::Flushed {
+                id,
+                written,
+                queued,
+            };
+            self.keep(at, what);
+        }
+    }
+
+    fn timer_fired(&mut self, at: Duration, id: AnyId, late: Duration) {
+        self.keep(at, What::Timer { id, late });
+    }
+
+    fn accepting_paused(&mut self, at: Duration, id: AnyId, reason: Refusal<'_>) {
+        let reason = match reason {
+            Refusal::Limit => Shortage::Limit,
+            Refusal::Shortage(error) => Shortage::Shortage(error.kind()),
+            Refusal::Fault(error) => Shortage::Fault(error.kind()),
+            Refusal::OverTotal => Shortage::OverTotal,
+        };
+        self.keep(at, What::AcceptingPaused { id, reason });
+    }
+
+    fn accepting_resumed(&mut self, at: Duration, id: AnyId) {
+        self.keep(at, What::AcceptingResumed { id });
+    }
+
+    fn closed(&mut self, at: Duration, id: AnyId, cause: Cause) {
+        self.keep(at, What::Closed { id, cause });
+    }
+}
