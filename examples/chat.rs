@@ -225,6 +225,7 @@ Usage: chat [OPTIONS]
   --drain SECONDS          how long queued output may take to leave at the end [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
+  --trace FILE             writes what the loop does, for ui.perfetto.dev; build with --features trace
   --duration SECONDS       ends by itself after so long [never]
   -h, --help               this text
       --version            the version of slabloop

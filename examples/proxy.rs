@@ -206,6 +206,7 @@ Usage: proxy [OPTIONS]
   --drain SECONDS             how long sessions may take to finish at the end [5]
   --tls-cert FILE             clients speak TLS, with this certificate (PEM); build with --features tls
   --tls-key FILE              its private key (PEM)
+  --trace FILE                writes what the loop does, for ui.perfetto.dev; build with --features trace
   --duration SECONDS          ends by itself after so long [never]
   -h, --help                  this text
       --version               the version of slabloop

@@ -68,6 +68,7 @@
 //! | feature | brings | needs |
 //! |---|---|---|
 //! | `limits` | `kit::limits`: connections per peer, request rates, concurrency with load shedding | |
+//! | `metrics` | `metrics`: what the loop measures of itself, for Prometheus and others; `docs/monitoring.md` is the guide | hdrhistogram, prometheus-client, rustix |
 //! | `observer` | `observe`: the loop tells whoever wants to know what it does | |
 //! | `pool` | `kit::pool`: a pool of connections for clients | |
 //! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
@@ -75,6 +76,7 @@
 //! | `retry` | `kit::retry`: backoff, retry budgets, circuit breakers, reconnecting | |
 //! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
 //! | `tls` | `tls`: TLS below any dispatcher; `docs/tls.md` is the guide | rustls, ring |
+//! | `trace` | `trace`: what the loop did, as a file for Perfetto's viewer | |
 //! | `workers` | `kit::workers`: a pool of threads for work that takes long and for calls that block | |
 //! | `full` | all of these | |
 //! | `examples` | nothing to the crate; what the larger examples are made of | hdrhistogram, httparse, httpdate, mime_guess, plotters, resp-rs, rustix |
@@ -121,6 +123,7 @@
 //!
 //! ```text
 //!   framing/  kit/  tls           records and producers; child processes, signals; TLS: on the public face alone
+//!   metrics/  trace/              those who watch the loop
 //!   reactor  builder  handle      the door (and observe, the names of what an observer is told)
 //!   turn/  dispatcher  context/   the steps; the only place that calls users' code
 //!   ─────────────────────────────────────────────────────────────────────────────
@@ -152,6 +155,9 @@ mod handle;
     feature = "workers"
 ))]
 pub mod kit;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub mod metrics;
 #[cfg(feature = "observer")]
 pub mod observe;
 mod reactor;
@@ -163,6 +169,9 @@ pub mod testing;
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "trace")]
+#[cfg_attr(docsrs, doc(cfg(feature = "trace")))]
+pub mod trace;
 mod turn;
 mod watch;
 mod world;

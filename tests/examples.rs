@@ -260,6 +260,11 @@ fn wrong_usage_is_one_line_that_names_flag_and_value_and_exits_with_2() {
             (&["--drain", "soon"], &["--drain", "soon", "seconds"]),
             (&["--listen"], &["--listen"]),
             (&["stray"], &["stray"]),
+            // Known, and not built in.
+            (
+                &["--trace", "a.json"],
+                &["--trace: ", "cargo run --features trace"],
+            ),
         ] {
             let output = run(name, arguments);
             let text = String::from_utf8(output.stderr).expect("text");

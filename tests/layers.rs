@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 9] = [
     &["state"],
     &["dispatcher", "context", "turn"],
     &["reactor", "builder", "handle", "observe"],
-    &["framing", "kit", "tls"],
+    &["framing", "kit", "metrics", "tls", "trace"],
     &["testing"],
 ];
 

@@ -7,11 +7,14 @@
 mod options;
 mod signals;
 mod tls;
+mod trace;
 
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use options::{Failure, Limit, Options, host_and_port, look_up, number, seconds, value};
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use tls::{Dialer, Tls, UpstreamFlags};
+#[allow(unused_imports, reason = "each example uses a part")]
+pub use trace::TraceFile;
 
 use std::borrow::BorrowMut;
 use std::io::{self, Write};
@@ -93,6 +96,7 @@ pub fn listen_and_try<D: Dispatcher>(
     listener: D,
     command: impl FnOnce(&str, u16) -> String,
 ) -> Result<Id<D>, Failure> {
+    options.trace.begin(reactor)?;
     let asked = &options.listen;
     let id = reactor.listen(asked.as_str(), listener).map_err(|error| {
         let way_out = "--listen 127.0.0.1:0 takes any free port";
@@ -153,6 +157,7 @@ pub fn serve(mut reactor: impl BorrowMut<Reactor>, options: &Options) -> Result<
     let aborted = reactor
         .shutdown(options.drain)
         .map_err(Failure::io("the loop failed"))?;
+    options.trace.end(reactor)?;
     let counters = reactor.counters();
     say(&format!(
         "totals: connections={} in={} out={} turns={} callbacks={} slowest_us={} aborted={}",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::Tls;
+use super::{Tls, TraceFile};
 
 /// Why an example ends early.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// `--tls-cert FILE` and `--tls-key FILE`
     pub tls: Tls,
+    /// `--trace FILE`
+    pub trace: TraceFile,
 }
 
 impl Options {
@@ -78,8 +80,9 @@ impl Options {
             drain: Duration::from_secs(5),
             duration: None,
             tls: Tls::default(),
+            trace: TraceFile::default(),
         };
-        let (mut certificate, mut key) = (None, None);
+        let (mut certificate, mut key, mut trace) = (None, None, None);
         while let Some(argument) = parser.next()? {
             let flag = match argument {
                 Arg::Short('h') => return Err(Failure::Help),
@@ -103,11 +106,13 @@ impl Options {
                 }
                 "tls-cert" => certificate = Some(parser.value()?.string()?),
                 "tls-key" => key = Some(parser.value()?.string()?),
+                "trace" => trace = Some(parser.value()?.string()?),
                 name if other(name, &mut parser)? => {}
                 name => return Err(Failure::Usage(format!("unknown option --{name}"))),
             }
         }
         options.tls = Tls::read(certificate.as_deref(), key.as_deref())?;
+        options.trace = TraceFile::read(trace)?;
         Ok(options)
     }
 }

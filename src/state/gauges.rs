@@ -18,6 +18,7 @@ pub(crate) fn gauges<D>(state: &State<D>) -> Gauges {
         ..Gauges::default()
     };
     for (_, slot) in state.slots.iter() {
+        gauges.largest_outbox = gauges.largest_outbox.max(slot.queued());
         let life = slot.life();
         gauges.listeners += usize::from(life == Life::Listening);
         gauges.connecting += usize::from(life.is_connecting());

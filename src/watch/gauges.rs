@@ -30,6 +30,8 @@ pub struct Gauges {
     pub posts_waiting: usize,
     /// Bytes accepted for sending that the kernel has not taken, in all outboxes.
     pub queued_bytes: usize,
+    /// Bytes in the largest outbox.
+    pub largest_outbox: usize,
     /// Bytes of memory that the outboxes hold for them.
     pub held_bytes: usize,
 }

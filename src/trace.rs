@@ -1,0 +1,148 @@
+//! A record of what the loop did, turn by turn, for the viewer at <https://ui.perfetto.dev> or `chrome://tracing`.
+//!
+//! ```
+//! use slabloop::Reactor;
+//! use slabloop::trace::Trace;
+//! use std::time::Duration;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let mut reactor = Reactor::new()?;
+//! # let directory = std::env::temp_dir().join(format!("slabloop-trace-{}", std::process::id()));
+//! # std::fs::create_dir_all(&directory)?;
+//! # let path = directory.join("run.json");
+//! // let path = "run.json";
+//! reactor.observe(Trace::to_file(&path)?);
+//! reactor.handle().post(|_| {}).expect("there is room");
+//! reactor.turn(Duration::ZERO)?;
+//!
+//! let trace = reactor.unobserve::<Trace>().expect("it was added");
+//! let written = trace.finish()?;
+//! assert_eq!(written.dropped, 0);
+//! # assert!(std::fs::read_to_string(&path)?.contains("\"post\""));
+//! # std::fs::remove_dir_all(&directory)?;
+//! # Ok(()) }
+//! ```
+//!
+//! # What is where
+//!
+//! | in the viewer | what |
+//! |---|---|
+//! | process *reactor*, thread *loop* | a slice for each turn, in it one for each step, in that one for each callback: `handle_read Echo 7.3` |
+//! | process *dispatchers* | a thread for the life of each dispatcher, named by type, id and address; its callbacks again |
+//! | counters of the reactor | dispatchers, connections, ready, timers, bytes queued, microseconds that a turn worked |
+//! | instants | added, closed and why, stale event, over its high mark, held, accepting paused and why, slow callback |
+//! | arrows | from where a dispatcher was added to its first callback; from a write that the kernel did not take whole to the next that moved something; from held to released |
+//!
+//! A click on a callback shows how long the dispatcher had been ready before, how many others waited meanwhile, bytes, and
+//! how it ended. The format is [Chrome's](https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU);
+//! `docs/monitoring.md` shows how to read one.
+//!
+//! # What it costs
+//!
+//! Some 400 bytes and 3 µs for each callback, written into memory at once and to the file at the end of the turn, on the
+//! loop's thread. It is bounded: at the [limit](Trace::size_limit) the rest is counted in place of written, and the last record
+//! says how much that was.
+
+mod lanes;
+mod observing;
+mod record;
+mod sink;
+mod writing;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use self::lanes::Lanes;
+use self::sink::Sink;
+use self::writing::{Levels, Now};
+
+pub use self::sink::Written;
+
+/// Perfetto's viewer holds a file of this size in a browser's tab without effort.
+const SIZE_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// Longer than this, and a callback is marked.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// Writes what the loop does as a trace. Added by [`Reactor::observe`](crate::Reactor::observe) or
+/// [`Builder::observer`](crate::Builder::observer); whole when it is [finished](Trace::finish) or dropped.
+pub struct Trace {
+    sink: Sink,
+    lanes: Lanes,
+    now: Now,
+    levels: Levels,
+    slow: Duration,
+    /// The number of the last arrow.
+    flows: u64,
+}
+
+impl Trace {
+    /// Writes to `writer`, which is called at the end of turns, and must not block for long.
+    #[must_use]
+    pub fn new(writer: impl Write + 'static) -> Trace {
+        Trace {
+            sink: Sink::new(Box::new(writer), SIZE_LIMIT),
+            lanes: Lanes::default(),
+            now: Now::default(),
+            levels: Levels::default(),
+            slow: SLOW,
+            flows: 0,
+        }
+    }
+
+    /// Writes to a file, which is made anew.
+    ///
+    /// # Errors
+    ///
+    /// That the file cannot be made.
+    pub fn to_file(path: impl AsRef<Path>) -> io::Result<Trace> {
+        Ok(Trace::new(File::create(path)?))
+    }
+
+    /// How large it may become, in bytes; default 64 MiB. What comes after that is counted and not written. At least
+    /// 4 KiB, so that the beginning and the end are there.
+    #[must_use]
+    pub fn size_limit(mut self, bytes: u64) -> Trace {
+        self.sink.set_limit(bytes);
+        self
+    }
+
+    /// From when on a callback is marked as slow; default 100 ms.
+    #[must_use]
+    pub fn slow_callback(mut self, threshold: Duration) -> Trace {
+        self.slow = threshold;
+        self
+    }
+
+    /// Writes the end, and says what has become of it. (A trace that is dropped is finished as well, and keeps to itself
+    /// what went wrong.)
+    ///
+    /// # Errors
+    ///
+    /// The first error of the writer. Nothing was written after it.
+    pub fn finish(mut self) -> io::Result<Written> {
+        self.end()
+    }
+
+    fn end(&mut self) -> io::Result<Written> {
+        self.end_turn(self.now.last);
+        self.sink.finish(self.now.last)
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trace")
+            .field("written", &self.sink.written())
+            .finish_non_exhaustive()
+    }
+}
