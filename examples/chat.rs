@@ -225,6 +225,8 @@ Usage: chat [OPTIONS]
   --drain SECONDS          how long queued output may take to leave at the end [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
+  --inspect HOST:PORT      shows the loop in a browser; build with --features inspector
+  --replay FILE            shows a recording of the inspector in place of the loop
   --trace FILE             writes what the loop does, for ui.perfetto.dev; build with --features trace
   --duration SECONDS       ends by itself after so long [never]
   -h, --help               this text

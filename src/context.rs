@@ -22,6 +22,9 @@ mod files;
 
 mod comforts;
 
+#[cfg(feature = "observer")]
+mod describing;
+
 mod replacing;
 
 mod rates;

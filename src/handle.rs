@@ -152,6 +152,12 @@ impl Handle {
         }
     }
 
+    /// How many places the queue has: [`post_capacity`](crate::Builder::post_capacity).
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.mailbox.capacity()
+    }
+
     /// Has [`run`](Reactor::run) return after the turn in hand, or at once if it is not running yet.
     /// On a reactor that is gone it does nothing.
     pub fn stop(&self) {

@@ -67,6 +67,7 @@
 //!
 //! | feature | brings | needs |
 //! |---|---|---|
+//! | `inspector` | `inspector`: a page that shows the loop at work, served by the loop itself | httparse, serde, serde_json |
 //! | `limits` | `kit::limits`: connections per peer, request rates, concurrency with load shedding | |
 //! | `metrics` | `metrics`: what the loop measures of itself, for Prometheus and others; `docs/monitoring.md` is the guide | hdrhistogram, prometheus-client, rustix |
 //! | `observer` | `observe`: the loop tells whoever wants to know what it does | |
@@ -145,6 +146,9 @@ mod context;
 mod dispatcher;
 pub mod framing;
 mod handle;
+#[cfg(feature = "inspector")]
+#[cfg_attr(docsrs, doc(cfg(feature = "inspector")))]
+pub mod inspector;
 #[cfg(any(
     feature = "limits",
     feature = "pool",

@@ -4,6 +4,7 @@
 //! turn, a step or a callback begins and ends, and what happens to dispatchers in between. Without one nothing is
 //! measured and nothing told. Without the feature `observer` there is no code for it.
 
+pub use crate::state::description::{Description, Stage};
 pub use crate::watch::callback::Callback;
 pub use crate::watch::observer::{
     Added, CallbackBegin, CallbackEnd, Crossing, Event, Interest, Kind, Observer, Outcome, Refusal,

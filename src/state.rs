@@ -18,6 +18,8 @@ pub(crate) mod classes;
 pub(crate) mod closing;
 pub(crate) mod config;
 pub(crate) mod deadlines;
+#[cfg(feature = "observer")]
+pub(crate) mod description;
 pub(crate) mod files;
 pub(crate) mod flow;
 pub(crate) mod gauges;

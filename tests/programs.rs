@@ -74,6 +74,16 @@ fn hint(host: &str, port: u16) -> String {
 }
 
 #[test]
+fn the_inspectors_flags_say_what_they_were_built_without() {
+    for name in ["echo_server", "chat", "proxy"] {
+        let parts = ["--inspect", "cargo run --features inspector"];
+        complains(name, &["--inspect", "127.0.0.1:0"], 2, &parts);
+        let parts = ["--replay", "cargo run --features inspector"];
+        complains(name, &["--replay", "run.json"], 2, &parts);
+    }
+}
+
+#[test]
 fn first_lines_tell_the_address_and_what_to_try() {
     let no_v6 = TcpListener::bind("[::1]:0").is_err();
     for name in ALL {

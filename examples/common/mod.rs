@@ -4,11 +4,14 @@
 #![allow(dead_code, reason = "each example uses a part")]
 #![allow(unreachable_pub, reason = "a module of each example, not of a crate")]
 
+mod inspect;
 mod options;
 mod signals;
 mod tls;
 mod trace;
 
+#[allow(unused_imports, reason = "each example uses a part")]
+pub use inspect::Inspect;
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use options::{Failure, Limit, Options, host_and_port, look_up, number, seconds, value};
 #[allow(unused_imports, reason = "each example uses a part")]
@@ -111,6 +114,7 @@ pub fn listen_and_try<D: Dispatcher>(
         "try: {}",
         command(&reachable_host(address), address.port())
     ));
+    options.inspect.begin(reactor)?;
     Ok(id)
 }
 

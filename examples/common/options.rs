@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{Tls, TraceFile};
+use super::{Inspect, Tls, TraceFile};
 
 /// Why an example ends early.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// `--tls-cert FILE` and `--tls-key FILE`
     pub tls: Tls,
+    /// `--inspect HOST:PORT` and `--replay FILE`
+    pub inspect: Inspect,
     /// `--trace FILE`
     pub trace: TraceFile,
 }
@@ -80,6 +82,7 @@ impl Options {
             drain: Duration::from_secs(5),
             duration: None,
             tls: Tls::default(),
+            inspect: Inspect::default(),
             trace: TraceFile::default(),
         };
         let (mut certificate, mut key, mut trace) = (None, None, None);
@@ -107,12 +110,14 @@ impl Options {
                 "tls-cert" => certificate = Some(parser.value()?.string()?),
                 "tls-key" => key = Some(parser.value()?.string()?),
                 "trace" => trace = Some(parser.value()?.string()?),
+                name if options.inspect.take(name, &mut parser)? => {}
                 name if other(name, &mut parser)? => {}
                 name => return Err(Failure::Usage(format!("unknown option --{name}"))),
             }
         }
         options.tls = Tls::read(certificate.as_deref(), key.as_deref())?;
         options.trace = TraceFile::read(trace)?;
+        options.inspect = options.inspect.checked()?;
         Ok(options)
     }
 }

@@ -355,6 +355,17 @@ impl Reactor {
         self.core.state.slots.len()
     }
 
+    /// A dispatcher as it is now, as [`Context::describe`]. `None` if it is gone.
+    #[cfg(feature = "observer")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "observer")))]
+    #[must_use]
+    pub fn describe(
+        &self,
+        id: impl Into<AnyId>,
+    ) -> Option<crate::state::description::Description<'_>> {
+        crate::state::description::describe(&self.core.state, id.into())
+    }
+
     /// Between turns no callback is running, whichever was the last: nothing settles what a context breaks now
     /// but the next turn.
     pub(crate) fn note_outside(&mut self) {

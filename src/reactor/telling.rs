@@ -70,7 +70,9 @@ impl Reactor {
     #[inline(always)]
     pub(super) fn end_turn(&mut self) {
         self.in_turn = false;
-        observing::end_turn(&mut self.core.state);
+        observing::end_turn(&mut self.core.state, || {
+            self.mailbox.waiting() + self.jobs.len()
+        });
     }
 
     /// A step is about to begin, and is told if it has anything to do.

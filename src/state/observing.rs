@@ -185,17 +185,17 @@ fn enter<D>(state: &mut State<D>, step: Step) {
     }
 }
 
-/// The turn is over.
+/// The turn is over. `posts` counts those that wait.
 #[inline(always)]
-pub(crate) fn end_turn<D>(state: &mut State<D>) {
+pub(crate) fn end_turn<D>(state: &mut State<D>, posts: impl FnOnce() -> usize) {
     if state.observers.are_there() {
-        end_told_turn(state);
+        end_told_turn(state, posts());
     }
 }
 
 #[cold]
 #[inline(never)]
-fn end_told_turn<D>(state: &mut State<D>) {
+fn end_told_turn<D>(state: &mut State<D>, posts: usize) {
     state.observers.at = state.clock.now();
     state.observers.enter(None);
     let end = TurnEnd {
@@ -204,6 +204,7 @@ fn end_told_turn<D>(state: &mut State<D>) {
         callbacks: state.counters.callbacks - state.observers.callbacks_before,
         ready: state.agenda.ready.len() + state.agenda.classes.len(),
         timers: state.timers.len(),
+        posts,
         queued_bytes: state.chunks.queued(),
         connections: state.connections,
         dispatchers: state.slots.len(),

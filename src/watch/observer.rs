@@ -372,6 +372,8 @@ pub struct TurnEnd {
     pub ready: usize,
     /// Timers that are set, the reactor's own included.
     pub timers: usize,
+    /// Posted closures that still wait.
+    pub posts: usize,
     /// Bytes in all outboxes.
     pub queued_bytes: usize,
     /// Streams that exist.

@@ -50,13 +50,18 @@ impl AnyId {
         AnyId(index as u64 | (generation as u64) << 32)
     }
 
+    /// The slot: small numbers, which are used again. Good as an index into a table of one's own, if
+    /// [`generation`](AnyId::generation) is compared as well.
+    #[must_use]
     #[inline]
-    pub(crate) fn index(self) -> usize {
+    pub fn index(self) -> usize {
         (self.0 & 0xffff_ffff) as usize
     }
 
+    /// Which dispatcher of this slot, counted from 1.
+    #[must_use]
     #[inline]
-    pub(crate) fn generation(self) -> u32 {
+    pub fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
 

@@ -37,6 +37,8 @@ pub(crate) use self::queue::{Jobs, Lane};
 /// What a reactor and its handles share. `J` is what is posted: a job whose meaning is known above.
 pub(crate) struct Mailbox<J> {
     queue: Mutex<Queue<J>>,
+    /// How many places the queue has.
+    capacity: usize,
     /// Tells threads that wait for a place that there is one, or never will be.
     room: Condvar,
     /// Set by the thread that wakes the loop, cleared by the loop before it takes the queue.
@@ -65,6 +67,7 @@ impl<J> Mailbox<J> {
     pub(crate) fn new(waker: Waker, capacity: usize) -> Mailbox<J> {
         Mailbox {
             queue: Mutex::new(Queue::new(capacity)),
+            capacity,
             room: Condvar::new(),
             woken: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -266,6 +269,11 @@ impl<J> Mailbox<J> {
     /// How many jobs wait.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().jobs.len()
+    }
+
+    /// How many places there are.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// How many threads wait for a place.

@@ -21,6 +21,20 @@ mod kit {
     pub(crate) mod workers;
 }
 
+#[path = "../../src"]
+#[allow(
+    dead_code,
+    unexpected_cfgs,
+    unused_imports,
+    unreachable_pub,
+    reason = "the crate's lints look at these files at home"
+)]
+mod above {
+    pub(crate) mod inspector;
+}
+
+use above::inspector;
+
 struct Asker;
 
 impl Dispatcher for Asker {}
@@ -42,4 +56,14 @@ fn a_copy_of_the_workers_in_a_program_works() {
     workers.spawn(&mut cx, asker, || 2 + 2, then).unwrap();
     reactor.run().unwrap();
     assert_eq!(reactor.end_of(asker), Some(Cause::Finished));
+}
+
+#[test]
+fn a_copy_of_the_inspector_in_a_program_works() {
+    let mut reactor = Reactor::new().unwrap();
+    let options = inspector::Options::new();
+    let inspection = inspector::listen(&mut reactor, "127.0.0.1:0", &options).unwrap();
+    assert!(inspection.to_string().starts_with("http://127.0.0.1:"));
+    let listener = reactor.describe(inspection.listener()).unwrap();
+    assert_eq!(listener.stage, observe::Stage::Listening);
 }

@@ -1,0 +1,102 @@
+//! What faults look like: a healthy echo server with clients of its own, and one wrong dispatcher for each flag.
+//!
+//! ```text
+//! cargo run --release --features inspector --example misbehave -- --block 800 --inspect 127.0.0.1:7006
+//! ```
+//!
+//! and open <http://127.0.0.1:7006/>. Each flag lights a lint of its own, and with none of them there is none. Compare
+//! `--spin`, which burns the processor while everyone is still served, with `--block`, which uses none and serves nobody.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod burning;
+mod healthy;
+mod slowing;
+mod waiting;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use common::Failure;
+use slabloop::Reactor;
+
+const HELP: &str = "\
+A healthy echo server with clients of its own, and one wrong dispatcher for each flag.
+
+Usage: misbehave [FAULT]... [OPTIONS]
+
+  --block MS               sleeps MS milliseconds in handle_read, every two seconds; over 100 it is a slow callback
+  --spin                   asks for handle_write, and has nothing to write
+  --no-drain               returns from handle_read without having read
+  --greedy                 reads for 4 ms in each callback, again and again
+  --slow-client            sends to a client that does not read, from a source that nobody holds
+  --leak                   keeps 120 connections whose clients have finished
+  --timers                 has a periodic timer of 0 ms
+  --posts                  has a thread that posts without pause
+
+  --turn-delay MS          sleeps MS milliseconds after every turn, so that one sees the batches grow
+
+  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7005]
+  --inspect HOST:PORT      shows the loop in a browser
+  --drain SECONDS          how long queued output may take to leave at the end [5]
+  --duration SECONDS       ends by itself after so long [never]
+  -h, --help               this text
+      --version            the version of slabloop
+
+Examples:
+  misbehave --inspect 127.0.0.1:7006
+  misbehave --block 800 --inspect 127.0.0.1:7006
+  misbehave --spin --turn-delay 50 --inspect 127.0.0.1:7006
+";
+
+/// Adds what is wrong to the reactor.
+type Fault = Box<dyn FnOnce(&mut Reactor) -> std::io::Result<()>>;
+
+/// The fault that a flag stands for. `None` if it stands for none.
+fn fault(flag: &str, parser: &mut lexopt::Parser) -> Result<Option<Fault>, Failure> {
+    Ok(Some(match flag {
+        "block" => {
+            let time = millis("--block", parser)?;
+            Box::new(move |reactor| waiting::block(reactor, time))
+        }
+        "slow-client" => Box::new(waiting::slow_client),
+        "leak" => Box::new(waiting::leak),
+        "spin" => Box::new(burning::spin),
+        "no-drain" => Box::new(burning::no_drain),
+        "greedy" => Box::new(burning::greedy),
+        "timers" => Box::new(burning::timers),
+        "posts" => Box::new(burning::posts),
+        "turn-delay" => {
+            let time = millis("--turn-delay", parser)?;
+            Box::new(move |reactor| slowing::delay(reactor, time))
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn millis(flag: &str, parser: &mut lexopt::Parser) -> Result<Duration, Failure> {
+    let millis: u32 = common::value(flag, parser, "a whole number of milliseconds")?;
+    Ok(Duration::from_millis(u64::from(millis)))
+}
+
+fn main() -> ExitCode {
+    common::run(HELP, |arguments| {
+        let mut faults = Vec::new();
+        let options = common::Options::parse(arguments, "127.0.0.1:7005", |flag, parser| {
+            let fault = fault(flag, parser)?;
+            let known = fault.is_some();
+            faults.extend(fault);
+            Ok(known)
+        })?;
+        let reactor = common::builder(&options, 1).build();
+        let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
+        let server = common::listen(&mut reactor, &options, healthy::Listener)?;
+        healthy::clients(&mut reactor, server.any())
+            .map_err(Failure::io("cannot start the clients"))?;
+        for fault in faults {
+            fault(&mut reactor).map_err(Failure::io("cannot start a fault"))?;
+        }
+        common::serve(reactor, &options)
+    })
+}

@@ -1,0 +1,60 @@
+//! The ready batch of a turn, as far as there are places.
+
+use crate::AnyId;
+
+/// The events that a turn took in, in their order: who was ready, and for what.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) turn: u64,
+    pub(super) chips: Vec<Chip>,
+    /// Events beyond the last place.
+    pub(super) more: u64,
+}
+
+/// One dispatcher in a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chip {
+    pub(super) id: AnyId,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// It was gone.
+    pub(super) stale: bool,
+    /// It was still ready after its callback, and served again in the next turn.
+    pub(super) again: bool,
+}
+
+/// Where those are that found no place.
+const NO_PLACE: u8 = u8::MAX;
+
+/// Chips that are kept of a turn.
+const MOST_CHIPS: usize = 64;
+
+impl Batch {
+    /// The place of the chip, or none.
+    #[inline]
+    pub(super) fn push(&mut self, chip: Chip) -> u8 {
+        if self.chips.len() == MOST_CHIPS {
+            self.more += 1;
+            return NO_PLACE;
+        }
+        self.chips.push(chip);
+        u8::try_from(self.chips.len() - 1).unwrap_or(NO_PLACE)
+    }
+
+    /// The dispatcher at this place was still ready after its callback.
+    pub(super) fn mark_again(&mut self, place: u8, id: AnyId) {
+        if let Some(chip) = self
+            .chips
+            .get_mut(usize::from(place))
+            .filter(|chip| chip.id == id)
+        {
+            chip.again = true;
+        }
+    }
+
+    pub(super) fn begin(&mut self, turn: u64) {
+        self.turn = turn;
+        self.chips.clear();
+        self.more = 0;
+    }
+}

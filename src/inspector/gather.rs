@@ -1,0 +1,188 @@
+//! The observer: what happens is added up here, with a bound on each part. Nothing is allocated for a callback.
+
+mod observing;
+
+use std::time::Duration;
+
+use crate::AnyId;
+use crate::observe::{Kind, Step};
+
+use super::batch::Batch;
+use super::lints::{self, Board, Second};
+use super::log::Log;
+use super::rows::Rows;
+use super::slices::{Slices, Waits};
+use super::span::Span;
+use super::watch::nanos;
+
+/// All that the inspector knows.
+#[derive(Debug, Default)]
+pub(super) struct Gather {
+    /// The latest time that was heard of.
+    pub(super) at: Duration,
+    pub(super) rows: Rows,
+    pub(super) span: Span,
+    pub(super) slices: Slices,
+    pub(super) waits: Waits,
+    pub(super) log: Log,
+    pub(super) board: Board,
+    /// Of the turn in hand, and of the last one before it that had any.
+    batch: Batch,
+    pub(super) last_batch: Batch,
+    pub(super) last: TurnFigures,
+    second: Second,
+    turn: Turn,
+    over_high: Vec<AnyId>,
+    /// Dispatchers whose peer has ended its stream.
+    half_open: usize,
+    /// In nanoseconds: a callback that takes longer is slow.
+    pub(super) threshold: u64,
+    /// The inspector's listeners and what they share.
+    own: Vec<AnyId>,
+}
+
+/// Of the turn in hand, for the lints: what it had to do but timers.
+#[derive(Debug, Default)]
+struct Turn {
+    number: u64,
+    timers: u64,
+    others: u64,
+    wait_began: Duration,
+    step: Option<(Step, Duration)>,
+}
+
+/// What the last turn left, and what there is by kind.
+#[derive(Debug, Default)]
+pub(super) struct TurnFigures {
+    pub(super) turn: u64,
+    pub(super) ready: usize,
+    pub(super) timers: usize,
+    pub(super) queued_bytes: usize,
+    pub(super) posts: usize,
+    pub(super) post_capacity: usize,
+    pub(super) dispatchers: usize,
+    pub(super) connections: usize,
+    pub(super) listeners: usize,
+    pub(super) services: usize,
+}
+
+impl Gather {
+    pub(super) fn new(slow_callback: Duration, post_capacity: usize) -> Gather {
+        let mut gather = Gather {
+            threshold: nanos(slow_callback),
+            ..Gather::default()
+        };
+        gather.last.post_capacity = post_capacity;
+        gather
+    }
+
+    /// This dispatcher is the inspector's own, and so are those that it adds.
+    pub(super) fn disown(&mut self, id: AnyId) {
+        self.own.push(id);
+        if let Some(row) = self.rows.get_mut(id) {
+            if !std::mem::replace(&mut row.internal, true) {
+                let kind = row.kind;
+                self.last.count(kind, -1);
+            }
+        }
+    }
+
+    fn count_in(&mut self, id: AnyId, name: &str, kind: Kind, internal: bool) {
+        self.rows.add(self.at, id, name, kind, internal);
+        if !internal {
+            self.last.count(kind, 1);
+        }
+    }
+
+    /// How a dispatcher is named in a sentence.
+    pub(super) fn label(&self, id: AnyId) -> String {
+        match self.rows.get(id) {
+            Some(row) => format!("{} {id}", self.rows.name(row)),
+            None if id == AnyId::NONE => "the reactor".to_owned(),
+            None => id.to_string(),
+        }
+    }
+
+    pub(super) fn is_internal(&self, id: AnyId) -> bool {
+        self.rows.get(id).is_some_and(|row| row.internal)
+    }
+
+    /// A line of the log, if there are not too many of them. (Then the text is not made.)
+    fn note(&mut self, kind: &'static str, id: AnyId, text: impl FnOnce(&Gather) -> String) {
+        if self.is_internal(id) || !self.log.has_room() {
+            return;
+        }
+        let text = text(self);
+        self.log.push(nanos(self.at), kind, id, text);
+    }
+
+    /// Has the lints look at the second in hand, if it is over.
+    pub(super) fn review(&mut self) {
+        if self.at.saturating_sub(self.second.began) < lints::SECOND {
+            return;
+        }
+        self.board.review(self.at, &self.second, &self.rows);
+        self.log.make_room();
+        self.rows
+            .iter_mut()
+            .for_each(|row| row.watch.begin_second());
+        self.second = Second {
+            began: self.at,
+            pressed: self.second.pressed,
+            posts: self.last.posts,
+            post_capacity: self.last.post_capacity,
+            posts_refused: self.second.posts_refused,
+            ..Second::default()
+        };
+    }
+
+    /// Takes in what an observer cannot see by itself: of those [`over_high`](Gather::over_high) what is queued and the
+    /// hard cap, and how many posts were ever refused.
+    pub(super) fn bring_up_to_date(&mut self, outboxes: &[(AnyId, usize, usize)], refused: u64) {
+        for &(id, queued, hard_cap) in outboxes {
+            if let Some(row) = self.rows.get_mut(id) {
+                row.watch.queued = queued;
+                row.watch.hard_cap = hard_cap;
+            }
+        }
+        self.second.posts_refused = refused;
+        self.review();
+        let rows = &self.rows;
+        let over = outboxes.iter().filter_map(|&(id, ..)| rows.get(id));
+        let named = over.map(|row| (rows.name(row), row));
+        self.board.look_again(self.at, &self.second, named);
+    }
+
+    /// The next beat begins.
+    pub(super) fn begin_beat(&mut self) {
+        self.span = Span::beginning(nanos(self.at));
+        self.rows.begin_beat();
+        self.slices.clear();
+        self.waits.clear();
+        self.log.clear();
+    }
+
+    /// Whose outbox is over its high mark, as far as they are looked at.
+    pub(super) fn over_high(&self) -> &[AnyId] {
+        &self.over_high
+    }
+
+    fn end_step(&mut self, at: Duration) {
+        if let Some((step, began)) = self.turn.step.take() {
+            self.span.count_step(step, nanos(at.saturating_sub(began)));
+        }
+    }
+}
+
+impl TurnFigures {
+    fn count(&mut self, kind: Kind, by: isize) {
+        let figure = match kind {
+            Kind::Stream => &mut self.connections,
+            Kind::Listener => &mut self.listeners,
+            Kind::Service => &mut self.services,
+            _ => &mut 0,
+        };
+        *figure = figure.saturating_add_signed(by);
+        self.dispatchers = self.dispatchers.saturating_add_signed(by);
+    }
+}

@@ -1,0 +1,50 @@
+//! What is added up from one beat to the next.
+
+use crate::observe::{CallbackEnd, Step};
+
+/// The figures of one beat.
+#[derive(Debug, Default)]
+pub(super) struct Span {
+    /// When the beat before was made, in nanoseconds.
+    pub(super) began: u64,
+    pub(super) turns: u64,
+    pub(super) events: u64,
+    pub(super) stale: u64,
+    pub(super) callbacks: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    /// In nanoseconds, as the next.
+    pub(super) busy: u64,
+    steps: [u64; Step::ALL.len()],
+}
+
+impl Span {
+    pub(super) fn beginning(began: u64) -> Span {
+        Span {
+            began,
+            ..Span::default()
+        }
+    }
+
+    #[inline]
+    pub(super) fn count_callback(&mut self, end: &CallbackEnd<'_>, took: u64) {
+        self.callbacks += 1;
+        self.bytes_in += end.bytes_in;
+        self.bytes_out += end.bytes_out;
+        self.busy += took;
+    }
+
+    #[inline]
+    pub(super) fn count_step(&mut self, step: Step, took: u64) {
+        self.steps[step as usize] += took;
+    }
+
+    /// The steps with their times in nanoseconds.
+    pub(super) fn steps(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let times = self.steps.iter();
+        Step::ALL
+            .iter()
+            .zip(times)
+            .map(|(step, time)| (step.name(), *time))
+    }
+}

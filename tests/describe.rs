@@ -1,0 +1,141 @@
+//! What is told of a dispatcher to those who show a reactor.
+
+mod util;
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::rc::Rc;
+use std::time::Duration;
+
+use slabloop::observe::{Kind, Observer, Stage, TurnEnd};
+use slabloop::{AnyId, Dispatcher, Reactor};
+use util::*;
+
+#[test]
+fn a_description_tells_type_kind_address_and_stage() {
+    let mut reactor = Reactor::new().unwrap();
+    let (listener, address) = serve(&mut reactor, || Echo);
+    let known = reactor.describe(listener).unwrap();
+    assert_eq!(
+        (known.kind, known.stage),
+        (Kind::Listener, Stage::Listening)
+    );
+    assert_eq!(known.address.to_string(), address.to_string());
+    assert!(known.type_name.contains("::Accepting<"), "{known:?}");
+    assert!(known.short_name().starts_with("Accepting<"), "{known:?}");
+
+    let (id, peer) = spied_pair(&mut reactor, Spy::new("a", &Diary::default()));
+    let known = reactor.describe(id).unwrap();
+    assert_eq!((known.kind, known.stage), (Kind::Stream, Stage::Open));
+    assert_eq!(
+        known.address.to_string(),
+        peer.local_addr().unwrap().to_string()
+    );
+    assert_eq!(known.short_name(), "Spy");
+    assert_eq!(known.id, id.any());
+
+    let dialled = reactor.connect(address, Echo).unwrap();
+    assert_eq!(reactor.describe(dialled).unwrap().stage, Stage::Connecting);
+
+    struct Nothing;
+    impl Dispatcher for Nothing {}
+    let service = reactor.add_service(Nothing).unwrap();
+    assert_eq!(reactor.describe(service).unwrap().kind, Kind::Service);
+}
+
+#[test]
+fn one_who_is_closing_is_described_until_it_is_gone() {
+    let mut reactor = Reactor::new().unwrap();
+    let (id, peer) = spied_pair(&mut reactor, Spy::new("a", &Diary::default()));
+    settle(&mut reactor);
+    reactor.at(id).unwrap().close();
+    assert_eq!(reactor.describe(id).unwrap().stage, Stage::Closing);
+    drop(peer);
+    settle(&mut reactor);
+    assert!(reactor.describe(id).is_none());
+    assert!(reactor.describe(AnyId::NONE).is_none());
+}
+
+#[test]
+fn what_it_asks_for_and_what_is_queued_follow_its_calls() {
+    let mut reactor = Reactor::new().unwrap();
+    let (id, _peer) = spied_pair(&mut reactor, Spy::new("a", &Diary::default()));
+    settle(&mut reactor);
+    let mut cx = reactor.at(id).unwrap();
+    cx.pause_reading();
+    cx.start_writing();
+    cx.send(b"four").unwrap();
+    cx.set_marks(1, 2, 3_000).unwrap();
+    let known = cx.describe(id).unwrap();
+    assert!(!known.interest.reading && known.interest.writing);
+    assert!(known.is_ready, "its handle_write is due");
+    assert_eq!(known.queued, 4);
+    let marks = (known.low_mark, known.high_mark, known.hard_cap);
+    assert_eq!(marks, (1, 2, 3_000));
+}
+
+#[test]
+fn one_who_is_held_tells_for_whom() {
+    let mut reactor = Reactor::new().unwrap();
+    let (sink, _sinks_peer) = spied_pair(&mut reactor, Spy::new("sink", &Diary::default()));
+    let (source, mut peer) = spied_pair(&mut reactor, Spy::new("source", &Diary::default()));
+    settle(&mut reactor);
+    reactor.at(source).unwrap().feeds(sink);
+    assert_eq!(reactor.describe(source).unwrap().held_by, AnyId::NONE);
+    let mut cx = reactor.at(sink).unwrap();
+    cx.set_marks(1, 2, 3_000).unwrap();
+    cx.send(b"over the mark").unwrap();
+    let known = |id: AnyId| reactor.describe(id).unwrap().held_by;
+    assert_eq!(known(source.any()), sink.any());
+    assert_eq!(known(sink.any()), sink.any(), "it feeds itself");
+    peer.write_all(b"x").unwrap();
+    settle(&mut reactor);
+    assert_eq!(reactor.describe(source).unwrap().held_by, AnyId::NONE);
+}
+
+/// How many posts waited at the end of each turn.
+struct Posts(Rc<RefCell<Vec<usize>>>);
+
+impl Observer for Posts {
+    fn turn_ended(&mut self, _: Duration, end: &TurnEnd) {
+        self.0.borrow_mut().push(end.posts);
+    }
+}
+
+#[test]
+fn the_end_of_a_turn_tells_how_many_posts_wait() {
+    let mut reactor = Reactor::builder()
+        .post_capacity(10)
+        .posts_per_turn(2)
+        .posts_time(DEADLINE)
+        .build()
+        .unwrap();
+    let seen = Rc::default();
+    reactor.observe(Posts(Rc::clone(&seen)));
+    let handle = reactor.handle();
+    assert_eq!(handle.capacity(), 10);
+    for _ in 0..5 {
+        handle.post(|_| {}).unwrap();
+    }
+    for _ in 0..3 {
+        reactor.turn(Duration::ZERO).unwrap();
+    }
+    assert_eq!(*seen.borrow(), [3, 1, 0]);
+}
+
+#[test]
+fn an_id_is_a_slot_and_a_generation() {
+    let mut reactor = Reactor::new().unwrap();
+    let (id, peer) = spied_pair(&mut reactor, Spy::new("a", &Diary::default()));
+    let before = id.any();
+    assert_eq!(
+        before.to_string(),
+        format!("{}.{}", before.index(), before.generation())
+    );
+    drop(peer);
+    turn_until(&mut reactor, "it is gone", |reactor| reactor.count() == 0);
+    let (id, _peer) = spied_pair(&mut reactor, Spy::new("b", &Diary::default()));
+    let after = id.any();
+    assert_eq!(after.index(), before.index());
+    assert_eq!(after.generation(), before.generation() + 1);
+}
