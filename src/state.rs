@@ -119,7 +119,7 @@ impl<D> State<D> {
         let slot = self.slots.slot_mut(id);
         if slot.has_work() && slot.readiness.raise(Flag::Queued) {
             self.agenda.ready.push(id);
-            self.observers.note_ready(id, self.observers.at);
+            self.observers.note_ready(id, self.observers.at());
         }
     }
 

@@ -66,10 +66,10 @@ fn end_measured<D>(state: &mut State<D>, outcome: Outcome<'_>) {
     let Some(begun) = state.observers.take_begun() else {
         return;
     };
-    state.observers.at = state.clock.now();
+    state.observers.set_at(state.clock.now());
     let end = CallbackEnd {
         begin: begun.begin,
-        took: state.observers.at.since(begun.started),
+        took: state.observers.at().since(begun.started),
         bytes_in: state.counters.bytes_in - begun.bytes_in,
         bytes_out: accepted(state) - begun.accepted,
         outcome,
@@ -89,7 +89,7 @@ fn review_slow<D>(state: &mut State<D>, end: &CallbackEnd<'_>) {
         return;
     }
     state.counters.slow_callbacks += 1;
-    if let Some(held_back) = state.log_limits.slow.pass(state.observers.at) {
+    if let Some(held_back) = state.log_limits.slow.pass(state.observers.at()) {
         log::warn!(target: topics::CALLBACK,
             "{} kept the loop for {:?} in {}{}{held_back}",
             state.label(end.begin.id), end.took, end.begin.callback, Cost(&end.begin)
@@ -153,7 +153,7 @@ fn begin_told_turn<D>(state: &mut State<D>) {
 #[inline(always)]
 pub(crate) fn end_wait<D>(state: &mut State<D>, events: usize) {
     if state.observers.are_there() {
-        state.observers.at = state.now;
+        state.observers.set_at(state.now);
         state.observers.events = events;
         state
             .observers
@@ -174,7 +174,7 @@ pub(crate) fn begin_step<D>(state: &mut State<D>, step: Step) {
 
 /// Time may have passed in which nothing was told.
 pub(crate) fn read_clock<D>(state: &mut State<D>) {
-    state.observers.at = state.clock.now();
+    state.observers.set_at(state.clock.now());
 }
 
 fn enter<D>(state: &mut State<D>, step: Step) {
@@ -196,7 +196,7 @@ pub(crate) fn end_turn<D>(state: &mut State<D>, posts: impl FnOnce() -> usize) {
 #[cold]
 #[inline(never)]
 fn end_told_turn<D>(state: &mut State<D>, posts: usize) {
-    state.observers.at = state.clock.now();
+    state.observers.set_at(state.clock.now());
     state.observers.enter(None);
     let end = TurnEnd {
         turn: state.counters.turns,
@@ -219,11 +219,11 @@ pub(crate) fn welcome<D>(state: &mut State<D>) {
     if !state.observers.have_newcomers() {
         return;
     }
-    state.observers.at = state.clock.now();
+    state.observers.set_at(state.clock.now());
     if !state.observers.is_on() {
         // Nobody has noted since when they are ready.
         for &id in state.agenda.ready.iter().chain(state.agenda.classes.iter()) {
-            state.observers.stamp(id, state.observers.at);
+            state.observers.stamp(id, state.observers.at());
         }
     }
     let slots = state.slots.iter();

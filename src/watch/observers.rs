@@ -6,6 +6,11 @@
 //! between is told. Without the feature `observer` the answer to the second is known when the crate is built, and all that
 //! follows from it is left out.
 
+#[cfg(feature = "observer")]
+mod list;
+#[cfg(feature = "observer")]
+mod makers;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -36,8 +41,9 @@ pub(crate) struct Observers {
     on: bool,
     /// Callbacks that take longer are logged.
     threshold: Option<Duration>,
-    /// The latest reading of the clock.
-    pub(crate) at: Tick,
+    /// The latest reading of the clock, and as observers are told it: a division less for each thing that is told.
+    at: Tick,
+    told_at: Duration,
     /// The step of the turn that is under way.
     step: Option<Step>,
     /// Callbacks made before this turn.
@@ -71,6 +77,17 @@ impl Observers {
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
         self.on
+    }
+
+    /// The latest reading of the clock.
+    pub(crate) fn at(&self) -> Tick {
+        self.at
+    }
+
+    /// The clock was read.
+    pub(crate) fn set_at(&mut self, now: Tick) {
+        self.at = now;
+        self.told_at = now.since(Tick::default());
     }
 
     /// What a callback may take without being logged.
@@ -122,7 +139,7 @@ impl Observers {
 
     /// A callback begins.
     pub(crate) fn begin(&mut self, begun: Begun) {
-        self.at = begun.started;
+        self.set_at(begun.started);
         let begin = begun.begin;
         self.begun = Some(begun);
         self.tell(|observer, at| observer.callback_began(at, &begin));
@@ -149,9 +166,9 @@ impl Observers {
 
     /// Tells every observer something; the time is the latest reading of the clock.
     #[inline(always)]
-    pub(crate) fn tell(&mut self, mut what: impl FnMut(&mut dyn Observer, Duration)) {
+    pub(crate) fn tell(&mut self, what: impl FnMut(&mut dyn Observer, Duration)) {
         if self.are_there() {
-            self.tell_all(false, &mut what);
+            self.tell_all(false, what);
         }
     }
 
@@ -177,14 +194,14 @@ impl Observers {
     }
 
     /// As [`Observers::tell`], those alone who have not begun.
-    pub(crate) fn tell_newcomers(&mut self, mut what: impl FnMut(&mut dyn Observer, Duration)) {
-        self.tell_all(true, &mut what);
+    pub(crate) fn tell_newcomers(&mut self, what: impl FnMut(&mut dyn Observer, Duration)) {
+        self.tell_all(true, what);
     }
 }
 
 #[cfg(not(feature = "observer"))]
 impl Observers {
-    fn tell_all(&mut self, _: bool, _: &mut dyn FnMut(&mut dyn Observer, Duration)) {}
+    fn tell_all(&mut self, _: bool, _: impl FnMut(&mut dyn Observer, Duration)) {}
 
     pub(crate) fn have_newcomers(&self) -> bool {
         false
@@ -195,14 +212,13 @@ impl Observers {
 
 #[cfg(feature = "observer")]
 impl Observers {
+    /// One function for each thing that is told: an indirect call less than one for all.
     #[cold]
     #[inline(never)]
-    fn tell_all(&mut self, newcomers: bool, what: &mut dyn FnMut(&mut dyn Observer, Duration)) {
-        let at = self.at.since(Tick::default());
-        if self
-            .list
-            .tell_all(newcomers, &mut |observer| what(observer, at))
-        {
+    fn tell_all(&mut self, newcomers: bool, mut what: impl FnMut(&mut dyn Observer, Duration)) {
+        let at = self.told_at;
+        let all_are_left = self.list.tell_all(newcomers, |observer| what(observer, at));
+        if !all_are_left {
             self.review();
         }
     }
@@ -256,150 +272,5 @@ impl fmt::Debug for Observers {
         #[cfg(feature = "observer")]
         shown.field("list", &self.list);
         shown.finish_non_exhaustive()
-    }
-}
-
-/// The observers themselves.
-#[cfg(feature = "observer")]
-mod list {
-    use std::any::Any;
-    use std::fmt;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use crate::watch::observer::Observer;
-    use crate::watch::panics;
-    use crate::world::ids::short_type_name;
-    use crate::world::topics;
-
-    struct Entry {
-        observer: Box<dyn Observer>,
-        type_name: &'static str,
-        /// It is told nothing yet.
-        is_new: bool,
-    }
-
-    #[derive(Default)]
-    pub(super) struct List(Vec<Entry>);
-
-    impl List {
-        #[inline(always)]
-        pub(super) fn is_empty(&self) -> bool {
-            self.0.is_empty()
-        }
-
-        pub(super) fn have_newcomers(&self) -> bool {
-            self.0.iter().any(|entry| entry.is_new)
-        }
-
-        /// Whether somebody is told something.
-        pub(super) fn is_watching(&self) -> bool {
-            self.0.iter().any(|entry| !entry.is_new)
-        }
-
-        pub(super) fn let_newcomers_in(&mut self) {
-            for entry in &mut self.0 {
-                entry.is_new = false;
-            }
-        }
-
-        pub(super) fn add(&mut self, observer: Box<dyn Observer>, type_name: &'static str) {
-            self.0.push(Entry {
-                observer,
-                type_name,
-                is_new: true,
-            });
-        }
-
-        pub(super) fn find<O: Observer>(&self) -> Option<&O> {
-            let observers = self.0.iter().map(|entry| &*entry.observer as &dyn Any);
-            observers.filter_map(<dyn Any>::downcast_ref).next()
-        }
-
-        pub(super) fn find_mut<O: Observer>(&mut self) -> Option<&mut O> {
-            let entries = self.0.iter_mut();
-            let observers = entries.map(|entry| &mut *entry.observer as &mut dyn Any);
-            observers.filter_map(<dyn Any>::downcast_mut).next()
-        }
-
-        pub(super) fn remove<O: Observer>(&mut self) -> Option<O> {
-            let is_one = |entry: &Entry| (&*entry.observer as &dyn Any).is::<O>();
-            let entry = self.0.remove(self.0.iter().position(is_one)?);
-            let observer: Box<dyn Any> = entry.observer;
-            observer.downcast().ok().map(|observer| *observer)
-        }
-
-        /// Tells those who are newcomers, or those who are not. True if one panicked, and is gone.
-        pub(super) fn tell_all(
-            &mut self,
-            newcomers: bool,
-            what: &mut dyn FnMut(&mut dyn Observer),
-        ) -> bool {
-            let before = self.0.len();
-            let mut place = 0;
-            while let Some(entry) = self.0.get_mut(place) {
-                if entry.is_new == newcomers {
-                    let observer = &mut *entry.observer;
-                    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| what(observer))) {
-                        let entry = self.0.remove(place);
-                        give_up(entry, &*payload);
-                        panics::drop_contained(payload);
-                        continue;
-                    }
-                }
-                place += 1;
-            }
-            self.0.len() < before
-        }
-    }
-
-    /// An observer has panicked.
-    fn give_up(entry: Entry, payload: &(dyn Any + Send)) {
-        let text = panics::text(payload);
-        let name = short_type_name(entry.type_name);
-        log::error!(target: topics::CALLBACK, "the observer {name} panicked and is removed: {text}");
-        panics::drop_contained(entry.observer);
-    }
-
-    impl fmt::Debug for List {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let names = self.0.iter().map(|entry| short_type_name(entry.type_name));
-            f.debug_list().entries(names).finish()
-        }
-    }
-}
-
-/// What makes the observers of each reactor that a builder builds.
-#[cfg(feature = "observer")]
-mod makers {
-    use std::fmt;
-    use std::sync::Arc;
-
-    use crate::watch::observer::Observer;
-    use crate::watch::observers::Observers;
-
-    /// Makes an observer and adds it.
-    type Make = dyn Fn(&mut Observers) + Send + Sync;
-
-    /// Shared by the builder's clones; a builder may go to another thread, so what is in it may, too.
-    #[derive(Clone, Default)]
-    pub(crate) struct Makers(Vec<Arc<Make>>);
-
-    impl Makers {
-        pub(crate) fn add<O: Observer>(&mut self, make: impl Fn() -> O + Send + Sync + 'static) {
-            self.0
-                .push(Arc::new(move |observers| observers.add(make())));
-        }
-
-        pub(crate) fn add_all(&self, observers: &mut Observers) {
-            for make in &self.0 {
-                make(observers);
-            }
-        }
-    }
-
-    impl fmt::Debug for Makers {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "Makers({})", self.0.len())
-        }
     }
 }
