@@ -36,36 +36,7 @@ use crate::world::signals::Signals;
 ///   step begins when the wait or the last callback before it was over.
 /// - An observer that panics is removed, and the log says so. The loop goes on.
 ///
-/// # Example
-///
-/// The three longest callbacks:
-///
-/// ```
-/// use slabloop::observe::{CallbackEnd, Observer};
-/// use slabloop::Reactor;
-/// use std::time::Duration;
-///
-/// #[derive(Default)]
-/// struct Longest(Vec<Duration>);
-///
-/// impl Observer for Longest {
-///     fn callback_ended(&mut self, _at: Duration, end: &CallbackEnd<'_>) {
-///         self.0.push(end.took);
-///         self.0.sort_by(|a, b| b.cmp(a));
-///         self.0.truncate(3);
-///     }
-/// }
-///
-/// # fn main() -> std::io::Result<()> {
-/// let mut reactor = Reactor::new()?;
-/// reactor.observe(Longest::default());
-/// reactor.handle().post(|_| {}).expect("there is room");
-/// reactor.turn(Duration::ZERO)?;
-/// let longest = reactor.observer::<Longest>().expect("it was added");
-/// assert_eq!(longest.0.len(), 1);
-/// # Ok(())
-/// # }
-/// ```
+/// An example is at the head of [`observe`](crate::observe).
 #[expect(unused_variables, reason = "each observer uses what it wants")]
 pub trait Observer: Any {
     /// A turn begins. `turn` counts from 1.
