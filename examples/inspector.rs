@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! cargo run --release --features inspector --example inspector
-//! nc 127.0.0.1 7003
+//! nc 127.0.0.1 7010
 //! ```
 //!
 //! and open <http://127.0.0.1:7004/>. Connect a few more times, stop one with Ctrl-Z, and see its outbox grow.
@@ -26,7 +26,7 @@ Tells everybody who connects the time, ten times a second, and shows itself in a
 
 Usage: inspector [OPTIONS]
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7003]
+  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7010]
   --page HOST:PORT         where the inspector's page is [127.0.0.1:7004]
   --max-connections N      clients served at once; more wait until others leave [no limit]
   --drain SECONDS          how long queued output may take to leave at the end [5]
@@ -82,7 +82,7 @@ impl Dispatcher for Member {
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut page = "127.0.0.1:7004".to_owned();
-        let options = common::Options::parse(arguments, "127.0.0.1:7003", |flag, parser| {
+        let options = common::Options::parse(arguments, "127.0.0.1:7010", |flag, parser| {
             if flag == "page" {
                 page = common::host_and_port("--page", parser)?;
             }

@@ -158,7 +158,11 @@ fn main() -> ExitCode {
         let proxy = Proxy::new(&mut reactor, settings);
         let proxy = proxy.map_err(|error| Failure::Usage(error.to_string()))?;
         let tls = options.tls.clone();
-        common::listen(&mut reactor, &options, Listener { proxy, tls })?;
+        let listener = Listener { proxy, tls };
+        let scheme = if options.tls.is_on() { "https" } else { "http" };
+        common::listen_and_try(&mut reactor, &options, listener, |host, port| {
+            format!("curl -x {scheme}://{host}:{port} http://example.org/")
+        })?;
         common::serve(&mut reactor, &options)
     })
 }

@@ -37,7 +37,7 @@ Usage: misbehave [FAULT]... [OPTIONS]
 
   --turn-delay MS          sleeps MS milliseconds after every turn, so that one sees the batches grow
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7005]
+  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7011]
   --inspect HOST:PORT      shows the loop in a browser
   --drain SECONDS          how long queued output may take to leave at the end [5]
   --duration SECONDS       ends by itself after so long [never]
@@ -83,7 +83,7 @@ fn millis(flag: &str, parser: &mut lexopt::Parser) -> Result<Duration, Failure> 
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut faults = Vec::new();
-        let options = common::Options::parse(arguments, "127.0.0.1:7005", |flag, parser| {
+        let options = common::Options::parse(arguments, "127.0.0.1:7011", |flag, parser| {
             let fault = fault(flag, parser)?;
             let known = fault.is_some();
             faults.extend(fault);
