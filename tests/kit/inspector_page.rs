@@ -9,7 +9,10 @@ mod browser;
 #[path = "../util/programs.rs"]
 mod programs;
 
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -315,4 +318,114 @@ fn a_recording_is_stepped_through_with_keys() {
     page.tab
         .wait("document.querySelector('#turn').dataset.turn === '30'");
     page.is_clean();
+}
+
+const DESK: (u32, u32) = (1280, 800);
+const TELEPHONE: (u32, u32) = (390, 844);
+
+/// Writes `target/pictures/NAME.png`.
+fn keep(tab: &Tab, name: &str) {
+    let test = std::env::current_exe().unwrap();
+    let target = test.ancestors().nth(3).unwrap();
+    let folder = target.join("pictures");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join(name).with_extension("png");
+    let mut command = Command::new("base64");
+    command.arg("-d").stdin(Stdio::piped());
+    let mut child = command.stdout(File::create(file).unwrap()).spawn().unwrap();
+    // The example has another name in the tests.
+    tab.get("document.querySelector('#program').textContent = 'misbehave'");
+    let picture = tab.picture();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(picture.as_bytes()).unwrap();
+    drop(pipe);
+    assert!(child.wait().unwrap().success());
+}
+
+/// Waits for so many more beats.
+fn beats(tab: &Tab, more: u64) {
+    let now = tab.get("+document.documentElement.dataset.beats");
+    let then = now.as_u64().unwrap() + more;
+    tab.wait(&format!("document.documentElement.dataset.beats >= {then}"));
+}
+
+/// One picture in each of the two schemes.
+fn keep_both(tab: &Tab, size: (u32, u32), name: &str) {
+    for scheme in ["light", "dark"] {
+        tab.looks(size, scheme);
+        // What it draws next is drawn in these colours and in this size.
+        beats(tab, 8);
+        keep(tab, &format!("{name}-{scheme}"));
+    }
+}
+
+/// The pictures of the documentation (with at most 256 colours there), and more, to be looked at after a change to the
+/// page:
+///
+/// ```text
+/// cargo build -p slabloop-kit-tests --examples
+/// cargo test -p slabloop-kit-tests --test inspector_page pictures -- --ignored
+/// ```
+#[test]
+#[ignore = "takes pictures, to be looked at"]
+fn pictures() {
+    let Some(browser) = browser() else { return };
+    let healthy = Page::open(browser, &[]);
+    healthy
+        .tab
+        .wait("document.documentElement.dataset.beats > 40");
+    keep_both(&healthy.tab, DESK, "healthy");
+    for (screen, name) in ["telephone", "telephone-2", "telephone-3"]
+        .into_iter()
+        .enumerate()
+    {
+        healthy.tab.looks(TELEPHONE, "light");
+        healthy.tab.get(&format!("scrollTo(0, {})", 700 * screen));
+        keep_both(&healthy.tab, TELEPHONE, name);
+    }
+    drop(healthy);
+    for (fault, lint, _) in FAULTS {
+        let page = Page::open(browser, fault);
+        page.tab.wait(&format!(
+            "document.querySelector('#lints li[data-lint={lint}]')"
+        ));
+        page.tab.wait("document.documentElement.dataset.beats > 30");
+        keep_both(&page.tab, DESK, lint);
+    }
+    let frozen = Page::open(browser, &["--block", "800"]);
+    for scheme in ["light", "dark"] {
+        frozen.tab.looks(DESK, scheme);
+        frozen
+            .tab
+            .wait("document.querySelector('#freeze[data-phase=over]')");
+        frozen
+            .tab
+            .wait("document.querySelector('#freeze[data-phase=now]')?.dataset.ms > 400");
+        keep(&frozen.tab, &format!("frozen-{scheme}"));
+        frozen
+            .tab
+            .wait("document.querySelector('#freeze[data-phase=over]')");
+        frozen.tab.wait("document.documentElement.dataset.state === 'live' && document.querySelector('#freeze[data-phase=over]')");
+        keep(&frozen.tab, &format!("frozen-after-{scheme}"));
+    }
+    frozen.tab.looks(DESK, "light");
+    frozen
+        .tab
+        .get("document.querySelector('#freeze-show').click()");
+    keep(&frozen.tab, "paused-light");
+    let faults = [
+        "--slow-client",
+        "--leak",
+        "--no-drain",
+        "--block",
+        "150",
+        "--timers",
+    ];
+    let many = Page::open(browser, &faults);
+    many.tab
+        .wait("document.querySelectorAll('#lints li').length > 3");
+    keep_both(&many.tab, DESK, "many");
+    many.tab.looks(TELEPHONE, "light");
+    many.tab.get("scrollTo(0, 0)");
+    keep_both(&many.tab, TELEPHONE, "telephone-many");
 }

@@ -4,8 +4,8 @@
 //! websocket would do as well and would need a library; and with pipes the browser ends by itself when the test program
 //! does, however that ends.
 //!
-//! There is one browser for all tests of a file, for its start takes as long as most of them. Each tab has a context of its
-//! own: no storage or cache is shared.
+//! There is one browser for all tests of a file, for its start takes as long as most of them. Each tab has a context of
+//! its own: no storage or cache is shared.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -199,8 +199,8 @@ impl Tab {
         answer["result"]["value"].clone()
     }
 
-    /// Waits until the page has loaded and an expression comes to something other than nothing, false, 0 or an empty text,
-    /// and has it. The page itself looks, fifty times a second.
+    /// Waits until the page has loaded and an expression comes to something other than nothing, false, 0 or an empty
+    /// text, and has it. The page itself looks, fifty times a second.
     #[track_caller]
     pub(crate) fn wait(&self, expression: &str) -> Value {
         let answer = self.get(&format!(
@@ -238,8 +238,8 @@ impl Tab {
         events.map(|event| event["params"].clone()).collect()
     }
 
-    /// What a developer would find in the console: what was thrown or printed, and the browser's own errors and warnings,
-    /// among them what the content policy refused.
+    /// What a developer would find in the console: what was thrown or printed, and the browser's own errors and
+    /// warnings, among them what the content policy refused.
     pub(crate) fn complaints(&self) -> Vec<Value> {
         let mut all = self.events("Runtime.exceptionThrown");
         all.extend(self.events("Runtime.consoleAPICalled"));
@@ -256,11 +256,19 @@ impl Tab {
             .collect()
     }
 
-    /// A picture of what is seen, as base64 of a PNG.
+    /// The size of the window, and `light` or `dark`, which is what the system is said to prefer.
     #[track_caller]
-    pub(crate) fn picture(&self, whole: bool) -> String {
-        let parameters = json!({"format": "png", "captureBeyondViewport": whole});
-        let picture = self.call("Page.captureScreenshot", &parameters);
+    pub(crate) fn looks(&self, (width, height): (u32, u32), scheme: &str) {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700});
+        self.call("Emulation.setDeviceMetricsOverride", &size);
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.call("Emulation.setEmulatedMedia", &media);
+    }
+
+    /// A picture of what is seen: a PNG, in base64.
+    #[track_caller]
+    pub(crate) fn picture(&self) -> String {
+        let picture = self.call("Page.captureScreenshot", &json!({"format": "png"}));
         picture["data"].as_str().expect("a picture").to_owned()
     }
 }
