@@ -11,6 +11,7 @@ use slabloop::kit::limits::Place;
 use slabloop::{Context, Dispatcher, Id, TimerId};
 
 use crate::http::Status;
+use crate::http::framing::is_still_partial;
 use crate::job::Job;
 use crate::proxy::Proxy;
 use crate::request::{self, Parsed};
@@ -127,7 +128,9 @@ impl Client {
 
     /// Reads a head, and begins to work on it. How long it was; 0 if it is not all there.
     fn take_head(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        if self.partial > 0 && self.is_still_partial(input) {
+        let limits = &self.proxy.limits;
+        if self.partial > 0 && is_still_partial(input, self.partial, limits.target, limits.head) {
+            self.partial = input.len();
             return Ok(0);
         }
         let proxy = Rc::clone(&self.proxy);
@@ -146,18 +149,6 @@ impl Client {
                 Ok(input.len())
             }
         }
-    }
-
-    /// Whether what has come since the last look cannot complete the head: so that one that comes byte by byte is not
-    /// parsed as often.
-    fn is_still_partial(&mut self, input: &[u8]) -> bool {
-        let new = &input[self.partial.saturating_sub(3).min(input.len())..];
-        let limits = &self.proxy.limits;
-        let is_whole = new.windows(2).any(|pair| pair == b"\n\n")
-            || new.windows(3).any(|three| three == b"\n\r\n");
-        let is_long = input.len() > limits.head.min(limits.target + 32);
-        self.partial = input.len();
-        !is_whole && !is_long
     }
 
     /// Has what is pending looked at, as if it came now. (While input is being looked at, nothing is pending.)

@@ -8,6 +8,7 @@ use slabloop::Context;
 
 use crate::connection::{Connection, Phase};
 use crate::head::{self, Parsed};
+use crate::http::framing::is_still_partial;
 
 impl Connection {
     /// Takes what was read, behind what is left of before.
@@ -83,7 +84,9 @@ impl Connection {
     /// Reads a head, and begins to answer it. How long it was; 0 if it is not all there.
     #[inline]
     fn take_head(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        if self.partial > 0 && self.is_still_partial(input) {
+        let limits = &self.site.limits;
+        if self.partial > 0 && is_still_partial(input, self.partial, limits.target, limits.head) {
+            self.partial = input.len();
             return Ok(0);
         }
         // A line break too many, which some clients send behind a body. It counts as a request, so that it has an end.
@@ -108,17 +111,5 @@ impl Connection {
                 Ok(input.len())
             }
         }
-    }
-
-    /// Whether what has come since the last look cannot complete the head: so that one that comes byte by byte is not
-    /// parsed as often.
-    fn is_still_partial(&mut self, input: &[u8]) -> bool {
-        let new = &input[self.partial.saturating_sub(3).min(input.len())..];
-        let limits = &self.site.limits;
-        let is_whole = new.windows(2).any(|pair| pair == b"\n\n")
-            || new.windows(3).any(|three| three == b"\n\r\n");
-        let is_long = input.len() > limits.head.min(limits.target + 32);
-        self.partial = input.len();
-        !is_whole && !is_long
     }
 }

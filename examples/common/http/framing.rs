@@ -79,3 +79,17 @@ pub(crate) fn too_long(input: &[u8], most_target: usize, most_head: usize) -> Op
     }
     (input.len() > most_head).then_some(Status::HEADERS_TOO_LARGE)
 }
+
+/// Whether what has come since the last look, when there were `seen` bytes, cannot complete a head, and is not too
+/// long for one: so that one that comes byte by byte is not parsed as often.
+pub(crate) fn is_still_partial(
+    input: &[u8],
+    seen: usize,
+    most_target: usize,
+    most_head: usize,
+) -> bool {
+    let new = &input[seen.saturating_sub(3).min(input.len())..];
+    let is_whole = new.windows(2).any(|pair| pair == b"\n\n")
+        || new.windows(3).any(|three| three == b"\n\r\n");
+    !is_whole && input.len() <= most_head.min(most_target + 32)
+}
