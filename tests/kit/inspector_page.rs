@@ -206,7 +206,7 @@ fn hostile_names_are_shown_as_text() {
         {"id": quote, "type": HOSTILE, "address": "", "state": "open"}]);
     let slices = json!([
         ["7.1", HOSTILE, 110_000, 60_000, 0, 0, 0, HOSTILE],
-        [quote, "handle_read", 120_000, 10, 0, 0, 0, "ok"]
+        [quote, "constructor", 120_000, 10, 0, 0, 0, "ok"]
     ]);
     let mut one = beat(2, &slices, &row);
     one["log"] = json!([

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Guards against a hang; nothing is measured with it.
+/// Guards against a hang; nothing is measured with it. What a page waits for has so long, and its answer twice that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the browser, its commands on descriptor 3 and its answers on 4, and removes its profile afterwards.
@@ -117,7 +117,7 @@ impl Browser {
         }
         let sent = locked(&self.commands).write_all(format!("{message}\0").as_bytes());
         sent.expect("the browser runs");
-        let answer = answer.recv_timeout(PATIENCE);
+        let answer = answer.recv_timeout(2 * PATIENCE);
         let answer = answer.unwrap_or_else(|error| panic!("{message}: {error}"));
         assert!(answer.get("error").is_none(), "{message}: {answer}");
         answer["result"].clone()
@@ -210,7 +210,7 @@ impl Tab {
                     if (value || performance.now() > end) done(value || null); else setTimeout(look, 20);
                 }};
                 look(); }})",
-            (PATIENCE / 2).as_millis(),
+            PATIENCE.as_millis(),
         ));
         if answer.is_null() {
             let text = self.get("document.body.innerText.slice(0, 2000)");
