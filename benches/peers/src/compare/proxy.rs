@@ -93,8 +93,8 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
         title: "Proxy: CPU time per round trip",
         intro: format!(
             "{} connections, {} messages in flight, through the proxy to an echo server and \
-             back: the proxy's own CPU time for one message there and back. HAProxy may \
-             `splice`, which moves bytes without copying them out of the kernel; nobody else does. \
+             back: CPU time of the proxy process for each round trip. HAProxy may use \
+             `splice`, which moves bytes without copying them out of the kernel; no other proxy does. \
              Buffers are each program's own choice, and with large messages that choice is most \
              of the difference: 128 KiB for raw epoll, raw mio, calloop and slabloop, 8 KiB for \
              tokio, 16 KiB for HAProxy and nginx.",
