@@ -1,15 +1,20 @@
 //! An observer that keeps the last records of what happened.
 
-use std::collections::{HashMap, VecDeque};
-use std::io;
+mod labels;
+mod record;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::watch::ends::Cause;
 use crate::watch::observer::{
-    Added, CallbackBegin, CallbackEnd, Crossing, Event, Interest, Kind, Observer, Outcome, Refusal,
-    Step, TurnEnd,
+    Added, CallbackBegin, CallbackEnd, Crossing, Event, Interest, Observer, Outcome, Refusal, Step,
+    TurnEnd,
 };
 use crate::world::ids::AnyId;
+
+pub use self::labels::{Label, Labels};
+pub use self::record::{Ended, Record, Shortage, What};
 
 /// Keeps the last records of what an [`Observer`] is told, in memory of a fixed size; what it had to throw away it counts.
 ///
@@ -47,222 +52,6 @@ pub struct Ring {
     flushes: bool,
     begun: Option<CallbackBegin>,
     labels: Labels,
-}
-
-/// Something that happened, and when.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Record {
-    /// The reactor's clock when it was told: the time since the reactor was built. That of a callback is its end.
-    pub at: Duration,
-    /// What it was.
-    pub what: What,
-}
-
-/// What happened: one for each method of [`Observer`], but for a callback, of which there is one record, when it has
-/// ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum What {
-    /// A turn began; it is the one of this number.
-    TurnBegan(u64),
-    /// A step of the turn began.
-    Step(Step),
-    /// The wait was over, with so many events.
-    WaitEnded {
-        /// How many.
-        events: usize,
-    },
-    /// The turn was over.
-    TurnEnded(TurnEnd),
-    /// An event was merged; only if the ring [keeps](Ring::keep_events) them.
-    Merged {
-        /// Whose.
-        id: AnyId,
-        /// What it said.
-        event: Event,
-    },
-    /// Something named a dispatcher that was gone; only if the ring [keeps](Ring::keep_events) events.
-    Dropped {
-        /// Its id.
-        id: AnyId,
-    },
-    /// A callback has ended.
-    Callback {
-        /// What was said when it began.
-        begin: CallbackBegin,
-        /// How long it ran.
-        took: Duration,
-        /// Bytes that it received.
-        bytes_in: u64,
-        /// Bytes that it sent.
-        bytes_out: u64,
-        /// How it ended.
-        ended: Ended,
-    },
-    /// A dispatcher was added. Its name is in [`Ring::labels`].
-    Added {
-        /// The dispatcher.
-        id: AnyId,
-        /// Whose callback added it.
-        by: AnyId,
-        /// What it is.
-        kind: Kind,
-    },
-    /// Another dispatcher has taken its place.
-    Replaced {
-        /// The dispatcher.
-        id: AnyId,
-    },
-    /// Its interest has changed.
-    Interest {
-        /// Whose.
-        id: AnyId,
-        /// What it is now.
-        interest: Interest,
-    },
-    /// A mark of its outbox was crossed.
-    Mark {
-        /// Whose.
-        id: AnyId,
-        /// Which.
-        crossing: Crossing,
-        /// Bytes in the outbox.
-        queued: usize,
-    },
-    /// It is not read, because of what is queued for another.
-    Held {
-        /// Which.
-        id: AnyId,
-        /// The other.
-        sink: AnyId,
-    },
-    /// It is read again.
-    Released {
-        /// Which.
-        id: AnyId,
-    },
-    /// The flush wrote; only if the ring [keeps](Ring::keep_flushes) that.
-    Flushed {
-        /// Whose outbox.
-        id: AnyId,
-        /// Bytes written.
-        written: usize,
-        /// Bytes left.
-        queued: usize,
-    },
-    /// A timer fired.
-    Timer {
-        /// Whose; [`AnyId::NONE`] for a closure's.
-        id: AnyId,
-        /// How late.
-        late: Duration,
-    },
-    /// A listener has paused.
-    AcceptingPaused {
-        /// Which.
-        id: AnyId,
-        /// Why.
-        reason: Shortage,
-    },
-    /// It accepts again.
-    AcceptingResumed {
-        /// Which.
-        id: AnyId,
-    },
-    /// A dispatcher has ended.
-    Closed {
-        /// Which.
-        id: AnyId,
-        /// Why.
-        cause: Cause,
-    },
-}
-
-/// How a callback ended: [`Outcome`] without the error itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ended {
-    /// It returned `Ok`.
-    Done,
-    /// It returned an error that says that there is nothing to do for now.
-    WouldBlock,
-    /// It returned another error.
-    Failed(io::ErrorKind),
-    /// It panicked.
-    Panicked,
-}
-
-/// Why a listener has paused: [`Refusal`] without the error itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Shortage {
-    /// There are as many connections as there may be.
-    Limit,
-    /// Descriptors or memory have run out.
-    Shortage(io::ErrorKind),
-    /// Accepting failed in another way.
-    Fault(io::ErrorKind),
-    /// Too much is queued in all outboxes together.
-    OverTotal,
-}
-
-/// The names of dispatchers, by id.
-#[derive(Clone, Debug, Default)]
-pub struct Labels(HashMap<AnyId, Label>);
-
-/// How a dispatcher is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Label {
-    /// The name of its type, without modules.
-    pub type_name: String,
-    /// The peer's address, or the listener's own, as it was when it was added. A peer can choose the name of a Unix
-    /// socket: this is hostile text.
-    pub address: String,
-    /// What it is.
-    pub kind: Kind,
-}
-
-impl Labels {
-    /// The name of a dispatcher, if it lives or its end is still on record.
-    #[must_use]
-    pub fn get(&self, id: AnyId) -> Option<&Label> {
-        self.0.get(&id)
-    }
-
-    /// All of them, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (AnyId, &Label)> {
-        self.0.iter().map(|(&id, label)| (id, label))
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn note(&mut self, added: &Added<'_>) {
-        let label = Label {
-            type_name: added.type_name.to_owned(),
-            address: added.address.to_string(),
-            kind: added.kind,
-        };
-        self.0.insert(added.id, label);
-    }
-
-    /// A record is thrown away. With the end of a dispatcher goes its name.
-    fn forget(&mut self, record: &Record) {
-        if let What::Closed { id, .. } = record.what {
-            self.0.remove(&id);
-        }
-    }
 }
 
 impl Ring {
