@@ -5,7 +5,7 @@ use std::time::Duration;
 use lexopt::Parser;
 
 use crate::common::{self, Failure, Limit};
-use crate::request::MOST_HEADERS;
+use crate::http::framing::most_headers;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
@@ -76,13 +76,7 @@ impl Limits {
         match flag {
             "max-head" => self.head = common::number(&name, parser, 64)?,
             "max-target" => self.target = common::number(&name, parser, 1)?,
-            "max-headers" => {
-                self.headers = common::number(&name, parser, 1)?;
-                if self.headers > MOST_HEADERS {
-                    let text = format!("{name} {}: at most {MOST_HEADERS}", self.headers);
-                    return Err(Failure::Usage(text));
-                }
-            }
+            "max-headers" => self.headers = most_headers(&name, parser)?,
             "max-per-peer" => self.per_peer = common::value(&name, parser, whole)?,
             "rate" => self.rate = common::value(&name, parser, whole)?,
             "rate-all" => self.rate_all = common::value(&name, parser, whole)?,

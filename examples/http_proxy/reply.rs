@@ -5,9 +5,10 @@ use std::mem::MaybeUninit;
 
 use crate::hops::Hops;
 use crate::http::Length;
+use crate::http::framing::MOST_HEADERS;
 use crate::http::framing::{Lengths, has_bare_lf};
 use crate::refusal::After;
-use crate::request::{MOST_HEADERS, write_field};
+use crate::request::write_field;
 
 /// Most bytes of the head of an answer.
 pub(crate) const MOST_HEAD: usize = 64 * 1024;

@@ -7,14 +7,11 @@ use httparse::Error;
 
 use crate::config::Limits;
 use crate::hops::{self, Hops};
-use crate::http::framing::{Lengths, has_bare_lf, names_a_version, too_long};
+use crate::http::framing::{Lengths, MOST_HEADERS, has_bare_lf, names_a_version, too_long};
 use crate::http::{Length, Status};
 use crate::policy::Way;
 use crate::refusal::Refusal;
 use crate::target::{self, Target};
-
-/// Most header fields that can be asked for with `--max-headers`.
-pub(crate) const MOST_HEADERS: usize = 128;
 
 /// A request that was understood.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lexopt::Parser;
 
 use crate::common::{self, Failure, Limit};
-use crate::head::MOST_HEADERS;
+use crate::http::framing::most_headers;
 
 /// A small file is queued as it is, and a connection's queue has an end.
 const MOST_SMALL: u64 = 512 * 1024;
@@ -67,13 +67,7 @@ impl Limits {
         match flag {
             "max-head" => self.head = common::number(&name, parser, 64)?,
             "max-target" => self.target = common::number(&name, parser, 1)?,
-            "max-headers" => {
-                self.headers = common::number(&name, parser, 1)?;
-                if self.headers > MOST_HEADERS {
-                    let text = format!("{name} {}: at most {MOST_HEADERS}", self.headers);
-                    return Err(Failure::Usage(text));
-                }
-            }
+            "max-headers" => self.headers = most_headers(&name, parser)?,
             "max-body" => self.body = common::value(&name, parser, whole)?,
             "max-requests" => self.requests = common::value(&name, parser, whole)?,
             "header-timeout" => self.header_time = time(&name, parser)?,

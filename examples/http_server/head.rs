@@ -12,11 +12,8 @@ use crate::answer::Status;
 use crate::config::Limits;
 use crate::fields::Fields;
 pub(crate) use crate::http::Length;
-use crate::http::framing::{has_bare_lf, names_a_version, too_long};
+use crate::http::framing::{MOST_HEADERS, has_bare_lf, names_a_version, too_long};
 use crate::target;
-
-/// Most header fields that can be asked for with `--max-headers`.
-pub(crate) const MOST_HEADERS: usize = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {

@@ -1,7 +1,23 @@
 //! What says where a head and a body end. Whatever two programs in a chain could read in two ways is refused: that is what
 //! request smuggling lives on. (httparse refuses a CR alone, a folded line and a space before the colon.)
 
+use lexopt::Parser;
+
 use super::Status;
+use crate::common::{self, Failure};
+
+/// Most header fields that can be asked for with `--max-headers`.
+pub(crate) const MOST_HEADERS: usize = 128;
+
+/// The value of `--max-headers`.
+pub(crate) fn most_headers(name: &str, parser: &mut Parser) -> Result<usize, Failure> {
+    let headers = common::number(name, parser, 1)?;
+    if headers > MOST_HEADERS {
+        let text = format!("{name} {headers}: at most {MOST_HEADERS}");
+        return Err(Failure::Usage(text));
+    }
+    Ok(headers)
+}
 
 /// How a body says where it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
