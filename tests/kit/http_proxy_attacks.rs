@@ -424,23 +424,11 @@ fn requests_that_are_sent_without_end_are_taken_one_by_one() {
     let requests = line.repeat(1000);
     let mut clients: Vec<_> = (0..5).map(|_| proxy.client()).collect();
     for client in &mut clients {
-        client.set_nonblocking(true).unwrap();
-        let mut refusals = 0;
-        while refusals < 20 {
-            match client.write(requests.as_bytes()) {
-                Ok(_) => refusals = 0,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    refusals += 1;
-                    is_well(&proxy, server);
-                }
-                Err(error) => panic!("{error}"),
-            }
-        }
+        flood(client, requests.as_bytes(), || is_well(&proxy, server));
     }
     let after = status_of(&proxy, "VmRSS");
     assert!(after < before + SLACK_KIB, "{before} KiB became {after}");
     let client = &mut clients[0];
-    client.set_nonblocking(false).unwrap();
     for _ in 0..1000 {
         assert_eq!(answer(client).text(), "ok");
     }

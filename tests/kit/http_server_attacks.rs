@@ -140,24 +140,11 @@ fn pipelining_without_reading_is_bounded() {
     let requests = "GET /small.txt HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
     let mut clients: Vec<_> = (0..8).map(|_| server.client()).collect();
     for client in &mut clients {
-        client.set_nonblocking(true).unwrap();
-        // Until the server has stopped reading and the kernel is full.
-        let mut refusals = 0;
-        while refusals < 20 {
-            match client.write(requests.as_bytes()) {
-                Ok(_) => refusals = 0,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    refusals += 1;
-                    is_well(&server);
-                }
-                Err(error) => panic!("{error}"),
-            }
-        }
+        flood(client, requests.as_bytes(), || is_well(&server));
     }
     has_not_grown(&server, before);
     // And whoever reads after all gets answers.
     let client = &mut clients[0];
-    client.set_nonblocking(false).unwrap();
     for _ in 0..5000 {
         assert_eq!(answer(client).text(), "hello world\n");
     }

@@ -5,6 +5,7 @@ mod util;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
@@ -514,24 +515,32 @@ fn of_many_dispatchers_some_are_shown_and_the_rest_is_counted() {
     assert!(reactor.gauges().queued_bytes < 200_000);
 }
 
+/// Connections that make a beat large. Their far ends.
+fn two_hundred(reactor: &mut Reactor) -> Vec<UnixStream> {
+    let pairs = (0..200).map(|_| {
+        let (ours, peer) = unix_pair();
+        reactor.add(ours, Echo).unwrap();
+        peer
+    });
+    pairs.collect()
+}
+
+/// A page with little room, which has asked for beats.
+fn narrow_page(inspection: &Inspection) -> TcpStream {
+    let mut stream = connect(inspection);
+    let room = socket2::SockRef::from(&stream).set_recv_buffer_size(4096);
+    room.unwrap();
+    let request = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(request).unwrap();
+    stream
+}
+
 #[test]
 fn a_page_that_does_not_read_costs_one_beat_and_gets_the_newest() {
     let (mut reactor, clock) = still();
     let inspection = inspect(&mut reactor);
-    let _peers: Vec<_> = (0..200)
-        .map(|_| {
-            let (ours, peer) = unix_pair();
-            reactor.add(ours, Echo).unwrap();
-            peer
-        })
-        .collect();
-    let mut stream = connect(&inspection);
-    socket2::SockRef::from(&stream)
-        .set_recv_buffer_size(4096)
-        .unwrap();
-    stream
-        .write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .unwrap();
+    let _peers = two_hundred(&mut reactor);
+    let mut stream = narrow_page(&inspection);
     turn_until(&mut reactor, "it is there", |reactor| {
         reactor.gauges().connections == 201
     });
@@ -572,20 +581,8 @@ fn ids_in(stream: &[u8]) -> Vec<u64> {
 fn a_page_that_never_reads_is_closed() {
     let (mut reactor, clock) = still();
     let inspection = inspect(&mut reactor);
-    let _peers: Vec<_> = (0..200)
-        .map(|_| {
-            let (ours, peer) = unix_pair();
-            reactor.add(ours, Echo).unwrap();
-            peer
-        })
-        .collect();
-    let mut stream = connect(&inspection);
-    socket2::SockRef::from(&stream)
-        .set_recv_buffer_size(4096)
-        .unwrap();
-    stream
-        .write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .unwrap();
+    let _peers = two_hundred(&mut reactor);
+    let _stream = narrow_page(&inspection);
     turn_until(&mut reactor, "it is cut off", |reactor| {
         clock.advance(BEAT);
         let counters = reactor.counters();

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,24 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::programs::Server;
+
+/// Sends the same bytes again and again, and reads nothing, until the other side has stopped reading and the kernel is full.
+/// `meanwhile` is asked whenever there is no room.
+pub(crate) fn flood(client: &mut TcpStream, bytes: &[u8], mut meanwhile: impl FnMut()) {
+    client.set_nonblocking(true).unwrap();
+    let mut refusals = 0;
+    while refusals < 20 {
+        match client.write(bytes) {
+            Ok(_) => refusals = 0,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                refusals += 1;
+                meanwhile();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    client.set_nonblocking(false).unwrap();
+}
 
 /// A folder to serve, which goes with its value.
 pub(crate) struct Root(PathBuf);
