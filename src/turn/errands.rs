@@ -32,9 +32,17 @@ pub(crate) fn run_errand(core: &mut Core, errand: Errand) {
     | Errand::FileFailed(id, _)
     | Errand::Sent(id)
     | Errand::Gone(id, ..)) = errand;
-    let Some(slot) = core.state.slots.get(id) else {
+    if core.state.slots.get(id).is_none() {
         return;
-    };
+    }
+    if let Errand::Gone(_, gone, _) = errand {
+        if core.state.slots.get(gone).is_some() {
+            // It has ended in this turn, and its handle_close comes first.
+            core.state.agenda.errands.push_back(errand);
+            return;
+        }
+    }
+    let slot = core.state.slots.slot(id);
     match errand {
         Errand::Broken(_) => return end_broken(core, id, false),
         Errand::Fault(_, error) => {
