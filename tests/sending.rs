@@ -4,6 +4,8 @@
 #[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
 mod over;
 mod util;
+#[path = "util/wire.rs"]
+mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
@@ -322,4 +324,40 @@ fn close_when_sent_does_not_wait_for_the_peers_end_and_delivers_everything() {
     assert_eq!(reactor.end_of(id), Some(Cause::Finished));
     let (count, _peer) = reader.join().expect("no panic").expect("a clean end");
     assert_eq!(count, LARGE);
+}
+
+#[test]
+fn after_a_write_that_failed_nobody_is_told_that_all_was_sent() {
+    struct Asks(Rc<RefCell<Vec<&'static str>>>);
+    impl Dispatcher for Asks {
+        /// The write has failed, and a read is to find out the rest. This one does not read at once.
+        fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            if self.0.borrow().is_empty() {
+                self.0.borrow_mut().push("asked");
+                return cx.notify_when_sent();
+            }
+            cx.recv(&mut [0; 16])?;
+            Ok(())
+        }
+
+        fn handle_sent(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+            self.0.borrow_mut().push("sent");
+            Ok(())
+        }
+
+        fn handle_close(&mut self, _: &mut Context<'_>) {
+            self.0.borrow_mut().push("closed");
+        }
+    }
+    let mut reactor = Reactor::new().expect("a poller");
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let wire = wire::Wire::open();
+    let id = reactor
+        .add(wire.socket(), Asks(Rc::clone(&told)))
+        .expect("a simulated stream");
+    wire.break_silently(io::ErrorKind::BrokenPipe);
+    let mut cx = reactor.at(id).expect("open");
+    cx.send(b"thrown away").expect("the outbox takes it");
+    turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+    assert_eq!(*told.borrow(), ["asked", "closed"]);
 }

@@ -219,7 +219,10 @@ fn output_done<D>(state: &mut State<D>, id: AnyId) {
         Life::Flushing => closing::start_draining(state, id),
         Life::FlushingToReset => closing::abort(state, id, Cause::Aborted),
         Life::Open
-            if slot.readiness.has(Flag::WantSent) && !slot.readiness.has(Flag::MoreOutput) =>
+            if slot.readiness.has(Flag::WantSent)
+                && !slot.readiness.has(Flag::MoreOutput)
+                // It is empty because it was thrown away.
+                && slot.readiness.output() != Output::Broken =>
         {
             slot.readiness.clear(Flag::WantSent);
             state.agenda.errands.push_back(Errand::Sent(id));
