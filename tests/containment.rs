@@ -25,7 +25,7 @@ use slabloop::testing::{Bits, SimClock, SimKernel, SimKind};
 use slabloop::{
     AnyId, Cause, Context, Counters, Dispatcher, Id, PanicPolicy, Reactor, Socket, TimerId,
 };
-use util::{Diary, Spy, turn};
+use util::{Diary, Spy, settle, turn};
 
 // ---- What all of this needs ----
 
@@ -1335,4 +1335,38 @@ fn flood_of_stale_events_is_no_line_at_all() {
     assert_eq!(reactor.counters().stale, 100_000);
     drop(reactor);
     assert!(take_lines().is_empty());
+}
+
+#[test]
+fn what_was_listed_and_found_empty_afterwards_asks_the_kernel_no_more() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let queue = Script::accepting([Ok(Script::default())]);
+    // Its own call lists the listener again, while there still might be more.
+    let listener = OnAccept(|cx: &mut Context<'_>, _| {
+        cx.resume_reading();
+        Ok(())
+    });
+    let id = reactor
+        .add(queue.listener(), listener)
+        .expect("a scripted socket can be added");
+    reactor.inject(id, Bits::READABLE);
+    settle(&mut reactor);
+    assert_eq!(
+        queue.with(|state| state.calls),
+        2,
+        "one client, and then none"
+    );
+
+    // The same for a connection that has come to draining meanwhile.
+    let spy = Spy::new("closing", &Diary::default()).on_read(|cx| {
+        cx.has_more_input(true);
+        let found = cx.recv(&mut [0; 16]);
+        cx.has_more_input(true);
+        cx.close();
+        found.map(|_| ())
+    });
+    let (id, script) = add_scripted(&mut reactor, spy);
+    reactor.inject(id, Bits::READABLE);
+    settle(&mut reactor);
+    assert_eq!(script.with(|state| state.calls), 1, "one read");
 }

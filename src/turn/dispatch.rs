@@ -156,6 +156,8 @@ fn after_read(core: &mut Core, id: AnyId, result: io::Result<()>) {
 fn serve(core: &mut Core, id: AnyId) {
     match core.state.slots.slot(id).life() {
         Life::Open => serve_open(core, id),
+        // A call in its own callback may have listed it before the kernel said that there is nothing more.
+        Life::Listening | Life::Draining if !core.state.slots.slot(id).has_work() => {}
         Life::Listening => accept::accept_batch(core, id),
         Life::Connecting | Life::ConnectingToClose | Life::ConnectingToReset => {
             if connect::finish(core, id) {
