@@ -260,10 +260,11 @@ impl Context<'_> {
     /// What the kernel says; `Unsupported` on anything but a stream socket.
     pub fn urgent_inline(&mut self, on: bool) -> io::Result<()> {
         let slot = self.core.state.slots.slot(self.id);
-        match slot.io.socket() {
-            Some(socket) if slot.io.kind() == Kind::Stream => socket.set_out_of_band_inline(on),
-            _ => Err(self.not_for("urgent_inline")),
-        }
+        let outcome = match slot.io.kind() {
+            Kind::Stream => slot.io.urgent_inline(on),
+            _ => None,
+        };
+        outcome.unwrap_or_else(|| Err(self.not_for("urgent_inline")))
     }
 
     /// Logs a fault as the default [`handle_error`](Dispatcher::handle_error) does: at level warn, naming

@@ -10,4 +10,4 @@ mod parts;
 #[cfg(feature = "process")]
 pub use self::parts::without_pidfd;
 pub use self::parts::{TimerQueue, decode, find_byte};
-pub use crate::world::simulated::{Bits, SimClock, SimKernel, SimKind, SimSocket};
+pub use crate::world::simulated::{Bits, Dialled, SimClock, SimKernel, SimKind, SimSocket};

@@ -94,6 +94,12 @@ impl Context<'_> {
         options: &SocketOptions,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
+        #[cfg(feature = "testing")]
+        if let Some(dialled) = self.core.state.poller.simulated.dial(address) {
+            let (socket, outcome) = dialled?;
+            let socket = Socket::from(socket).with_address(address);
+            return self.start_connecting(socket, outcome, options, dispatcher);
+        }
         let (socket, outcome) = options.dial(address)?;
         let socket = Socket::stream(socket).with_address(address);
         self.start_connecting(socket, outcome, options, dispatcher)

@@ -9,7 +9,6 @@
 //! finished too, or the deadline has come.
 
 use std::io;
-use std::time::Duration;
 
 use crate::slot::Slot;
 use crate::slot::life::{Input, Life, Output};
@@ -172,9 +171,7 @@ pub(crate) fn prepare_reset<D>(slot: &Slot<D>) {
         || slot.life() >= Life::Broken && slot.life() != Life::Ended
         || slot.io.is_handshaking();
     if has_a_peer && matches!(slot.address, Address::Inet(_)) && slot.io.kind() == Kind::Stream {
-        if let Some(socket) = slot.io.socket() {
-            let _ = socket.set_linger(Some(Duration::ZERO));
-        }
+        slot.io.reset_when_closed();
     }
 }
 

@@ -166,10 +166,11 @@ fn check_slots(state: &State<Tenant>) {
                 "{id} is paused and something will resume it"
             );
         }
-        // An attempt has one unless its options say otherwise, and nothing but an attempt has one.
+        // An attempt has one unless its options say otherwise, and nothing but an attempt has one; and what was an
+        // attempt until its outbox went over the cap, which the next flush ends.
         let is_attempt = matches!(
             slot.life(),
-            Life::Connecting | Life::ConnectingToClose | Life::ConnectingToReset
+            Life::Connecting | Life::ConnectingToClose | Life::ConnectingToReset | Life::Broken
         );
         if !is_attempt {
             let armed = state.timers.has(slot.timers, &Action::ConnectDeadline);

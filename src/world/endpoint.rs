@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
 use mio::{Registry, Token};
 use socket2::SockRef;
@@ -55,6 +56,18 @@ pub(crate) trait Endpoint: Any {
     fn set_nonblocking(&self) -> io::Result<()> {
         self.socket()
             .map_or(Ok(()), |socket| socket.set_nonblocking(true))
+    }
+
+    /// Has the kernel send a reset when the socket is closed, and keep nothing for the peer.
+    fn reset_when_closed(&self) {
+        if let Some(socket) = self.socket() {
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Puts urgent bytes in their place among the others. `None` where there is no such thing.
+    fn urgent_inline(&self, on: bool) -> Option<io::Result<()>> {
+        Some(self.socket()?.set_out_of_band_inline(on))
     }
 
     fn can_recv(&self) -> bool {

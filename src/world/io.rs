@@ -11,6 +11,7 @@ use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event::Source};
@@ -90,6 +91,24 @@ impl Io {
         match self {
             Io::Stream(socket) => socket.set_nonblocking(true),
             Io::Other(endpoint) => endpoint.set_nonblocking(),
+        }
+    }
+
+    /// Has the kernel send a reset when the socket is closed, and keep nothing for the peer.
+    pub(crate) fn reset_when_closed(&self) {
+        match self {
+            Io::Stream(socket) => {
+                let _ = socket.set_linger(Some(Duration::ZERO));
+            }
+            Io::Other(endpoint) => endpoint.reset_when_closed(),
+        }
+    }
+
+    /// Puts urgent bytes in their place among the others. `None` where there is no such thing.
+    pub(crate) fn urgent_inline(&self, on: bool) -> Option<io::Result<()>> {
+        match self {
+            Io::Stream(socket) => Some(socket.set_out_of_band_inline(on)),
+            Io::Other(endpoint) => endpoint.urgent_inline(on),
         }
     }
 

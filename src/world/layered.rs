@@ -206,6 +206,14 @@ impl Endpoint for Layered {
         self.below.set_nonblocking()
     }
 
+    fn reset_when_closed(&self) {
+        self.below.reset_when_closed();
+    }
+
+    fn urgent_inline(&self, on: bool) -> Option<io::Result<()>> {
+        self.below.urgent_inline(on)
+    }
+
     fn can_send(&self) -> bool {
         true
     }

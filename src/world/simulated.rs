@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -119,7 +120,20 @@ pub trait SimKernel {
     /// What the test wants the wait to fail with.
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<(Token, u32)>)
     -> io::Result<()>;
+
+    /// As `socket(2)` and `connect(2)` of a non-blocking stream: the socket, and what `connect` said. `None`
+    /// leaves it to the system.
+    ///
+    /// # Errors
+    ///
+    /// Inside the `Option`: what `socket` failed with.
+    fn dial(&mut self, _: SocketAddr) -> Option<io::Result<Dialled>> {
+        None
+    }
 }
+
+/// A socket whose `connect` was called, and what that said.
+pub type Dialled = (Box<dyn SimSocket>, io::Result<()>);
 
 /// What a simulated socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +144,10 @@ pub enum SimKind {
     Listener,
     /// A datagram socket.
     Datagram,
+    /// The reading end of a pipe.
+    PipeReader,
+    /// The writing end of a pipe.
+    PipeWriter,
 }
 
 /// A socket that a test supplies: all of its own, or a real one with faults in between.
@@ -153,6 +171,28 @@ pub trait SimSocket {
     /// As the test wants.
     fn deregister(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// It asks for the events that say that there is room.
+    ///
+    /// # Errors
+    ///
+    /// As the test wants.
+    fn watch_room(&mut self, _: Token) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The peer's address; without one it stands for a Unix socket, whose peer sees no resets.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// As `SO_LINGER` with a time of zero.
+    fn reset_when_closed(&self) {}
+
+    /// As `SO_OOBINLINE`; `None` where there is no such option.
+    fn urgent_inline(&self, _: bool) -> Option<io::Result<()>> {
+        None
     }
 
     /// As `recv(2)`.
@@ -224,7 +264,7 @@ impl fmt::Debug for dyn SimSocket {
 impl Endpoint for Box<dyn SimSocket> {
     fn kind(&self) -> Kind {
         match (**self).kind() {
-            SimKind::Stream => Kind::Stream,
+            SimKind::Stream | SimKind::PipeReader | SimKind::PipeWriter => Kind::Stream,
             SimKind::Listener => Kind::Listener,
             SimKind::Datagram => Kind::Datagram,
         }
@@ -242,8 +282,24 @@ impl Endpoint for Box<dyn SimSocket> {
         (**self).deregister()
     }
 
+    fn watch_room(&mut self, _: &Registry, token: Token) -> io::Result<()> {
+        (**self).watch_room(token)
+    }
+
+    fn reset_when_closed(&self) {
+        (**self).reset_when_closed();
+    }
+
+    fn urgent_inline(&self, on: bool) -> Option<io::Result<()>> {
+        (**self).urgent_inline(on)
+    }
+
+    fn can_recv(&self) -> bool {
+        (**self).kind() != SimKind::PipeWriter
+    }
+
     fn can_send(&self) -> bool {
-        (**self).kind() == SimKind::Stream
+        matches!((**self).kind(), SimKind::Stream | SimKind::PipeWriter)
     }
 
     fn can_half_close(&self) -> bool {
@@ -268,7 +324,8 @@ impl Endpoint for Box<dyn SimSocket> {
 
     fn accept(&mut self) -> io::Result<(Io, Address)> {
         let socket = (**self).accept()?;
-        Ok((Io::Other(Box::new(socket)), Address::None))
+        let address = socket.peer().map_or(Address::None, Address::from);
+        Ok((Io::Other(Box::new(socket)), address))
     }
 
     fn take_error(&mut self) -> io::Result<Option<io::Error>> {
@@ -282,7 +339,11 @@ impl Endpoint for Box<dyn SimSocket> {
 
 impl From<Box<dyn SimSocket>> for Socket {
     fn from(socket: Box<dyn SimSocket>) -> Socket {
-        Socket::other(socket)
+        let address = socket.peer().map_or(Address::None, Address::from);
+        Socket {
+            address,
+            ..Socket::other(socket)
+        }
     }
 }
 
@@ -299,6 +360,10 @@ impl Simulated {
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> Option<io::Result<()>> {
         self.waits.push(timeout);
         Some(self.kernel.as_mut()?.wait(timeout, &mut self.events))
+    }
+
+    pub(crate) fn dial(&mut self, address: SocketAddr) -> Option<io::Result<Dialled>> {
+        self.kernel.as_mut()?.dial(address)
     }
 
     pub(crate) fn has_events(&self) -> bool {
