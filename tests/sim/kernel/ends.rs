@@ -1,0 +1,202 @@
+//! What the run decides: which ends there are, and what peers do with theirs.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use slabloop::testing::SimKind;
+
+use super::{ECONNREFUSED, ECONNRESET, End, Kernel, Link, Saw, address_of, poll};
+
+impl Kernel {
+    pub(super) fn new_end(&mut self, kind: SimKind, ours: bool, link: Link) -> usize {
+        let room = [1, 7, 64, 600, 4096, 20_000][self.rng.usize(..6)];
+        self.ends.push(End {
+            kind,
+            ours,
+            link,
+            other: usize::MAX,
+            input: VecDeque::new(),
+            datagrams: VecDeque::new(),
+            backlog: VecDeque::new(),
+            room,
+            input_ended: false,
+            output_shut: false,
+            errno: None,
+            reset: false,
+            zero_after_reset: false,
+            resets_when_closed: false,
+            closed: false,
+            token: None,
+            interest: 0,
+            no_space: false,
+            edge: false,
+            knows_input: false,
+            knows_room: true,
+            knows_end: false,
+            dialled: false,
+            accept_failed: false,
+            registrations: 0,
+            room_watches: 0,
+            writes_in_turn: 0,
+            sent: 0,
+            received: 0,
+            saw: None,
+        });
+        self.ends.len() - 1
+    }
+
+    pub(super) fn tie(&mut self, one: usize, other: usize) {
+        self.ends[one].other = other;
+        self.ends[other].other = one;
+    }
+
+    /// An established stream; the first end is the reactor's, once [`Kernel::descriptor`] says so.
+    pub(crate) fn stream_pair(&mut self) -> (usize, usize) {
+        let ours = self.new_end(SimKind::Stream, false, Link::Up);
+        let peer = self.new_end(SimKind::Stream, false, Link::Up);
+        self.tie(ours, peer);
+        (ours, peer)
+    }
+
+    /// A pipe; the first end is the reactor's.
+    pub(crate) fn pipe(&mut self, reads: bool) -> (usize, usize) {
+        let (kind, far) = match reads {
+            true => (SimKind::PipeReader, SimKind::PipeWriter),
+            false => (SimKind::PipeWriter, SimKind::PipeReader),
+        };
+        let ours = self.new_end(kind, false, Link::Up);
+        let peer = self.new_end(far, false, Link::Up);
+        self.tie(ours, peer);
+        let (reader, writer) = if reads { (ours, peer) } else { (peer, ours) };
+        self.ends[reader].output_shut = true;
+        self.ends[writer].input_ended = true;
+        (ours, peer)
+    }
+
+    pub(crate) fn datagram_pair(&mut self) -> (usize, usize) {
+        let ours = self.new_end(SimKind::Datagram, false, Link::None);
+        let peer = self.new_end(SimKind::Datagram, false, Link::None);
+        self.tie(ours, peer);
+        (ours, peer)
+    }
+
+    /// From now on nothing is narrow: what is left moves fast.
+    pub(crate) fn widen(&mut self) {
+        for end in 0..self.ends.len() {
+            self.ends[end].room = self.ends[end].room.max(30_000);
+            let writer = self.ends[end].other;
+            if writer != usize::MAX {
+                self.made_room(writer);
+            }
+        }
+    }
+
+    /// The end of an address.
+    pub(crate) fn end_at(&self, address: SocketAddr) -> Option<usize> {
+        (0..self.ends.len()).find(|end| address_of(*end) == address)
+    }
+
+    pub(crate) fn listener(&mut self) -> usize {
+        self.new_end(SimKind::Listener, false, Link::None)
+    }
+
+    /// The end becomes a descriptor of the reactor's.
+    pub(crate) fn descriptor(&mut self, end: usize) {
+        self.ends[end].ours = true;
+        self.open += 1;
+    }
+
+    /// Whether an end waits in a listener's queue.
+    pub(crate) fn is_in_backlog(&self, listener: usize, end: usize) -> bool {
+        self.ends[listener].backlog.contains(&end)
+    }
+
+    /// A client connects to a listener: its end, or `None` if nobody listens.
+    pub(crate) fn client_connects(&mut self, listener: usize) -> Option<usize> {
+        if self.ends[listener].closed || self.ends[listener].backlog.len() > 40 {
+            return None;
+        }
+        let (server, client) = self.stream_pair();
+        self.ends[listener].backlog.push_back(server);
+        self.wake(listener, poll::IN);
+        Some(client)
+    }
+
+    /// A peer sends; how much was taken.
+    pub(crate) fn peer_sends(&mut self, peer: usize, bytes: &[u8]) -> usize {
+        let end = &self.ends[peer];
+        let ours = end.other;
+        if end.closed || end.output_shut || end.reset || end.link != Link::Up {
+            return 0;
+        }
+        if self.ends[ours].closed {
+            self.reset_arrives(peer, ECONNRESET);
+            return 0;
+        }
+        let count = bytes.len().min(self.ends[ours].free());
+        self.ends[ours].input.extend(&bytes[..count]);
+        self.ends[peer].sent += count as u64;
+        if count > 0 {
+            self.wake(ours, poll::IN);
+        }
+        count
+    }
+
+    pub(crate) fn peer_sends_datagram(&mut self, peer: usize, bytes: Vec<u8>) {
+        let ours = self.ends[peer].other;
+        if !self.ends[ours].closed && self.ends[ours].datagrams.len() < 16 {
+            self.ends[ours].datagrams.push_back(bytes);
+            self.ends[peer].sent += 1;
+            self.wake(ours, poll::IN);
+        }
+    }
+
+    /// An error comes back for a datagram: the next call says so.
+    pub(crate) fn datagram_refused(&mut self, ours: usize) {
+        if !self.ends[ours].closed {
+            self.ends[ours].errno = Some(ECONNREFUSED);
+            self.wake(ours, poll::ERR);
+        }
+    }
+
+    /// A peer reads up to `most`; an end is noted in `saw`.
+    pub(crate) fn peer_reads(&mut self, peer: usize, most: usize) -> Vec<u8> {
+        let end = &mut self.ends[peer];
+        if end.closed || end.link != Link::Up {
+            return Vec::new();
+        }
+        let count = most.min(end.input.len());
+        let bytes: Vec<u8> = end.input.drain(..count).collect();
+        end.received += count as u64;
+        if count == 0 && most > 0 && end.saw.is_none() {
+            end.saw = match end.errno.take() {
+                Some(errno) => Some(Saw::Error(errno)),
+                None if end.input_ended => Some(Saw::End),
+                None => None,
+            };
+        }
+        if count > 0 {
+            self.made_room(self.ends[peer].other);
+        }
+        bytes
+    }
+
+    pub(crate) fn peer_shuts(&mut self, peer: usize) {
+        let end = &mut self.ends[peer];
+        if end.closed || end.output_shut || end.link != Link::Up {
+            return;
+        }
+        end.output_shut = true;
+        let other = end.other;
+        self.end_arrives(other);
+    }
+
+    /// A peer closes; a reset follows where the kernel would send one, or if asked for.
+    pub(crate) fn peer_closes(&mut self, peer: usize, reset: bool) {
+        if self.ends[peer].closed {
+            return;
+        }
+        self.ends[peer].resets_when_closed = reset;
+        self.close(peer);
+    }
+}

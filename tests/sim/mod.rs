@@ -1,0 +1,20 @@
+//! A kernel of our own: everything that a reactor can see of the world, drawn from one seed.
+//!
+//! | file | what it has |
+//! |---|---|
+//! | `kernel.rs` | ends, buffers, edges, system calls: the world |
+//! | `sockets.rs` | that world as the reactor's sockets and its wait |
+//! | `faults.rs` | what can go wrong, and how often it did |
+//! | `book.rs` | the model: what must be true of every byte, callback and timer |
+//! | `program.rs` | dispatchers that do anything in any callback |
+//! | `run.rs` | commands, a run, and the shortest list of commands that still fails |
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+pub(crate) mod book;
+pub(crate) mod faults;
+pub(crate) mod kernel;
+pub(crate) mod program;
+pub(crate) mod run;
+pub(crate) mod sockets;
+pub(crate) mod trace;

@@ -1,0 +1,634 @@
+//! A run: a seed gives a list of commands, each with a seed of its own; and the shortest list that still fails.
+//!
+//! Because each command has its own seed, those that are left do what they did when others are taken away.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Once;
+use std::time::Duration;
+
+use slabloop::testing::SimKind;
+use slabloop::{Reactor, Timeout};
+
+use super::book::Book;
+use super::faults::{FAULTS, Fault, Injected, Mix};
+use super::kernel::{Link, Net};
+use super::program::{Run, set_running};
+use super::sockets::Poller;
+
+/// One thing that the world, a peer, another thread or the program does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Add,
+    Listen,
+    ClientConnects,
+    Dial,
+    PeerSends,
+    PeerReads,
+    PeerShuts,
+    PeerCloses,
+    PeerResets,
+    Refusal,
+    Act,
+    Post,
+    Turn,
+    /// A turn that may wait for an hour.
+    Sleep,
+    Descriptors,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Command {
+    pub(crate) what: What,
+    pub(crate) seed: u32,
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}:{}", self.what, self.seed)
+    }
+}
+
+/// All that decides a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) mix: Mix,
+    pub(crate) commands: Vec<Command>,
+}
+
+impl Plan {
+    pub(crate) fn from_seed(seed: u64) -> Plan {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mix = Mix::drawn(&mut rng);
+        let count = [30, 120, 400][rng.usize(..3)];
+        let commands = (0..count).map(|_| Command {
+            what: drawn(&mut rng),
+            seed: rng.u32(..),
+        });
+        Plan {
+            seed,
+            mix,
+            commands: commands.collect(),
+        }
+    }
+}
+
+fn drawn(rng: &mut fastrand::Rng) -> What {
+    match rng.u32(..100) {
+        0..4 => What::Add,
+        4 => What::Listen,
+        5..8 => What::ClientConnects,
+        8..10 => What::Dial,
+        10..24 => What::PeerSends,
+        24..38 => What::PeerReads,
+        38 | 39 => What::PeerShuts,
+        40 => What::PeerCloses,
+        41 => What::PeerResets,
+        42 => What::Refusal,
+        43..50 => What::Act,
+        50..52 => What::Post,
+        52..94 => What::Turn,
+        94..99 => What::Sleep,
+        _ => What::Descriptors,
+    }
+}
+
+/// What a run has done.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    pub(crate) turns: u64,
+    pub(crate) calls: u64,
+    pub(crate) callbacks: u64,
+    pub(crate) connections: usize,
+    pub(crate) hash: u64,
+    pub(crate) injected: Injected,
+}
+
+/// A rule that did not hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) rule: String,
+    pub(crate) after: usize,
+    pub(crate) trace: Vec<String>,
+}
+
+/// How much of a run is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tell {
+    Nothing,
+    Keep,
+    Print,
+}
+
+pub(crate) fn play(plan: &Plan, tell: Tell) -> Result<Report, Failure> {
+    be_silent_about_panics();
+    PLAYING.set(true);
+    let result = play_aloud(plan, tell);
+    PLAYING.set(false);
+    result
+}
+
+fn play_aloud(plan: &Plan, tell: Tell) -> Result<Report, Failure> {
+    let mut game = Game::new(plan, tell);
+    set_running(Some(Rc::clone(&game.run)));
+    let mut after = 0;
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        for command in &plan.commands {
+            game.execute(*command)?;
+            after += 1;
+        }
+        game.finish()
+    }));
+    let outcome = outcome.unwrap_or_else(|payload| Err(text_of(&*payload)));
+    set_running(None);
+    let result = match outcome {
+        Ok(()) => Ok(game.report()),
+        Err(rule) => Err(Failure {
+            rule,
+            after,
+            trace: game.run.net.with(|kernel| kernel.trace.tail(60)),
+        }),
+    };
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(game))) {
+        let rule = format!("dropping it: {}", text_of(&*payload));
+        return result.and(Err(Failure {
+            rule,
+            after,
+            trace: Vec::new(),
+        }));
+    }
+    result
+}
+
+fn text_of(payload: &dyn Any) -> String {
+    let text = payload.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| {
+        payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+    });
+    text.unwrap_or_else(|| "a panic".to_owned())
+}
+
+thread_local! {
+    static PLAYING: Cell<bool> = const { Cell::new(false) };
+}
+
+fn be_silent_about_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            // What panics in a run is a failure, and is told as one.
+            if !PLAYING.get() {
+                usual(info);
+            }
+        }));
+    });
+}
+
+struct Game {
+    reactor: Reactor,
+    run: Rc<Run>,
+    seed: u64,
+    cap: usize,
+}
+
+impl Game {
+    fn new(plan: &Plan, tell: Tell) -> Game {
+        let net = Net::new(plan.seed, plan.mix.clone());
+        match tell {
+            Tell::Nothing => {}
+            Tell::Keep => net.with(|kernel| kernel.trace.keep()),
+            Tell::Print => net.with(|kernel| kernel.trace.print()),
+        }
+        let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0xb1d);
+        let mut builder = Reactor::builder();
+        let high = [60, 1_000, 20_000][rng.usize(..3)];
+        let cap = high * [1, 3, 50][rng.usize(..3)];
+        builder
+            .clock(net.with(|kernel| kernel.clock.clone()))
+            .high_mark(high)
+            .low_mark(1 + rng.usize(..high))
+            .hard_cap(cap)
+            .close_timeout(Duration::from_secs(1))
+            .connect_timeout(Duration::from_secs(2))
+            .stall_timeout(Duration::from_secs(3));
+        let accept_batch = [1, 3, 32][rng.usize(..3)];
+        let posts_per_turn = [1, 4, 64][rng.usize(..3)];
+        builder
+            .accept_batch(accept_batch)
+            .posts_per_turn(posts_per_turn);
+        let has_total = rng.usize(..4) == 0;
+        if has_total {
+            builder.max_queued(high * 2);
+        }
+        let cut = rng.usize(..6) == 0;
+        if cut {
+            builder.turn_time(Duration::ZERO);
+        }
+        let mut reactor = builder.build().expect("a poller");
+        reactor.set_kernel(Box::new(Poller(net.clone())));
+        let mut book = Book::default();
+        book.turns_are_cut = cut;
+        book.has_total = has_total;
+        let run = Rc::new(Run {
+            net,
+            book: RefCell::new(book),
+            handle: RefCell::new(Some(reactor.handle().unref())),
+            quiet: Cell::new(false),
+            accept_batch: Cell::new(accept_batch),
+            posts_per_turn: Cell::new(posts_per_turn),
+        });
+        let for_oracle = Rc::clone(&run);
+        let for_posts = Rc::clone(&run);
+        run.net.with(|kernel| {
+            kernel.before_sleep = Some(Rc::new(move |kernel, timeout| {
+                for_oracle.book.borrow_mut().before_wait(kernel, timeout)
+            }));
+            kernel.in_wait = Some(Box::new(move || for_posts.post()));
+        });
+        Game {
+            reactor,
+            run,
+            seed: plan.seed,
+            cap,
+        }
+    }
+
+    fn report(&self) -> Report {
+        let book = self.run.book.borrow();
+        self.run.net.with(|kernel| Report {
+            turns: kernel.turns,
+            calls: kernel.calls,
+            callbacks: book.callbacks,
+            connections: book.conns.len(),
+            hash: kernel.trace.hash(),
+            injected: kernel.injected,
+        })
+    }
+
+    fn some_peer(&self) -> Option<usize> {
+        let peers = &self.run.book.borrow().peers;
+        let open = |peer: &usize| self.run.net.with(|kernel| !kernel.ends[*peer].closed);
+        let open: Vec<usize> = peers.iter().copied().filter(open).collect();
+        (!open.is_empty()).then(|| open[self.run.below(open.len())])
+    }
+
+    fn execute(&mut self, command: Command) -> Result<(), String> {
+        let run = Rc::clone(&self.run);
+        let net = &run.net;
+        net.with(|kernel| {
+            kernel.rng = fastrand::Rng::with_seed(self.seed ^ u64::from(command.seed) << 20);
+            kernel.trace.line(|| format!("-- {command}"));
+        });
+        match command.what {
+            What::Add => run.add_any(&mut self.reactor),
+            What::Listen => run.listen(&mut self.reactor),
+            What::ClientConnects => self.client_connects(),
+            What::Dial => {
+                if let Some(id) = self.reactor.ids().first().copied() {
+                    if let Some(mut cx) = self.reactor.at(id) {
+                        run.dial(&mut cx);
+                    }
+                }
+            }
+            What::PeerSends => self.peer_sends(),
+            What::PeerReads => {
+                if let Some(peer) = self.some_peer() {
+                    run.peer_reads(peer, [1, 50, 3_000, 100_000][run.below(4)]);
+                }
+            }
+            What::PeerShuts => {
+                if let Some(peer) = self.some_peer() {
+                    net.with(|kernel| kernel.peer_shuts(peer));
+                }
+            }
+            What::PeerCloses | What::PeerResets => {
+                if let Some(peer) = self.some_peer() {
+                    net.with(|kernel| kernel.peer_closes(peer, command.what == What::PeerResets));
+                }
+            }
+            What::Refusal => {
+                if let Some(peer) = self.some_peer() {
+                    net.with(|kernel| {
+                        if kernel.ends[peer].kind == SimKind::Datagram {
+                            kernel.datagram_refused(kernel.ends[peer].other);
+                        }
+                    });
+                }
+            }
+            What::Act => run.outside(&mut self.reactor),
+            What::Post => run.post(),
+            What::Turn => return self.turn(Duration::from_millis(run.below(50) as u64)),
+            What::Sleep => return self.turn(Duration::from_secs(3_600)),
+            What::Descriptors => {
+                let open = net.with(|kernel| kernel.open);
+                let limit = match run.below(3) {
+                    0 => open + run.below(3),
+                    _ => usize::MAX,
+                };
+                net.with(|kernel| kernel.limit = limit);
+            }
+        }
+        self.check()
+    }
+
+    fn client_connects(&mut self) {
+        let run = Rc::clone(&self.run);
+        let listeners: Vec<usize> = {
+            let book = run.book.borrow();
+            let conns = book
+                .conns
+                .iter()
+                .filter(|conn| conn.kind == SimKind::Listener);
+            conns.map(|conn| conn.end).collect()
+        };
+        if listeners.is_empty() {
+            return run.listen(&mut self.reactor);
+        }
+        let listener = listeners[run.below(listeners.len())];
+        for _ in 0..=run.below(4) {
+            if let Some(client) = run.net.with(|kernel| kernel.client_connects(listener)) {
+                run.add_peer(client);
+            }
+        }
+    }
+
+    fn peer_sends(&mut self) {
+        let run = &self.run;
+        let Some(peer) = self.some_peer() else { return };
+        let size = [1, 30, 2_000, 30_000][run.below(4)];
+        let count = 1 + run.below(size);
+        run.net.with(|kernel| {
+            if kernel.ends[peer].kind == SimKind::Datagram {
+                return kernel.peer_sends_datagram(peer, vec![7; count % 20]);
+            }
+            let from = kernel.ends[peer].sent;
+            let bytes = super::kernel::bytes_at(peer, from, count);
+            kernel.peer_sends(peer, &bytes);
+        });
+    }
+
+    /// One turn, and every oracle.
+    fn turn(&mut self, limit: Duration) -> Result<(), String> {
+        let outcome = self.reactor.turn(limit);
+        let failed = self
+            .run
+            .net
+            .with(|kernel| std::mem::take(&mut kernel.wait_failed));
+        if outcome.is_err() != failed {
+            return Err(format!("the turn ends with {outcome:?}"));
+        }
+        self.run.check(|book, kernel| book.after_turn(kernel));
+        self.check()
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        self.reactor.check_invariants();
+        let run = &self.run;
+        let counters = self.reactor.counters();
+        let held = self.reactor.outboxes();
+        run.check(|book, kernel| {
+            if counters.stale < kernel.stale {
+                return Err(format!(
+                    "4: {} events were for the dead, and {} are counted",
+                    kernel.stale, counters.stale
+                ));
+            }
+            // A datagram or a pipe may be a descriptor that its slot still has; a slot that is gone has none.
+            let alive = book.alive().count();
+            if kernel.open != alive {
+                return Err(format!(
+                    "12: {} descriptors are open for {alive} dispatchers",
+                    kernel.open
+                ));
+            }
+            if alive != held.len() {
+                return Err(format!(
+                    "3: {} dispatchers are there, not {alive}",
+                    held.len()
+                ));
+            }
+            for (id, queued) in &held {
+                let conn = book.conn_of(*id).map(|conn| &book.conns[conn]);
+                if *queued > self.cap.max(4) {
+                    return Err(format!(
+                        "6: {id} has {queued} bytes queued; the cap is {}",
+                        self.cap
+                    ));
+                }
+                if conn.is_none() {
+                    return Err(format!("3: {id} is there, and was never added"));
+                }
+            }
+            if book.accepts_in_turn > run.accept_batch.get() * held.len().max(1) {
+                return Err("6: more than a batch was accepted in a turn".to_owned());
+            }
+            if book.posts_in_turn > run.posts_per_turn.get() {
+                return Err("6: more closures ran in a turn than may".to_owned());
+            }
+            Ok(())
+        });
+        match run.net.with(|kernel| kernel.broken_rule()) {
+            Some(rule) => Err(rule),
+            None => Ok(()),
+        }
+    }
+
+    /// The faults stop, the peers read, everything closes gracefully: all that was accepted arrives, in no time.
+    fn finish(&mut self) -> Result<(), String> {
+        let run = Rc::clone(&self.run);
+        run.quiet.set(true);
+        run.net.with(|kernel| {
+            kernel.calm = true;
+            kernel.frozen = true;
+            kernel.limit = usize::MAX;
+            kernel.widen();
+            kernel.trace.line(|| "-- the end".to_owned());
+        });
+        for id in self.reactor.ids() {
+            let Some(mut cx) = self.reactor.at(id) else {
+                continue;
+            };
+            cx.feeds_nobody();
+            cx.set_timeout(Timeout::Idle, None);
+            cx.resume_reading();
+            if run.seed_is_even(self.seed) {
+                cx.close();
+            } else {
+                cx.close_when_done();
+            }
+            let mut book = run.book.borrow_mut();
+            if let Some(conn) = book.conn_of(id) {
+                let conn = &mut book.conns[conn];
+                conn.feeds = super::book::Feeds::Nobody;
+                conn.paused = false;
+                conn.closing = true;
+                conn.produce = 0;
+                conn.alarms.clear();
+                conn.touched = true;
+            }
+        }
+        let mut idle = 0;
+        while idle < 12 {
+            let before = run.net.with(|kernel| kernel.calls);
+            self.turn(Duration::ZERO)?;
+            let moved = self.peers_finish();
+            let after = run.net.with(|kernel| kernel.calls);
+            idle = if moved || after > before { 0 } else { idle + 1 };
+            let turns = run.net.with(|kernel| kernel.turns);
+            if turns > 2_000_000 {
+                return Err("7: it does not come to rest".to_owned());
+            }
+        }
+        self.nothing_hangs()?;
+        run.net.with(|kernel| kernel.frozen = false);
+        self.reactor.close_all();
+        for _ in 0..40 {
+            self.turn(Duration::ZERO)?;
+        }
+        if self.reactor.count() > 0 || self.reactor.memory().0 > 0 {
+            return Err(format!("something is left: {:?}", self.reactor));
+        }
+        let counters = self.reactor.counters();
+        if counters.ends.total() != counters.added {
+            return Err("3: not every dispatcher ended once".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Peers read all there is, and finish when they have seen the end. Whether anything moved.
+    fn peers_finish(&mut self) -> bool {
+        let run = &self.run;
+        let peers = run.book.borrow().peers.clone();
+        let mut moved = false;
+        for peer in peers {
+            while run.peer_reads(peer, 100_000) > 0 {
+                moved = true;
+            }
+            run.net.with(|kernel| {
+                let end = &kernel.ends[peer];
+                let dead = end.saw.is_some() || end.kind == SimKind::PipeWriter;
+                if dead && !end.closed {
+                    kernel.peer_closes(peer, false);
+                    moved = true;
+                }
+            });
+        }
+        moved
+    }
+
+    /// What is left after the peers have read everything waits for nothing but an attempt that nobody answers.
+    fn nothing_hangs(&mut self) -> Result<(), String> {
+        let run = &self.run;
+        let left = {
+            let book = run.book.borrow();
+            run.net.with(|kernel| {
+                let waits = |conn: &usize| {
+                    let end = &kernel.ends[book.conns[*conn].end];
+                    // (Two of the reactor's own that both close read nothing, and may wait for each other.)
+                    let peer_reads = end.other == usize::MAX || !kernel.ends[end.other].ours;
+                    peer_reads && !matches!(end.link, Link::Connecting { .. })
+                };
+                book.alive()
+                    .find(waits)
+                    .map(|conn| (book.conns[conn].id, conn))
+            })
+        };
+        match left {
+            Some((id, _)) => Err(format!(
+                "8: {id:?} hangs, although its peer reads and no fault comes: {:?}",
+                id.and_then(|id| self.reactor.at(id).map(|cx| format!("{cx:?}")))
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Run {
+    fn seed_is_even(&self, seed: u64) -> bool {
+        seed % 2 == 0
+    }
+}
+
+/// The shortest list of commands, and the fewest kinds of faults, with which a run still fails.
+pub(crate) fn shrink(plan: &Plan) -> Plan {
+    let Err(failure) = play(plan, Tell::Nothing) else {
+        return plan.clone();
+    };
+    let kind = kind_of(&failure.rule);
+    let fails = |plan: &Plan| {
+        play(plan, Tell::Nothing).is_err_and(|failure| kind_of(&failure.rule) == kind)
+    };
+    let mut best = plan.clone();
+    if failure.after + 1 < plan.commands.len() {
+        best.commands.truncate(failure.after + 1);
+        if !fails(&best) {
+            best.commands.clone_from(&plan.commands);
+        }
+    }
+    let mut budget = 1_000;
+    let mut size = best.commands.len().div_ceil(2);
+    while size > 0 && budget > 0 {
+        let mut start = 0;
+        let mut shorter = false;
+        while start < best.commands.len() && budget > 0 {
+            let mut candidate = best.clone();
+            let end = (start + size).min(candidate.commands.len());
+            candidate.commands.drain(start..end);
+            budget -= 1;
+            if fails(&candidate) {
+                best = candidate;
+                shorter = true;
+            } else {
+                start += size;
+            }
+        }
+        if size > 1 || !shorter {
+            size /= 2;
+        }
+    }
+    for fault in FAULTS
+        .into_iter()
+        .filter(|fault: &Fault| plan.mix.has(*fault))
+    {
+        let candidate = Plan {
+            mix: best.mix.without(fault),
+            ..best.clone()
+        };
+        if fails(&candidate) {
+            best = candidate;
+        }
+    }
+    best
+}
+
+/// What is left of a rule without its numbers: a shorter list has to fail in the same way.
+fn kind_of(rule: &str) -> String {
+    let words = rule.split_whitespace();
+    let words = words.filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+    words.take(8).collect::<Vec<_>>().join(" ")
+}
+
+/// What a failure looks like to who has to find it.
+pub(crate) fn describe(plan: &Plan, failure: &Failure) -> String {
+    let short = shrink(plan);
+    let last = play(&short, Tell::Keep).err();
+    let commands: Vec<String> = short.commands.iter().map(Command::to_string).collect();
+    let (rule, trace) = match &last {
+        Some(failure) => (failure.rule.as_str(), failure.trace.join("\n    ")),
+        None => ("(not when shortened)", String::new()),
+    };
+    format!(
+        "seed {}: {}\n  shortest: {rule}\n  faults: {}\n  commands: {}\n  last steps:\n    {trace}",
+        plan.seed,
+        failure.rule,
+        short.mix,
+        commands.join(" "),
+    )
+}

@@ -1,0 +1,79 @@
+//! What happened, as one number and, if asked for, as text.
+
+/// A hash over every step, and the steps themselves if they are kept.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    hash: u64,
+    steps: u64,
+    lines: Option<Vec<String>>,
+    prints: bool,
+}
+
+impl Default for Trace {
+    fn default() -> Trace {
+        Trace {
+            hash: 0xcbf2_9ce4_8422_2325,
+            steps: 0,
+            lines: None,
+            prints: false,
+        }
+    }
+}
+
+impl Trace {
+    pub(crate) fn keep(&mut self) {
+        self.lines = Some(Vec::new());
+    }
+
+    /// Prints each line when it comes.
+    pub(crate) fn print(&mut self) {
+        self.keep();
+        self.prints = true;
+    }
+
+    /// A system call, an event, a callback; FNV-1a.
+    pub(crate) fn step(&mut self, what: &str, one: u64, other: u64) {
+        self.steps += 1;
+        for byte in what
+            .bytes()
+            .chain(one.to_le_bytes())
+            .chain(other.to_le_bytes())
+        {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if self.lines.is_some() {
+            let text = if other == 0 {
+                format!("{what} {one}")
+            } else {
+                format!("{what} {one} {other}")
+            };
+            self.push(text);
+        }
+    }
+
+    /// A remark, which is not in the hash.
+    pub(crate) fn line(&mut self, text: impl FnOnce() -> String) {
+        if self.lines.is_some() {
+            let text = text();
+            self.push(text);
+        }
+    }
+
+    fn push(&mut self, text: String) {
+        if self.prints {
+            println!("{text}");
+        }
+        if let Some(lines) = &mut self.lines {
+            lines.push(text);
+        }
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(crate) fn tail(&self, count: usize) -> Vec<String> {
+        let lines = self.lines.as_deref().unwrap_or_default();
+        lines[lines.len().saturating_sub(count)..].to_vec()
+    }
+}
