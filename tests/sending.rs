@@ -361,3 +361,23 @@ fn after_a_write_that_failed_nobody_is_told_that_all_was_sent() {
     turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
     assert_eq!(*told.borrow(), ["asked", "closed"]);
 }
+
+#[test]
+fn after_a_write_that_failed_a_short_read_does_not_leave_the_connection_waiting_for_an_event() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let diary = Diary::default();
+    let wire = wire::Wire::open();
+    // A buffer that is larger than what there is.
+    let spy = Spy::new("reads short", &diary).on_read(|cx| cx.recv(&mut [0; 16]).map(|_| ()));
+    let id = reactor.add(wire.socket(), spy).expect("a simulated stream");
+    wire.break_silently(io::ErrorKind::BrokenPipe);
+    let mut cx = reactor.at(id).expect("open");
+    cx.send(b"thrown away").expect("the outbox takes it");
+    wire.input(&mut reactor, id, b"what has arrived");
+    wire.input(&mut reactor, id, b" before");
+    settle(&mut reactor);
+    assert_eq!(wire.unread(), 0);
+    let all = ["reads short read", "reads short read", "reads short read"];
+    assert_eq!(diary.all()[..3], all, "it is read to the last byte");
+    assert_eq!(diary.all()[3..], ["reads short close"]);
+}

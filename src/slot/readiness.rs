@@ -241,6 +241,13 @@ impl Readiness {
         }
     }
 
+    /// A write has failed for good. No event need follow, so a short read is no reason to wait for one: reads go on
+    /// until the kernel has nothing more, and then the connection ends.
+    pub(crate) fn break_output(&mut self) {
+        self.set_output(Output::Broken);
+        self.set(Flag::ReadClosed);
+    }
+
     /// A read said `WouldBlock`.
     #[inline]
     pub(crate) fn cant_read(&mut self) {

@@ -37,7 +37,7 @@ pub(crate) fn write_at_once<D>(state: &mut State<D>, id: AnyId, bytes: &[u8]) ->
         // The kernel reports an error once. No callback runs inside another: the dispatch ends it, as
         // after a flush that failed.
         Err(error) => {
-            slot.readiness.set_output(Output::Broken);
+            slot.readiness.break_output();
             slot.readiness.set(Flag::Readable);
             slot.fate.fail(closing::cause_of(&error), error);
             state.requeue(id);

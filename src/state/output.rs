@@ -196,7 +196,7 @@ pub(crate) fn write_failed<D>(state: &mut State<D>, id: AnyId, error: io::Error)
         closing::prepare_reset(slot);
     }
     let life = slot.life();
-    slot.readiness.set_output(Output::Broken);
+    slot.readiness.break_output();
     slot.fate.fail(closing::cause_of(&error), error);
     log::debug!(target: topics::CONNECTION,
         "{}: a write failed; {discarded} bytes not sent",
