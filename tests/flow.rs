@@ -1049,3 +1049,23 @@ fn a_source_may_change_its_sink_while_it_is_held_and_may_name_one_that_is_gone()
         .expect("room");
     look(&mut reactor);
 }
+
+/// What `max_queued` bounds would otherwise be held for nobody, and nothing accepted until somebody else sends.
+#[test]
+fn what_was_sent_after_the_flush_and_thrown_away_in_the_same_turn_is_held_no_longer() {
+    struct LastWords;
+    impl Dispatcher for LastWords {
+        fn handle_sent(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            cx.send(&[7; 3_000])?;
+            cx.abort();
+            Ok(())
+        }
+    }
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, _peer) = unix_pair();
+    let id = reactor.add(ours, LastWords).expect("a stream");
+    let mut cx = reactor.at(id).expect("open");
+    cx.notify_when_sent().expect("open");
+    turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+    assert_eq!(reactor.held_memory(), 0);
+}

@@ -45,6 +45,11 @@ pub(crate) fn close_step(core: &mut Core) {
     core.state.running = Running::NOTHING;
     let slots = &core.state.slots;
     core.state.agenda.purge(|id| slots.get(id).is_some());
+    let agenda = &core.state.agenda;
+    if agenda.dirty.is_empty() && agenda.flushing.is_empty() {
+        // What those that are gone had staged since the flush: the next may be long in coming.
+        core.state.chunks.clear_staged();
+    }
 }
 
 /// Runs the close step outside a turn, when everything ends. Panics are contained: whatever the policy,
