@@ -1043,3 +1043,26 @@ fn closing_connection_ends_at_its_deadline_and_its_timers_do_not_outlive_the_clo
     turn(&mut reactor);
     assert_eq!(diary.of("server"), ["close"]);
 }
+
+#[test]
+fn a_timer_that_is_due_when_the_outbox_has_gone_over_its_cap_does_not_fire() {
+    let diary = Diary::default();
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder()
+        .clock(clock.clone())
+        .hard_cap(1_000)
+        .build()
+        .expect("a poller");
+    let (id, _peer) = spied_pair(&mut reactor, Spy::new("flooded", &diary));
+    let mut cx = reactor.at(id).expect("open");
+    cx.set_timer(Duration::from_millis(1));
+    let refused = cx.send(&[0; 2_000]);
+    assert!(refused.is_err() && cx.is_closing());
+    clock.advance(Duration::from_millis(1));
+    turn(&mut reactor);
+    assert_eq!(
+        diary.all(),
+        ["flooded error QuotaExceeded", "flooded close"]
+    );
+    assert_eq!(reactor.timer_count(), 0);
+}

@@ -21,8 +21,9 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
         observing::stale(state, id);
         return;
     };
-    if slot.life() == Life::Ended {
-        // It ended earlier in this turn; the close step takes its timers out.
+    if matches!(slot.life(), Life::Broken | Life::Ended) {
+        // It ended earlier in this turn, or its outbox went over the cap and this turn's flush ends it. The end has
+        // taken its timers out, or will.
         return;
     }
     state.counters.timers += 1;
