@@ -1370,3 +1370,26 @@ fn what_was_listed_and_found_empty_afterwards_asks_the_kernel_no_more() {
     settle(&mut reactor);
     assert_eq!(script.with(|state| state.calls), 1, "one read");
 }
+
+#[test]
+fn a_signal_in_the_read_that_looks_for_the_errno_of_a_paused_connection_is_not_why_it_ends() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let diary = Diary::default();
+    let causes = Rc::new(RefCell::new(Vec::new()));
+    let noted = Rc::clone(&causes);
+    let spy = Spy::new("paused", &diary).on_close(move |cx| {
+        noted.borrow_mut().extend(cx.end_cause());
+        Ok(())
+    });
+    let (id, script) = add_scripted(&mut reactor, spy);
+    script.with(|state| state.recv = [Err(4), Err(104)].into());
+    reactor.at(id).expect("open").pause_reading();
+    reactor.inject(id, Bits::ERROR);
+    settle(&mut reactor);
+    assert_eq!(*causes.borrow(), [Cause::Reset]);
+    assert_eq!(diary.all(), ["paused close"]);
+    assert!(
+        script.with(|state| state.recv.is_empty()),
+        "it was asked again"
+    );
+}

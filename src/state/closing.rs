@@ -336,6 +336,8 @@ pub(crate) fn bring_out_the_errno<D>(state: &mut State<D>, id: AnyId) {
         match slot.door().receive(&mut discarded, &state.now) {
             Ok(0) => return,
             Ok(_) => {}
+            Err(error) if is_interrupted(&error) => {}
+            Err(error) if is_would_block(&error) => return,
             Err(error) => {
                 slot.fate.fail(cause_of(&error), error);
                 return;
