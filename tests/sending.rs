@@ -381,3 +381,31 @@ fn after_a_write_that_failed_a_short_read_does_not_leave_the_connection_waiting_
     assert_eq!(diary.all()[..3], all, "it is read to the last byte");
     assert_eq!(diary.all()[3..], ["reads short close"]);
 }
+
+#[test]
+fn what_is_sent_between_the_flush_and_handle_sent_has_left_as_well_when_that_comes() {
+    struct Asks(Rc<RefCell<Vec<usize>>>);
+    impl Dispatcher for Asks {
+        /// Comes before `handle_sent`, in the same turn.
+        fn handle_error(&mut self, cx: &mut Context<'_>, _: io::Error) {
+            cx.send(b"more").expect("open");
+        }
+
+        fn handle_sent(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            self.0.borrow_mut().push(cx.queued());
+            Ok(())
+        }
+    }
+    let mut reactor = Reactor::new().expect("a poller");
+    let queued = Rc::new(RefCell::new(Vec::new()));
+    let wire = wire::Wire::open();
+    let id = reactor
+        .add(wire.socket(), Asks(Rc::clone(&queued)))
+        .expect("a simulated stream");
+    let mut cx = reactor.at(id).expect("open");
+    cx.fail(io::Error::other("a fault that is no end"));
+    cx.notify_when_sent().expect("open");
+    turn_until(&mut reactor, "the news", |_| !queued.borrow().is_empty());
+    assert_eq!(*queued.borrow(), [0]);
+    assert_eq!(wire.output(), b"more");
+}

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::slot::life::Life;
+use crate::slot::readiness::Flag;
 use crate::state::agenda::Errand;
 use crate::state::closing;
 use crate::turn::core::Core;
@@ -49,6 +50,10 @@ pub(crate) fn run_errand(core: &mut Core, errand: Errand) {
             settle(core, id, Callback::Call, Err(error));
         }
         Errand::FileFailed(_, error) => return end_for_a_file(core, id, &error),
+        // More was sent since: it is told when that has left as well.
+        Errand::Sent(_) if slot.readiness.is_open() && slot.has_output() => {
+            core.state.slots.slot_mut(id).readiness.set(Flag::WantSent);
+        }
         Errand::Sent(_) if slot.readiness.is_open() => {
             call_and_settle(core, id, Callback::Sent, |dispatcher, cx| {
                 dispatcher.handle_sent(cx)
