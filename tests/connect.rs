@@ -778,3 +778,29 @@ fn a_name_is_looked_up_in_a_thread_that_posts_the_address() {
     lookup.join().unwrap();
     assert!(connected.load(std::sync::atomic::Ordering::Relaxed));
 }
+
+/// The kernel has established it, and the loop does not know yet.
+#[test]
+fn an_attempt_that_is_aborted_with_bytes_queued_ends_in_a_reset_for_who_has_accepted_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a listener has an address");
+    let mut reactor = Reactor::new().expect("a poller");
+    for queues in [true, false] {
+        let spy = Spy::new("attempt", &Diary::default());
+        let id = reactor.connect(address, spy).expect("a local address");
+        let (mut server, _) = listener.accept().expect("loopback connects");
+        let mut cx = reactor.at(id).expect("connecting");
+        if queues {
+            cx.send(b"never sent").expect("it is queued");
+        }
+        cx.abort();
+        turn(&mut reactor);
+        let read = server.read(&mut [0; 16]).map_err(|error| error.kind());
+        let expected = if queues {
+            Err(io::ErrorKind::ConnectionReset)
+        } else {
+            Ok(0)
+        };
+        assert_eq!(read, expected, "bytes queued: {queues}");
+    }
+}

@@ -169,7 +169,9 @@ pub(crate) fn abort<D>(state: &mut State<D>, id: AnyId, cause: Cause) {
 pub(crate) fn prepare_reset<D>(slot: &Slot<D>) {
     let has_a_peer = slot.life() == Life::Open
         || slot.life() >= Life::Broken && slot.life() != Life::Ended
-        || slot.io.is_handshaking();
+        || slot.io.is_handshaking()
+        // It may be established, and the event that says so still to come.
+        || slot.life().is_connecting() && slot.has_output();
     if has_a_peer && matches!(slot.address, Address::Inet(_)) && slot.io.kind() == Kind::Stream {
         slot.io.reset_when_closed();
     }
