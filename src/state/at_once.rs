@@ -1,6 +1,5 @@
 //! Large payloads, of which the kernel takes what it will before the rest is copied.
 
-use crate::slot::life::Output;
 use crate::slot::readiness::Flag;
 use crate::state::output::write_stopped;
 use crate::state::{State, closing};

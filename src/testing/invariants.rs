@@ -104,8 +104,9 @@ fn check_firing(state: &State<Tenant>) {
         "only a limited turn leaves due timers to the next"
     );
     assert!(
-        left.windows(2).all(|pair| pair[0] < pair[1]),
-        "due timers are left over in order"
+        // (Of one time a periodic one may come behind others that were set after it.)
+        left.windows(2).all(|pair| pair[0].at() <= pair[1].at()),
+        "due timers are left over in the order of their times"
     );
     let left = left.iter();
     let alive = left.filter(|&&due| state.timers.owner_of_due(due).is_some());

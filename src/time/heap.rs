@@ -43,6 +43,12 @@ impl Due {
         u128::from(self.at.nanos()) << 64 | u128::from(self.serial)
     }
 
+    /// When.
+    #[cfg(feature = "testing")]
+    pub(crate) fn at(self) -> Tick {
+        self.at
+    }
+
     /// The same, if `at` so far is how long after `start` it is due.
     pub(super) fn counted_from(self, start: Tick) -> Due {
         Due {

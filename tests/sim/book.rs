@@ -62,6 +62,7 @@ pub(crate) struct Conn {
     pub(crate) alarms: Vec<Alarm>,
     added_in: u64,
     called: Vec<&'static str>,
+    accepts: usize,
     /// Callbacks and visits of it that run, and whether another is to take its place after them.
     busy: u32,
     replaced: bool,
@@ -82,7 +83,8 @@ pub(crate) struct Book {
     pub(crate) posts_run: u64,
     pub(crate) deferred: u64,
     pub(crate) deferred_run: u64,
-    pub(crate) accepts_in_turn: usize,
+    /// Most that a listener takes in a turn.
+    pub(crate) accept_batch: usize,
     pub(crate) posts_in_turn: usize,
     pub(crate) callbacks: u64,
     /// All outboxes together have a bound, and nothing is accepted above it.
@@ -114,6 +116,7 @@ impl Book {
             alarms: Vec::new(),
             added_in: turn,
             called: Vec::new(),
+            accepts: 0,
             busy: 0,
             replaced: false,
             touched: true,
@@ -198,6 +201,7 @@ impl Book {
             conn.due = due;
             conn.touched = false;
             conn.called.clear();
+            conn.accepts = 0;
             if conn.closes > 0 || conn.id.is_none() || !sleeps {
                 continue;
             }
@@ -207,10 +211,11 @@ impl Book {
                 return Err(format!("5: it sleeps, and {id} has input that is wanted"));
             }
             let up = !matches!(end.link, Link::Connecting { .. });
-            if conn.connecting && end.knows_room {
+            if conn.connecting && !conn.closing && end.knows_room {
                 return Err(format!("5: it sleeps, and {id} was told about its attempt"));
             }
-            if up && !conn.connecting && queued > 0 && end.knows_room {
+            let may_write = up && !conn.connecting && !end.write_failed;
+            if may_write && queued > 0 && end.knows_room {
                 return Err(format!(
                     "5: it sleeps, and {id} has {queued} bytes and room"
                 ));
@@ -239,7 +244,6 @@ impl Book {
         if sleeps && (self.posts_run < self.posts || self.deferred_run < self.deferred) {
             return Err("5: it sleeps, and closures wait".to_owned());
         }
-        self.accepts_in_turn = 0;
         self.posts_in_turn = 0;
         Ok(())
     }
@@ -320,13 +324,16 @@ impl Book {
         if !may_repeat {
             conn.called.push(callback);
         }
-        if conn.added_in >= kernel.turns && callback != "error" {
+        // (What another dispatcher asked for in its name may come at once.)
+        let asked_for = matches!(callback, "error" | "sent");
+        if conn.added_in >= kernel.turns && !asked_for {
             return Err(format!(
                 "4: {callback} of {id} comes in the turn that added it"
             ));
         }
         let first = matches!(callback, "connect" | "error" | "timer" | "gone");
-        if conn.connecting && !first {
+        // (A producer that closes when it is done is not told that it is connected.)
+        if conn.connecting && !first && !(conn.closing && callback == "write") {
             return Err(format!("{callback} of {id} comes before it is connected"));
         }
         if conn.closing && !matches!(callback, "error" | "write") {
@@ -343,6 +350,12 @@ impl Book {
                 return Err(format!(
                     "4: {id} is to write, and no event said that it can"
                 ));
+            }
+            "accept" => {
+                conn.accepts += 1;
+                if conn.accepts > self.accept_batch {
+                    return Err(format!("6: {id} accepts more than a batch in a turn"));
+                }
             }
             "connect" if !conn.connecting => return Err(format!("{id} is connected twice")),
             "connect" => conn.connecting = false,
@@ -512,6 +525,18 @@ impl Book {
             }
         }
         false
+    }
+
+    /// Everybody ends.
+    pub(crate) fn close_all(&mut self) {
+        for conn in &mut self.conns {
+            if conn.id.is_some() && conn.closes == 0 {
+                conn.closing = true;
+                conn.touched = true;
+                conn.alarms.clear();
+                conn.more_input = false;
+            }
+        }
     }
 
     /// A dispatcher has ended: those that watch it are owed a callback.

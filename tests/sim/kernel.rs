@@ -120,6 +120,9 @@ pub(crate) struct End {
     pub(crate) knows_input: bool,
     pub(crate) knows_room: bool,
     knows_end: bool,
+    knows_error: bool,
+    /// A write, or what belongs to one, has told the reactor that there will be no other.
+    pub(crate) write_failed: bool,
     /// An attempt of the reactor's, whose slot asks for room from the start.
     dialled: bool,
     /// A listener whose last `accept` failed, which waits before it tries again.

@@ -27,7 +27,8 @@ pub(crate) struct Run {
     pub(crate) handle: RefCell<Option<Handle>>,
     /// Nothing is done any more but reading.
     pub(crate) quiet: Cell<bool>,
-    pub(crate) accept_batch: Cell<usize>,
+    /// A panic is contained.
+    pub(crate) in_turn: Cell<bool>,
     pub(crate) posts_per_turn: Cell<usize>,
 }
 
@@ -373,7 +374,8 @@ impl Run {
                 // (A layer that has delivered the end holds nothing back.)
                 if !self.book.borrow().conns[conn].eof {
                     cx.has_more_input(true);
-                    self.book.borrow_mut().conns[conn].more_input = !cx.is_closing();
+                    let open = !cx.is_closing() && !cx.is_connecting();
+                    self.book.borrow_mut().conns[conn].more_input = open;
                 }
             }
             58 => {
@@ -392,12 +394,15 @@ impl Run {
                     self.check(|_, _| Err("a simulated socket was detached".to_owned()));
                 }
             }
-            60 if self.below(40) == 0 => cx.close_all(),
+            60 if self.below(40) == 0 => {
+                cx.close_all();
+                self.book.borrow_mut().close_all();
+            }
             61 if self.fault(Fault::SlowCallback) => {
                 let time = self.time();
                 self.net.with(|kernel| kernel.clock.advance(time));
             }
-            62 if self.fault(Fault::Panic) => panic!("{WANTED}"),
+            62 if self.in_turn.get() && self.fault(Fault::Panic) => panic!("{WANTED}"),
             _ => {
                 let _ = (cx.queued(), cx.wants_output(), cx.is_reading(), cx.count());
                 let _ = format!("{cx:?} {}", cx.label());
@@ -482,8 +487,15 @@ impl Run {
         }
     }
 
-    /// One of the timers that are set, whoever's.
-    fn some_timer(&self) -> Option<(usize, TimerId, Option<Duration>)> {
+    /// One of the timers that are set, whoever's, as long as that one lives.
+    fn some_timer(&self, cx: &mut Context<'_>) -> Option<(usize, TimerId, Option<Duration>)> {
+        let (owner, timer, period) = self.some_alarm()?;
+        let id = self.book.borrow().conns[owner].id?;
+        let lives = cx.at(id).is_some_and(|cx| !cx.is_closing());
+        lives.then_some((owner, timer, period))
+    }
+
+    fn some_alarm(&self) -> Option<(usize, TimerId, Option<Duration>)> {
         let book = self.book.borrow();
         let conns = book.conns.iter().enumerate();
         let alarms = conns.flat_map(|(index, conn)| {
@@ -495,7 +507,7 @@ impl Run {
     }
 
     fn reset_timer(&self, cx: &mut Context<'_>) {
-        let Some((owner, timer, period)) = self.some_timer() else {
+        let Some((owner, timer, period)) = self.some_timer(cx) else {
             return;
         };
         let after = self.time();
@@ -510,7 +522,7 @@ impl Run {
     }
 
     fn cancel_timer(&self, cx: &mut Context<'_>) {
-        let Some((_, timer, _)) = self.some_timer() else {
+        let Some((_, timer, _)) = self.some_timer(cx) else {
             return;
         };
         let was_set = cx.cancel_timer(timer);
@@ -631,6 +643,7 @@ impl Subject {
             .check(|book, kernel| book.enter(kernel, conn, id, name));
         let _leaving = Leaving(Rc::clone(&self.run), conn, false);
         let outcome = body(self, cx);
+        self.run.note_closing(cx);
         let quiet = self.run.quiet.get();
         if !quiet {
             for _ in 0..self.run.below(3) {
@@ -846,13 +859,6 @@ pub(crate) struct Host(Subject);
 
 impl Dispatcher for Host {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        let run = Rc::clone(&self.0.run);
-        let most = run.accept_batch.get();
-        run.check(|book, _| {
-            book.accepts_in_turn += 1;
-            let _ = most;
-            Ok(())
-        });
         self.0.callback(cx, "accept", |subject, cx| {
             let run = &subject.run;
             if !run.quiet.get() && run.below(12) == 0 {

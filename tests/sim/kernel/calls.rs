@@ -67,7 +67,7 @@ impl Kernel {
         self.call("epoll_ctl mod", end);
         if self.fault(Fault::WatchRoomErrno) {
             let errno = self.any_errno();
-            self.ends[end].knows_input = true;
+            self.has_to_find_out(end);
             return Err(os(errno));
         }
         let e = &mut self.ends[end];
@@ -80,6 +80,13 @@ impl Kernel {
         let pending = self.mask(end);
         self.wake_if_wanted(end, pending);
         Ok(())
+    }
+
+    /// A write has failed, and no event need follow: the reactor reads until there is nothing more.
+    fn has_to_find_out(&mut self, end: usize) {
+        self.ends[end].knows_input = true;
+        self.ends[end].knows_end = true;
+        self.ends[end].write_failed = true;
     }
 
     pub(crate) fn deregister(&mut self, end: usize) -> io::Result<()> {
@@ -139,7 +146,8 @@ impl Kernel {
     }
 
     pub(super) fn try_recv(&mut self, end: usize, buffer: &mut [u8]) -> io::Result<usize> {
-        if !self.ends[end].knows_input {
+        // (Of an error that was told the reactor may ask for the errno at any time.)
+        if !self.ends[end].knows_input && !self.ends[end].knows_error {
             self.breaks(|| {
                 format!(
                     "11: end {end} is read after WouldBlock or a short read, and no event since"
@@ -216,8 +224,7 @@ impl Kernel {
         if let Err(error) = &outcome {
             let finds_out = self.ends[end].kind == SimKind::Stream;
             if finds_out && !matches!(error.raw_os_error(), Some(EAGAIN | EINTR)) {
-                // The reactor reads once more, to find out.
-                self.ends[end].knows_input = true;
+                self.has_to_find_out(end);
             }
         }
         self.said(outcome)
@@ -314,9 +321,11 @@ impl Kernel {
             self.breaks(|| format!("11: end {end} is shut twice"));
         }
         if self.ends[end].reset {
+            self.has_to_find_out(end);
             return Err(os(ENOTCONN));
         }
         if self.fault(Fault::ShutdownErrno) {
+            self.has_to_find_out(end);
             self.dies(end);
             return Err(os(self.any_errno()));
         }

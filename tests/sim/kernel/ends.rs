@@ -33,6 +33,8 @@ impl Kernel {
             knows_input: false,
             knows_room: true,
             knows_end: false,
+            knows_error: false,
+            write_failed: false,
             dialled: false,
             accept_failed: false,
             registrations: 0,

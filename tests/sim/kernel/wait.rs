@@ -160,6 +160,7 @@ impl Kernel {
         let unusual = bits & (Bits::ERROR | Bits::HUNG_UP) != 0;
         e.knows_input |= has(poll::IN) || unusual;
         e.knows_room |= has(poll::OUT) || unusual;
+        e.knows_error |= has(poll::ERR);
         e.knows_end |= unusual || bits & Bits::READ_CLOSED != 0;
         events.push((token, bits));
     }
