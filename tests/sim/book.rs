@@ -55,7 +55,8 @@ pub(crate) struct Conn {
     pub(crate) feeds: Feeds,
     /// What `handle_write` will still send.
     pub(crate) produce: u32,
-    pub(crate) wants_sent: bool,
+    /// How often it has asked to be told that all is sent, less how often it was.
+    pub(crate) sent_asks: u32,
     pub(crate) watches: BTreeSet<AnyId>,
     /// Of those that it watches, the ones that have ended.
     pub(crate) owed_gone: BTreeSet<AnyId>,
@@ -110,7 +111,7 @@ impl Book {
             paused: false,
             feeds: Feeds::Itself,
             produce: 0,
-            wants_sent: false,
+            sent_asks: 0,
             watches: BTreeSet::new(),
             owed_gone: BTreeSet::new(),
             alarms: Vec::new(),
@@ -181,6 +182,15 @@ impl Book {
                 _ => true,
             },
         }
+    }
+
+    /// Whether something was done in this turn to what a connection feeds: it may have been held for a while.
+    fn sink_is_touched(&self, index: usize) -> bool {
+        let Feeds::Another(sink) = self.conns[index].feeds else {
+            return false;
+        };
+        let sink = self.by_id.get(&sink);
+        sink.is_some_and(|sink| self.conns[*sink].touched)
     }
 
     /// Oracle 5, and half of 9, when the reactor is about to wait.
@@ -255,6 +265,7 @@ impl Book {
             if self.conns[index].due
                 && !self.turns_are_cut
                 && !self.conns[index].touched
+                && !self.sink_is_touched(index)
                 && self.is_surely_read(kernel, index)
                 && !self.conns[index].called.contains(&"read")
             {
@@ -373,13 +384,13 @@ impl Book {
                 }
             }
             "sent" => {
-                if !conn.wants_sent || conn.accepted != end.sent {
+                if conn.sent_asks == 0 || conn.accepted != end.sent {
                     return Err(format!(
                         "{id} is told that all is sent: {} of {}",
                         end.sent, conn.accepted
                     ));
                 }
-                conn.wants_sent = false;
+                conn.sent_asks -= 1;
             }
             _ => {}
         }

@@ -343,7 +343,7 @@ impl Run {
             40 | 41 => self.watch(cx, conn),
             42 => {
                 if cx.notify_when_sent().is_ok() {
-                    self.book.borrow_mut().conns[conn].wants_sent = true;
+                    self.book.borrow_mut().conns[conn].sent_asks += 1;
                 }
             }
             43 | 44 => self.unread(cx, conn),
@@ -440,7 +440,9 @@ impl Run {
         let bytes = self.next_bytes(conn, count);
         match cx.send(&bytes) {
             Ok(()) if self.may_send(conn) => {
-                self.book.borrow_mut().conns[conn].accepted += count as u64;
+                let conn = &mut self.book.borrow_mut().conns[conn];
+                conn.accepted += count as u64;
+                conn.touched = true;
             }
             _ => {}
         }
@@ -468,6 +470,8 @@ impl Run {
             Feeds::Itself => cx.feeds(cx.any_id()),
             Feeds::Another(id) => cx.feeds(id),
         }
+        self.net
+            .with(|kernel| kernel.trace.line(|| format!("    feeds {feeds:?}")));
         self.book.borrow_mut().conns[conn].feeds = feeds;
     }
 
@@ -839,9 +843,9 @@ impl Dispatcher for Subject {
         self.run
             .net
             .with(|kernel| kernel.trace.step("cause", code, unsent));
+        self.run.book.borrow_mut().ended(self.conn);
         let outcome = self.callback(cx, "close", |_, _| Ok(()));
         let _ = outcome;
-        self.run.book.borrow_mut().ended(self.conn);
     }
 }
 
