@@ -11,7 +11,7 @@
 //!
 //! To see more: `RUST_LOG=info,slabloop=debug`.
 
-mod common;
+pub(crate) mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -36,7 +36,7 @@ type MemberId = Id<Framed<Member>>;
 
 /// What the members share. It has no socket; they, and the door, reach it by its id.
 #[derive(Default)]
-struct Room {
+pub(crate) struct Room {
     /// Members that have given a nickname.
     members: BTreeMap<MemberId, String>,
     /// The nicknames in use, so that a look costs the same however many there are.
@@ -46,9 +46,9 @@ struct Room {
 impl Dispatcher for Room {}
 
 /// The listener.
-struct Door {
-    room: Id<Room>,
-    tls: common::Tls,
+pub(crate) struct Door {
+    pub(crate) room: Id<Room>,
+    pub(crate) tls: common::Tls,
 }
 
 impl Dispatcher for Door {

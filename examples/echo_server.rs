@@ -11,15 +11,15 @@
 //!
 //! To see more: `RUST_LOG=info,slabloop=debug`.
 
-mod common;
+pub(crate) mod common;
 
 use std::io;
 use std::process::ExitCode;
 
 use slabloop::{Accepted, Context, Dispatcher};
 
-struct Listener {
-    tls: common::Tls,
+pub(crate) struct Listener {
+    pub(crate) tls: common::Tls,
 }
 
 impl Dispatcher for Listener {

@@ -51,6 +51,10 @@ pub(crate) struct Conn {
     pub(crate) connecting: bool,
     pub(crate) closing: bool,
     pub(crate) closes: u32,
+    /// It closes without waiting for the peer.
+    pub(crate) is_hasty: bool,
+    /// It has ended well although nothing cut its draining short: its peer has to see a clean end.
+    pub(crate) ended_well: bool,
     pub(crate) paused: bool,
     pub(crate) feeds: Feeds,
     /// What `handle_write` will still send.
@@ -108,6 +112,8 @@ impl Book {
             connecting,
             closing: false,
             closes: 0,
+            is_hasty: false,
+            ended_well: false,
             paused: false,
             feeds: Feeds::Itself,
             produce: 0,

@@ -51,9 +51,9 @@ pub(crate) fn os(errno: i32) -> io::Error {
 
 /// The byte at a place of what an end sends: one that is out of place names its origin.
 pub(crate) fn byte_at(end: usize, offset: u64) -> u8 {
-    let mixed = (end as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        ^ offset.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (mixed >> 29 ^ mixed >> 50).to_le_bytes()[0]
+    let mixed = ((end as u64 + 1) << 40 | offset).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed.to_le_bytes()[7]
 }
 
 /// `count` bytes from a place on.

@@ -7,6 +7,7 @@
 //! | `faults.rs` | what can go wrong, and how often it did |
 //! | `book.rs` | the model: what must be true of every byte, callback and timer |
 //! | `program.rs` | dispatchers that do anything in any callback |
+//! | `stage.rs` | the stage for a program's own dispatchers, and their peers |
 //! | `run.rs` | commands, a run, and the shortest list of commands that still fails |
 
 #![allow(dead_code, reason = "each test file uses a part")]
@@ -17,4 +18,5 @@ pub(crate) mod kernel;
 pub(crate) mod program;
 pub(crate) mod run;
 pub(crate) mod sockets;
+pub(crate) mod stage;
 pub(crate) mod trace;

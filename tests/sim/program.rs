@@ -111,6 +111,11 @@ impl Run {
             }
             let conn = book.conns.iter_mut().find(|conn| conn.end == ours);
             let end = &kernel.ends[peer];
+            let ended_well = conn.as_ref().is_some_and(|conn| conn.ended_well);
+            if matches!(end.saw, Some(Saw::Error(_))) && !had_ended && ended_well {
+                kernel.breaks(|| format!("2: peer {peer} sees a reset after a graceful close"));
+            }
+            let end = &kernel.ends[peer];
             if end.saw == Some(Saw::End) && !had_ended && end.kind == SimKind::Stream {
                 let accepted = conn.map_or(0, |conn| conn.accepted);
                 let received = end.received;
@@ -308,7 +313,10 @@ impl Run {
             16 => cx.close(),
             17 if self.below(3) == 0 => cx.abort(),
             18 => cx.close_when_done(),
-            19 if self.below(2) == 0 => cx.close_when_sent(),
+            19 if self.below(2) == 0 => {
+                cx.close_when_sent();
+                self.book.borrow_mut().conns[conn].is_hasty = true;
+            }
             20 if self.below(2) == 0 => cx.abort_when_sent(),
             21 => cx.shutdown_write(),
             22 | 23 => {
@@ -819,7 +827,10 @@ impl Dispatcher for Subject {
     fn handle_close(&mut self, cx: &mut Context<'_>) {
         let (unsent, cause) = (cx.unsent() as u64, cx.end_cause());
         self.run.check(|book, kernel| {
-            let conn = &book.conns[self.conn];
+            let conn = &mut book.conns[self.conn];
+            // (An attempt that is given up with nothing queued owes nobody anything.)
+            let is_graceful = kernel.frozen && !conn.is_hasty && !conn.connecting;
+            conn.ended_well = cause == Some(Cause::Finished) && is_graceful;
             let sent = kernel.ends[conn.end].sent;
             let id = conn.id;
             if conn.kind == SimKind::Datagram {

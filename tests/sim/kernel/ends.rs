@@ -82,6 +82,16 @@ impl Kernel {
         (ours, peer)
     }
 
+    /// The far ends of the reactor's attempts, as far as they are not the reactor's own and have been reached.
+    pub(crate) fn dialled_peers(&self) -> Vec<usize> {
+        let ends = self.ends.iter().enumerate();
+        let dialled = ends.filter(|(_, end)| {
+            end.kind == SimKind::Stream && !end.ours && self.ends[end.other].dialled
+        });
+        let reached = dialled.filter(|(_, end)| end.link == Link::Up);
+        reached.map(|(index, _)| index).collect()
+    }
+
     /// From now on nothing is narrow: what is left moves fast.
     pub(crate) fn widen(&mut self) {
         for end in 0..self.ends.len() {
@@ -193,12 +203,15 @@ impl Kernel {
         self.end_arrives(other);
     }
 
-    /// A peer closes; a reset follows where the kernel would send one, or if asked for.
-    pub(crate) fn peer_closes(&mut self, peer: usize, reset: bool) {
-        if self.ends[peer].closed {
-            return;
+    /// A peer closes, and whether a reset follows: where the kernel would send one, or if asked for.
+    pub(crate) fn peer_closes(&mut self, peer: usize, reset: bool) -> bool {
+        let end = &mut self.ends[peer];
+        if end.closed {
+            return false;
         }
-        self.ends[peer].resets_when_closed = reset;
+        end.resets_when_closed = reset;
+        let resets = reset || !end.input.is_empty();
         self.close(peer);
+        resets
     }
 }
