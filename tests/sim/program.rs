@@ -305,8 +305,7 @@ impl Run {
             (conn.kind, conn.closes > 0)
         };
         let choice = self.below(64);
-        self.net
-            .with(|kernel| kernel.trace.step("act", conn as u64, choice as u64));
+        self.net.with(|kernel| kernel.trace.act(conn, choice));
         match choice {
             0..12 => self.send(cx, conn),
             12..16 => self.try_send(cx, conn),
@@ -409,6 +408,12 @@ impl Run {
             61 if self.fault(Fault::SlowCallback) => {
                 let time = self.time();
                 self.net.with(|kernel| kernel.clock.advance(time));
+            }
+            63 if self.below(8) == 0 => {
+                // More than wait to be dated together.
+                for _ in 0..40 {
+                    self.set_timer(cx, conn);
+                }
             }
             62 if self.in_turn.get() && self.fault(Fault::Panic) => panic!("{WANTED}"),
             _ => {
@@ -650,7 +655,7 @@ impl Subject {
         let (conn, id) = (self.conn, cx.any_id());
         self.run
             .net
-            .with(|kernel| kernel.trace.step(name, conn as u64, 0));
+            .with(|kernel| kernel.trace.callback(name, conn));
         self.run
             .check(|book, kernel| book.enter(kernel, conn, id, name));
         let _leaving = Leaving(Rc::clone(&self.run), conn, false);

@@ -303,7 +303,7 @@ impl Game {
             calls: kernel.calls,
             callbacks: book.callbacks,
             connections: book.conns.len(),
-            hash: kernel.trace.hash(),
+            hash: kernel.trace.so_far(),
             injected: kernel.injected,
         })
     }

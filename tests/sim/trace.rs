@@ -31,8 +31,29 @@ impl Trace {
         self.prints = true;
     }
 
-    /// A system call, an event, a callback; FNV-1a.
+    /// A system call, an event: what, of which end or token, and how.
     pub(crate) fn step(&mut self, what: &str, one: u64, other: u64) {
+        self.hash(what, one, other);
+        self.line(|| match other {
+            0 => format!("{what} {one}"),
+            _ => format!("{what} {one} {other}"),
+        });
+    }
+
+    /// A callback of a dispatcher.
+    pub(crate) fn callback(&mut self, name: &str, conn: usize) {
+        self.hash(name, conn as u64, 0);
+        self.line(|| format!("handle_{name} {conn}"));
+    }
+
+    /// Something that a dispatcher, or a closure, does to a dispatcher.
+    pub(crate) fn act(&mut self, conn: usize, choice: usize) {
+        self.hash("act", conn as u64, choice as u64);
+        self.line(|| format!("  act {choice} on {conn}"));
+    }
+
+    /// FNV-1a.
+    fn hash(&mut self, what: &str, one: u64, other: u64) {
         self.steps += 1;
         for byte in what
             .bytes()
@@ -40,14 +61,6 @@ impl Trace {
             .chain(other.to_le_bytes())
         {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        if self.lines.is_some() {
-            let text = if other == 0 {
-                format!("{what} {one}")
-            } else {
-                format!("{what} {one} {other}")
-            };
-            self.push(text);
         }
     }
 
@@ -68,7 +81,8 @@ impl Trace {
         }
     }
 
-    pub(crate) fn hash(&self) -> u64 {
+    /// Equal for equal runs.
+    pub(crate) fn so_far(&self) -> u64 {
         self.hash
     }
 
