@@ -31,7 +31,7 @@ use slabloop::{Accepted, Context, Dispatcher, Reactor};
 /// Plays a scene with many seeds, and says what it has come through.
 fn play(what: &str, scene: impl Fn(u64) -> Stage) {
     let asked = std::env::var("SLABLOOP_SIM_SEEDS").ok();
-    let seeds = asked.map_or(0..60, |text| {
+    let seeds = asked.map_or(0..40, |text| {
         let (from, to) = text.split_once("..").expect("SLABLOOP_SIM_SEEDS=FROM..TO");
         from.parse().expect("a number")..to.parse().expect("a number")
     });

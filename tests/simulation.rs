@@ -8,7 +8,8 @@ mod sim;
 use std::time::Instant;
 
 use sim::faults::Injected;
-use sim::run::{Plan, Tell, describe, play};
+use sim::run::shrink::describe;
+use sim::run::{Plan, Tell, play};
 
 const SEEDS: std::ops::Range<u64> = 0..200;
 

@@ -10,7 +10,8 @@ mod sim;
 use std::process::ExitCode;
 
 use lexopt::{Arg, ValueExt};
-use sim::run::{Plan, Tell, describe, play};
+use sim::run::shrink::describe;
+use sim::run::{Plan, Tell, play};
 
 const HELP: &str = "\
 Plays one run of the random program on the simulated kernel.

@@ -10,6 +10,9 @@ use slabloop::{AnyId, TimerId};
 
 use super::kernel::{Kernel, Link, byte_at};
 
+/// How soon a listener that was refused a connection tries again: the default.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
 /// Where a connection's input goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feeds {
@@ -242,6 +245,12 @@ impl Book {
                 && !may_refuse
             {
                 return Err(format!("5: it sleeps, and {id} has a queue"));
+            }
+            let starves = conn.kind == SimKind::Listener && end.knows_input && end.accept_failed;
+            if starves && !may_refuse && timeout.is_none_or(|timeout| timeout > ACCEPT_RETRY) {
+                return Err(format!(
+                    "5: it sleeps {timeout:?}, and {id} is to try again before that"
+                ));
             }
             if conn.closing {
                 continue;

@@ -2,13 +2,13 @@
 //!
 //! | file | what it has |
 //! |---|---|
-//! | `kernel.rs` | ends, buffers, edges, system calls: the world |
+//! | `kernel.rs`, `kernel/` | ends, buffers, edges, system calls: the world |
 //! | `sockets.rs` | that world as the reactor's sockets and its wait |
 //! | `faults.rs` | what can go wrong, and how often it did |
 //! | `book.rs` | the model: what must be true of every byte, callback and timer |
-//! | `program.rs` | dispatchers that do anything in any callback |
+//! | `program.rs`, `program/` | dispatchers that do anything in any callback |
 //! | `stage.rs` | the stage for a program's own dispatchers, and their peers |
-//! | `run.rs` | commands, a run, and the shortest list of commands that still fails |
+//! | `run.rs`, `run/` | commands, a run, and the shortest list of commands that still fails |
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
