@@ -13,6 +13,9 @@ use super::kernel::{Kernel, Link, byte_at};
 /// How soon a listener that was refused a connection tries again: the default.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// The longest of the deadlines that every attempt and every closing connection has, as a run sets them.
+pub(crate) const LONGEST_DEADLINE: Duration = Duration::from_secs(2);
+
 /// Where a connection's input goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feeds {
@@ -245,6 +248,12 @@ impl Book {
                 && !may_refuse
             {
                 return Err(format!("5: it sleeps, and {id} has a queue"));
+            }
+            let has_deadline = conn.closing || conn.connecting;
+            if has_deadline && timeout.is_none_or(|timeout| timeout > LONGEST_DEADLINE) {
+                return Err(format!(
+                    "5: it sleeps {timeout:?}, and {id} has a deadline before that"
+                ));
             }
             let starves = conn.kind == SimKind::Listener && end.knows_input && end.accept_failed;
             if starves && !may_refuse && timeout.is_none_or(|timeout| timeout > ACCEPT_RETRY) {

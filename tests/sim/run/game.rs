@@ -8,7 +8,7 @@ use slabloop::testing::SimKind;
 use slabloop::{Reactor, Timeout};
 
 use super::{Command, Plan, Report, Tell, What, told_steps};
-use crate::sim::book::Book;
+use crate::sim::book::{Book, LONGEST_DEADLINE};
 use crate::sim::kernel::{Link, Net};
 use crate::sim::program::Run;
 use crate::sim::sockets::Poller;
@@ -40,7 +40,7 @@ impl Game {
             .low_mark(1 + rng.usize(..high))
             .hard_cap(cap)
             .close_timeout(Duration::from_secs(1))
-            .connect_timeout(Duration::from_secs(2))
+            .connect_timeout(LONGEST_DEADLINE)
             .stall_timeout(Duration::from_secs(3));
         let accept_batch = [1, 3, 32][rng.usize(..3)];
         let posts_per_turn = [1, 4, 64][rng.usize(..3)];
