@@ -371,12 +371,13 @@ fn the_backoff_begins_anew_only_after_the_connection_was_up_for_long_enough() {
         pass(&mut reactor, &clock, time * MS, 50 * MS);
         let id = link(&mut reactor, client).expect("connected");
         reactor.at(id).unwrap().abort();
-        pass(&mut reactor, &clock, 4 * MS, 2 * MS);
+        // It is told in the turn after the one in which that ends.
+        pass(&mut reactor, &clock, 6 * MS, 2 * MS);
     }
     pass(&mut reactor, &clock, 3 * SECOND, 50 * MS);
     let id = link(&mut reactor, client).expect("connected");
     reactor.at(id).unwrap().abort();
-    pass(&mut reactor, &clock, 4 * MS, 2 * MS);
+    pass(&mut reactor, &clock, 6 * MS, 2 * MS);
     assert_eq!(
         *log.borrow(),
         [
