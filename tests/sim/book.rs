@@ -352,7 +352,8 @@ impl Book {
             conn.alarms.clear();
             return Ok(());
         }
-        let may_repeat = matches!(callback, "timer" | "accept" | "gone" | "error");
+        // (With classes there is more than one flush in a turn, and so an answer to each who asks.)
+        let may_repeat = matches!(callback, "timer" | "accept" | "gone" | "error" | "sent");
         if !may_repeat && conn.called.contains(&callback) {
             return Err(format!("9: {id} has {callback} twice in a turn"));
         }

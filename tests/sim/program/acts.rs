@@ -280,9 +280,10 @@ impl Run {
     fn watch(&self, cx: &mut Context<'_>, conn: usize) {
         let Some(id) = self.somebody() else { return };
         if self.below(5) == 0 {
-            cx.unwatch(id);
-            let mut book = self.book.borrow_mut();
-            book.conns[conn].watches.remove(&id);
+            // One that has ended is not watched any more, and the news is on its way.
+            if cx.unwatch(id) {
+                self.book.borrow_mut().conns[conn].watches.remove(&id);
+            }
         } else if cx.watch(id) {
             self.book.borrow_mut().conns[conn].watches.insert(id);
         }
