@@ -1,0 +1,297 @@
+//! The book and the other pages, held against the source: links lead somewhere, commands name what exists, pieces of
+//! code stand in the files that they come from, and programs print what the pages show.
+//!
+//! What a page can mark, in a comment on the line before a block:
+//!
+//! | comment | the block |
+//! |---|---|
+//! | `<!-- from examples/book/NAME.rs -->` | stands in that file, line for line, indentation and empty lines aside; a line `// ...` leaves something out |
+//! | `<!-- run -->` | `$ cargo run --example NAME -- FLAGS`, and what the program prints on stdout; ports may differ |
+//! | `<!-- run: numbers vary -->` | the same; any number may differ |
+//!
+//! All pages in `docs/` and the README are checked. A failure names the page and the line.
+
+#[path = "book/commands.rs"]
+mod commands;
+#[path = "book/pages.rs"]
+mod pages;
+#[path = "util/programs.rs"]
+mod programs;
+#[cfg(feature = "tls")]
+mod util;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use commands::{Targets, commands};
+use pages::{Page, all_pages, links, root};
+
+/// Fails with all findings at once: whoever edits pages would rather have them in one go.
+#[track_caller]
+fn none(findings: Vec<String>) {
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+#[test]
+fn relative_links_lead_to_files_and_headings() {
+    let mut findings = Vec::new();
+    for page in all_pages() {
+        for (line, target) in links(&page) {
+            if target.is_empty() && page.path.ends_with("SUMMARY.md") {
+                // A chapter that is to come.
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((&target, ""));
+            let there = match file {
+                "" => page.path.clone(),
+                file => page.path.parent().expect("a folder").join(file),
+            };
+            if !there.exists() {
+                findings.push(page.at(line, &format!("no file {target}")));
+            } else if !heading.is_empty() && !Page::read(&there).has_heading(heading) {
+                findings.push(page.at(line, &format!("no heading {target}")));
+            }
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn commands_name_examples_tests_packages_features_and_flags_that_exist() {
+    let targets = Targets::of_the_workspace();
+    let mut findings = Vec::new();
+    for page in all_pages() {
+        for (line, command) in commands(&page) {
+            for complaint in targets.complaints(&command) {
+                findings.push(page.at(line, &complaint));
+            }
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn pieces_of_code_are_in_the_files_that_they_come_from() {
+    let mut findings = Vec::new();
+    for page in all_pages() {
+        for block in &page.blocks {
+            let Some(file) = block.marked("from") else {
+                continue;
+            };
+            match fs::read_to_string(root().join(file)) {
+                Err(_) => findings.push(page.at(block.line, &format!("no file {file}"))),
+                Ok(source) => {
+                    if let Some(line) = first_line_missing(&block.lines, &source) {
+                        let number = block.line + 1 + line;
+                        let what = format!("not there in {file}: {}", block.lines[line]);
+                        findings.push(page.at(number, &what));
+                    }
+                }
+            }
+        }
+    }
+    none(findings);
+}
+
+/// Which line of a block is the first that does not stand in the source, after those before it.
+fn first_line_missing(block: &[String], source: &str) -> Option<usize> {
+    let source: Vec<&str> = source.lines().map(str::trim).collect();
+    let source: Vec<&str> = source.into_iter().filter(|line| !line.is_empty()).collect();
+    let mut from = 0;
+    let mut piece = Vec::new();
+    let mut last = 0;
+    let mut place = |piece: &mut Vec<(usize, &str)>| -> Option<usize> {
+        let found = (from..source.len())
+            .map(|at| (at, source[at..].iter().zip(piece.iter())))
+            .map(|(at, pairs)| (at, pairs.take_while(|(a, b)| **a == b.1).count()))
+            .max_by_key(|(at, equal)| (*equal, usize::MAX - at));
+        let (at, equal) = found.unwrap_or((from, 0));
+        let missing = piece.get(equal).map(|(line, _)| *line);
+        from = at + equal;
+        piece.clear();
+        missing
+    };
+    for (number, line) in block.iter().enumerate() {
+        last = number;
+        match line.trim() {
+            "" => {}
+            "// ..." => {
+                if let Some(missing) = place(&mut piece) {
+                    return Some(missing);
+                }
+            }
+            line => piece.push((number, line)),
+        }
+    }
+    debug_assert!(last < block.len() || block.is_empty());
+    place(&mut piece)
+}
+
+#[test]
+fn programs_print_what_the_pages_show() {
+    let mut findings = Vec::new();
+    for page in all_pages() {
+        for block in &page.blocks {
+            let Some(how) = block.marked("run") else {
+                continue;
+            };
+            let masked = match how {
+                "" => mask_ports,
+                "numbers vary" => mask_numbers,
+                _ => {
+                    findings.push(page.at(block.line, &format!("run: {how} means nothing")));
+                    continue;
+                }
+            };
+            for (line, command, shown) in block.runs() {
+                let (name, arguments) = match commands::example_of(&command) {
+                    Some(found) => found,
+                    None => {
+                        findings.push(page.at(line, "not `cargo run --example NAME`"));
+                        continue;
+                    }
+                };
+                let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                let output = programs::run(&name, &arguments);
+                let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+                let (printed, shown) = (masked(&printed), masked(&shown));
+                if printed.trim_end() != shown.trim_end() {
+                    let what = format!("it prints now:\n{}", printed.trim_end());
+                    findings.push(page.at(line, &what));
+                }
+            }
+        }
+    }
+    none(findings);
+}
+
+/// `127.0.0.1:40513` as `127.0.0.1:PORT`.
+fn mask_ports(text: &str) -> String {
+    let mut masked = String::new();
+    for (number, part) in text.split("127.0.0.1:").enumerate() {
+        if number > 0 {
+            masked.push_str("127.0.0.1:PORT");
+        }
+        let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        masked.push_str(&part[if number > 0 { digits } else { 0 }..]);
+    }
+    masked
+}
+
+/// Each number as `N`, with the spaces that align it.
+fn mask_numbers(text: &str) -> String {
+    let mut masked = String::new();
+    for line in mask_ports(text).lines() {
+        let mut in_number = false;
+        for c in line.chars() {
+            match c {
+                '0'..='9' if !in_number => {
+                    in_number = true;
+                    masked.push('N');
+                }
+                '0'..='9' => {}
+                '.' | ',' if in_number => {}
+                ' ' if masked.ends_with(' ') => {}
+                _ => {
+                    in_number = false;
+                    masked.push(c);
+                }
+            }
+        }
+        masked.push('\n');
+    }
+    masked
+}
+
+#[test]
+fn summary_lists_each_page_of_the_book_and_exercises_are_complete() {
+    let mut findings = Vec::new();
+    let book = root().join("docs/book");
+    let summary = Page::read(&book.join("SUMMARY.md"));
+    let listed: BTreeSet<String> = links(&summary).into_iter().map(|(_, link)| link).collect();
+    for page in all_pages() {
+        let name = page.name();
+        let is_chapter = page.path.parent() == Some(&book) && name != "SUMMARY.md";
+        if is_chapter && name != "README.md" && !listed.contains(&name) {
+            findings.push(format!("docs/book/SUMMARY.md: {name} is not listed"));
+        }
+    }
+
+    let manifest = fs::read_to_string(root().join("exercises/Cargo.toml")).expect("the exercises");
+    let linked: Vec<String> = all_pages()
+        .iter()
+        .flat_map(links)
+        .map(|(_, link)| link)
+        .collect();
+    for entry in fs::read_dir(root().join("exercises")).expect("the exercises") {
+        let folder = entry.expect("an entry").path();
+        let name = pages::file_name(&folder);
+        if !folder.is_dir() {
+            continue;
+        }
+        for file in ["start.rs", "solution.rs", "test.rs"] {
+            if !folder.join(file).exists() {
+                findings.push(format!("exercises/{name}: no {file}"));
+            }
+        }
+        if !manifest.contains(&format!("path = \"{name}/test.rs\"")) {
+            findings.push(format!("exercises/Cargo.toml: {name} is not listed"));
+        }
+        if !linked
+            .iter()
+            .any(|link| link.contains(&format!("exercises/{name}")))
+        {
+            findings.push(format!("exercises/{name}: no page has a link to it"));
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn checks_find_what_they_are_for() {
+    let block = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let source = "fn a() {\n    one();\n    two();\n\n    three();\n}\n";
+    assert_eq!(
+        first_line_missing(&block("one();\ntwo();\nthree();"), source),
+        None
+    );
+    assert_eq!(
+        first_line_missing(&block("fn a() {\n// ...\n  three();\n}"), source),
+        None
+    );
+    assert_eq!(
+        first_line_missing(&block("one();\nthree();"), source),
+        Some(1)
+    );
+    assert_eq!(
+        first_line_missing(&block("three();\n// ...\none();"), source),
+        Some(2)
+    );
+    assert_eq!(
+        mask_ports("at 127.0.0.1:4 and 127.0.0.1:50000."),
+        "at 127.0.0.1:PORT and 127.0.0.1:PORT."
+    );
+    assert_eq!(
+        mask_numbers("took  1,234.5 ms\n"),
+        mask_numbers("took 7 ms\n")
+    );
+    assert_ne!(mask_numbers("took 1 ms\n"), mask_numbers("took 1 us\n"));
+
+    let targets = Targets::of_the_workspace();
+    for wrong in [
+        "cargo run --example no_such_program",
+        "cargo run --example echo_server -- --no-such-flag",
+        "cargo run --features nonsense --example echo_server",
+        "cargo test -p nobody",
+        "cargo test --test no_such_test",
+    ] {
+        assert_eq!(targets.complaints(wrong).len(), 1, "{wrong}");
+    }
+    for right in [
+        "cargo run --release --example echo_server -- --listen 127.0.0.1:0",
+        "cargo run --features pool --example pool",
+        "cargo test -p exercises --test 01_thread_each",
+    ] {
+        assert!(targets.complaints(right).is_empty(), "{right}");
+    }
+}
