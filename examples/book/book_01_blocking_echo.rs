@@ -140,9 +140,11 @@ fn main() -> ExitCode {
             return measure(count);
         }
         let listener = listen(address.unwrap_or(([127, 0, 0, 1], 7000).into()))?;
-        Ok(match threads {
-            false => serve(&listener)?,
-            true => serve_with_threads(&listener)?,
-        })
+        if threads {
+            serve_with_threads(&listener)?;
+        } else {
+            serve(&listener)?;
+        }
+        Ok(())
     })
 }

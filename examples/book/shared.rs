@@ -94,7 +94,12 @@ impl Flags {
     ///
     /// If it is none of them.
     pub fn one_of<'a>(&mut self, name: &str, words: &[&'a str]) -> Result<&'a str, Failure> {
-        let what = words.join(" or ");
+        let named: Vec<&str> = words
+            .iter()
+            .copied()
+            .filter(|word| !word.is_empty())
+            .collect();
+        let what = named.join(" or ");
         let Some(given) = self.value::<String>(name, &what)? else {
             return Ok(words[0]);
         };
