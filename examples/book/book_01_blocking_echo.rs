@@ -54,7 +54,7 @@ fn demo() -> Result<(), Failure> {
     let mut first = connect(address)?;
     first.write_all(b"one")?;
     say(format!(
-        "first client hears: {:?}",
+        "first client receives: {:?}",
         hear(&first, QUIET * 10)?
     ));
 
@@ -62,12 +62,15 @@ fn demo() -> Result<(), Failure> {
     say("second client: connected");
     second.write_all(b"two")?;
     say("second client: sent 3 bytes");
-    say(format!("second client hears: {:?}", hear(&second, QUIET)?));
+    say(format!(
+        "second client receives: {:?}",
+        hear(&second, QUIET)?
+    ));
 
     say("first client: leaves");
     drop(first);
     say(format!(
-        "second client hears: {:?}",
+        "second client receives: {:?}",
         hear(&second, QUIET * 10)?
     ));
     Ok(())

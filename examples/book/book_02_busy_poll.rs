@@ -127,7 +127,7 @@ fn demo_idle(options: Options) -> Result<(), Failure> {
     let rounds = ROUNDS.load(Relaxed) - before.0;
     let failed = FAILED_READS.load(Relaxed) - before.1;
     let busy = cpu_time() - before.2;
-    say("then one second in which nobody sends anything:");
+    say("then one second without traffic:");
     say(format!(
         "{rounds} rounds, {failed} reads that found nothing, {:.0} ms of CPU time",
         ms(busy)

@@ -1,8 +1,8 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-/// Serves every client that connects, but no more than `limit` of them at the same time. Who comes when
-/// the limit is reached waits until another client has left. Never uses more than `limit` threads for
+/// Serves every client that connects, but no more than `limit` of them at the same time. A client that connects when
+/// the limit is reached is served when another has left. Never uses more than `limit` threads for
 /// clients.
 pub fn serve(listener: TcpListener, limit: usize) -> io::Result<()> {
     let _ = limit;

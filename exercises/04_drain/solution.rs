@@ -1,0 +1,57 @@
+use std::io::{self, ErrorKind, Read};
+
+/// Not more than this is read in one turn, in bytes, so that other connections are served as well.
+pub const BUDGET: usize = 16 * 1024;
+
+/// Reads a stream whose events are edge-triggered: an event comes when something *arrives*, and not again
+/// for what has arrived before.
+#[derive(Default)]
+pub struct Reader {
+    ready: bool,
+    finished: bool,
+}
+
+impl Reader {
+    /// The kernel has reported an event.
+    pub fn on_event(&mut self) {
+        self.ready = true;
+    }
+
+    /// Whether `turn` is to be called again without waiting for an event. The loop sleeps if not.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Whether the end of the stream has been seen.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Reads what there is, `BUDGET` bytes at most, and puts it behind `input`. Only `WouldBlock` and the
+    /// end of the stream make the reader forget that it is ready: after them, and only then, the next
+    /// event is certain to come, or not needed.
+    pub fn turn(&mut self, stream: &mut impl Read, input: &mut Vec<u8>) -> io::Result<()> {
+        let mut buffer = [0; 4096];
+        let mut left = BUDGET;
+        while left > 0 {
+            let room = left.min(buffer.len());
+            match stream.read(&mut buffer[..room]) {
+                Ok(0) => {
+                    self.finished = true;
+                    self.ready = false;
+                    return Ok(());
+                }
+                Ok(count) => {
+                    input.extend_from_slice(&buffer[..count]);
+                    left -= count;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.ready = false;
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
