@@ -152,7 +152,7 @@ fn demo_write(options: Options, bytes: usize) -> Result<(), Failure> {
     let _ = client.write_all(&vec![b'x'; bytes]);
     thread::sleep(QUIET);
     say("client: reads");
-    client.set_read_timeout(Some(QUIET))?;
+    client.set_read_timeout(Some(QUIET * 10))?;
     let (mut buffer, mut back) = ([0; 4096], 0);
     while back < bytes {
         match client.read(&mut buffer) {
