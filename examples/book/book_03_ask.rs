@@ -200,7 +200,7 @@ fn echo(stream: &mut TcpStream) -> io::Result<()> {
     let mut buffer = [0; 4096];
     match stream.read(&mut buffer) {
         Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-        // Chapter 2 says what is wrong with `write_all`; chapter 7 mends it.
+        // Chapter 2 says what is wrong with `write_all`; chapter 7 goes on from there.
         Ok(count) => stream.write_all(&buffer[..count]),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
         Err(error) => Err(error),
