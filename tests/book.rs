@@ -210,6 +210,32 @@ fn mask_numbers(text: &str) -> String {
 }
 
 #[test]
+fn programs_explain_themselves_and_refuse_what_they_do_not_know() {
+    let targets = Targets::of_the_workspace();
+    let names: Vec<&String> = targets.of_the_book().collect();
+    assert!(names.len() >= 5, "the programs have moved");
+    for name in names {
+        let help = programs::run(name, &["--help"]);
+        let text = String::from_utf8_lossy(&help.stdout);
+        assert_eq!(help.status.code(), Some(0), "{name}");
+        assert!(text.contains(&format!("Usage: {name}")), "{name}: {text}");
+        for line in text.lines().filter(|line| line.contains("  book_")) {
+            let command = format!(
+                "cargo run --example {}",
+                line.trim().replacen(' ', " -- ", 1)
+            );
+            assert!(targets.complaints(&command).is_empty(), "{name}: {line}");
+        }
+
+        let refused = programs::run(name, &["--no-such-flag"]);
+        let text = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{name}: {text}");
+        assert!(text.contains("--no-such-flag"), "{name}: {text}");
+        assert_eq!(text.lines().count(), 1, "{name}: {text}");
+    }
+}
+
+#[test]
 fn summary_lists_each_page_of_the_book_and_exercises_are_complete() {
     let mut findings = Vec::new();
     let book = root().join("docs/book");

@@ -112,6 +112,13 @@ impl Targets {
         }
     }
 
+    /// The names of the book's programs.
+    pub(crate) fn of_the_book(&self) -> impl Iterator<Item = &String> {
+        self.examples
+            .keys()
+            .filter(|name| name.starts_with("book_"))
+    }
+
     /// What a command names that does not exist, a sentence each.
     pub(crate) fn complaints(&self, command: &str) -> Vec<String> {
         let mut complaints = Vec::new();
