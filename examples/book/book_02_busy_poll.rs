@@ -14,9 +14,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use shared::{Failure, QUIET, connect, listen, listen_quietly, run, say};
+use shared::{
+    Failure, QUIET, connect, cpu_time, listen, listen_quietly, median_of_200_echoes, run, say,
+};
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// What the server does in the way that the flags say.
@@ -108,19 +110,7 @@ impl Client {
 /// One client that plays 200 rounds of ping-pong, and then is silent for a second.
 fn demo_idle(options: Options) -> Result<(), Failure> {
     let mut client = connect(start(options)?)?;
-    let mut times: Vec<Duration> = (0..200)
-        .map(|_| {
-            let sent = Instant::now();
-            client.write_all(b"x")?;
-            client.read_exact(&mut [0])?;
-            Ok(sent.elapsed())
-        })
-        .collect::<io::Result<_>>()?;
-    times.sort();
-    say(format!(
-        "200 bytes echoed one by one, half of them within {:.3} ms",
-        ms(times[100])
-    ));
+    say(median_of_200_echoes(&mut client)?);
 
     let before = (ROUNDS.load(Relaxed), FAILED_READS.load(Relaxed), cpu_time());
     thread::sleep(Duration::from_secs(1));
@@ -130,7 +120,7 @@ fn demo_idle(options: Options) -> Result<(), Failure> {
     say("then one second without traffic:");
     say(format!(
         "{rounds} rounds, {failed} reads that found nothing, {:.0} ms of CPU time",
-        ms(busy)
+        busy.as_secs_f64() * 1e3
     ));
     Ok(())
 }
@@ -172,15 +162,6 @@ fn start(options: Options) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     thread::spawn(move || serve(&listener, options));
     Ok(address)
-}
-
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::try_from(time).unwrap_or_default()
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 const HELP: &str = "\

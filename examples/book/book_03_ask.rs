@@ -15,13 +15,19 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use shared::{Failure, QUIET, connect, listen, listen_quietly, run, say};
+use shared::{
+    Failure, QUIET, connect, cpu_time, listen, listen_quietly, median_of_200_echoes, run, say,
+};
+
+static WAITS: AtomicU64 = AtomicU64::new(0);
 
 /// The question, in two forms.
 enum Kernel {
@@ -48,6 +54,7 @@ struct Server {
     sockets: Vec<Option<Socket>>,
     /// Whether clients are also asked about room for writing.
     write: bool,
+    is_silent: bool,
 }
 
 impl Kernel {
@@ -73,11 +80,11 @@ impl Kernel {
 impl Server {
     fn new(which: &str, write: bool) -> io::Result<Server> {
         let kernel = Kernel::new(which)?;
-        let sockets = Vec::new();
         Ok(Server {
             kernel,
-            sockets,
+            sockets: Vec::new(),
             write,
+            is_silent: false,
         })
     }
 
@@ -135,16 +142,16 @@ impl Server {
                 Ok((stream, _)) => {
                     stream.set_nonblocking(true)?;
                     let name = self.add(Socket::Client(stream))?;
-                    say(format!("  accepted client {name}"));
+                    self.tell(format!("  accepted client {name}"));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             },
             Some(Socket::Client(stream)) if event.readable => {
                 if let Err(error) = echo(stream) {
-                    say(format!("  client {} is gone: {error}", event.name));
                     // Closing a socket takes it out of epoll as well.
                     self.sockets[event.name] = None;
+                    self.tell(format!("  client {} is gone: {error}", event.name));
                 }
             }
             _ => {}
@@ -155,11 +162,12 @@ impl Server {
     /// Asks once, says what the answer was, and does what it says.
     fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let events = self.ask(timeout)?;
-        match events.len() {
-            0 => say("wait: nothing"),
-            1 => say("wait: 1 event"),
-            count => say(format!("wait: {count} events")),
-        }
+        WAITS.fetch_add(1, Relaxed);
+        self.tell(match events.len() {
+            0 => "wait: nothing".to_owned(),
+            1 => "wait: 1 event".to_owned(),
+            count => format!("wait: {count} events"),
+        });
         for event in events {
             let who = match &self.sockets[event.name] {
                 Some(Socket::Listener(_)) => "listener".to_owned(),
@@ -170,10 +178,16 @@ impl Server {
                 (true, false) => "readable",
                 (false, _) => "writable",
             };
-            say(format!("  {who}: {what}"));
+            self.tell(format!("  {who}: {what}"));
             self.handle(&event)?;
         }
         Ok(())
+    }
+
+    fn tell(&self, line: String) {
+        if !self.is_silent {
+            say(line);
+        }
     }
 }
 
@@ -237,6 +251,30 @@ fn demo(which: &str, write: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// One client that plays 200 rounds of ping-pong, and then is silent for a second.
+fn demo_idle(which: &str) -> Result<(), Failure> {
+    let listener = listen_quietly()?;
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let mut server = Server::new(which, false)?;
+    server.is_silent = true;
+    server.add(Socket::Listener(listener))?;
+    thread::spawn(move || while server.turn(None).is_ok() {});
+
+    let mut client = connect(address)?;
+    say(median_of_200_echoes(&mut client)?);
+    let before = (WAITS.load(Relaxed), cpu_time());
+    thread::sleep(Duration::from_secs(1));
+    let waits = WAITS.load(Relaxed) - before.0;
+    let busy = cpu_time() - before.1;
+    say("then one second without traffic:");
+    say(format!(
+        "{waits} waits that ended, {:.0} ms of CPU time",
+        busy.as_secs_f64() * 1e3
+    ));
+    Ok(())
+}
+
 /// What one question costs, by the number of sockets that have nothing to say.
 fn measure() -> Result<(), Failure> {
     let mut limit = getrlimit(Resource::Nofile);
@@ -282,6 +320,7 @@ Usage: book_03_ask [OPTIONS]
   --with poll|epoll    which question to ask; epoll as it is by default, level-triggered [poll]
   --write              asks whether clients are writable, too
   --demo               brings three clients of its own and ends
+  --idle               one client that is silent most of the time, then ends
   --measure            what one question costs with 10 to 10,000 sockets, then ends
   -h, --help           this text
 
@@ -296,9 +335,13 @@ fn main() -> ExitCode {
         let which = flags.one_of("--with", &["poll", "epoll"])?;
         let write = flags.has("--write");
         let (alone, costs) = (flags.has("--demo"), flags.has("--measure"));
+        let idle = flags.has("--idle");
         flags.end()?;
         if alone {
             return demo(which, write);
+        }
+        if idle {
+            return demo_idle(which);
         }
         if costs {
             return measure();

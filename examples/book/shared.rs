@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a program waits before it says that nothing comes. On the loopback interface what comes at
 /// all comes within microseconds.
@@ -186,4 +186,30 @@ pub fn hear(stream: &TcpStream, patience: Duration) -> io::Result<Option<String>
         }
         Err(error) => Err(error),
     }
+}
+
+/// A sentence on how long a byte takes to the server and back: the median of 200.
+///
+/// # Errors
+///
+/// The stream's.
+pub fn median_of_200_echoes(client: &mut TcpStream) -> io::Result<String> {
+    let mut times = Vec::new();
+    for _ in 0..200 {
+        let sent = Instant::now();
+        client.write_all(b"x")?;
+        client.read_exact(&mut [0])?;
+        times.push(sent.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(format!(
+        "200 bytes echoed one by one, half of them within {:.3} ms",
+        times[100]
+    ))
+}
+
+/// How long a processor has worked for this program.
+pub fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
