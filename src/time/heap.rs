@@ -33,7 +33,8 @@ pub(crate) struct Due {
 }
 
 impl Due {
-    pub(crate) fn at(&self) -> Tick {
+    /// When.
+    pub(crate) fn at(self) -> Tick {
         self.at
     }
 
@@ -41,12 +42,6 @@ impl Due {
     /// it can be compared without a jump.)
     fn key(&self) -> u128 {
         u128::from(self.at.nanos()) << 64 | u128::from(self.serial)
-    }
-
-    /// When.
-    #[cfg(feature = "testing")]
-    pub(crate) fn at(self) -> Tick {
-        self.at
     }
 
     /// The same, if `at` so far is how long after `start` it is due.
