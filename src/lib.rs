@@ -89,6 +89,22 @@
 //! that a logger can pick: `RUST_LOG=warn,slabloop::connection=debug` with `env_logger`. What a peer can cause
 //! is logged as a warning at most, and such warnings are limited to one a second of a kind.
 //!
+//! Without a logger all of this is lost: an error of a connection that no `handle_error` of yours deals with is a log
+//! line and nothing else. A program needs three lines, in `Cargo.toml` and in `main`:
+//!
+//! ```toml
+//! log = "0.4"
+//! env_logger = "0.11"
+//! ```
+//!
+//! ```no_run
+//! env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+//! ```
+//!
+//! `RUST_LOG=info,slabloop=debug` shows each connection's begin and end as well. A debug build warns of slips that would
+//! pass in silence: a dispatcher that is called again and again because it leaves its input unread, one that is still open
+//! ten seconds after its peer finished sending, a callback of more than 100 ms.
+//!
 //! | target | what it speaks of |
 //! |---|---|
 //! | `slabloop::accept` | accepting, and listeners that pause |

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::handle::Job;
 use crate::state::config::Config;
-use crate::state::{State, classes, observing, output, total};
+use crate::state::{State, classes, diagnostics, observing, output, total};
 use crate::time::clock::{Clock, Tick};
 use crate::turn::core::Core;
 use crate::turn::{call, close, dispatch};
@@ -219,6 +219,7 @@ impl Reactor {
         }
         let state = &mut self.core.state;
         total::review(state);
+        diagnostics::review(state);
         state.timers.end_turn(&state.clock);
     }
 

@@ -20,6 +20,7 @@ pub(crate) mod config;
 pub(crate) mod deadlines;
 #[cfg(feature = "observer")]
 pub(crate) mod description;
+pub(crate) mod diagnostics;
 pub(crate) mod files;
 pub(crate) mod flow;
 pub(crate) mod gauges;
@@ -39,6 +40,7 @@ use crate::slot::chunks::Chunks;
 use crate::slot::readiness::Flag;
 use crate::state::agenda::Agenda;
 use crate::state::config::Config;
+use crate::state::diagnostics::Diagnostics;
 use crate::state::rates::Buckets;
 use crate::state::running::Running;
 use crate::state::slots::Slots;
@@ -74,6 +76,7 @@ pub(crate) struct State<D> {
     pub(crate) config: Config,
     pub(crate) counters: Counters,
     pub(crate) log_limits: LogLimits,
+    pub(crate) diagnostics: Diagnostics,
     /// Who watches.
     pub(crate) observers: Observers,
     /// Whose code is running.
@@ -107,6 +110,7 @@ impl<D> State<D> {
             config,
             counters: Counters::default(),
             log_limits: LogLimits::default(),
+            diagnostics: Diagnostics::default(),
             running: Running::NOTHING,
             panicked_in: None,
             refusing: false,
@@ -120,6 +124,7 @@ impl<D> State<D> {
         if slot.has_work() && slot.readiness.raise(Flag::Queued) {
             self.agenda.ready.push(id);
             self.observers.note_ready(id, self.observers.at());
+            diagnostics::note_listed(self, id);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::dispatcher::Dispatcher;
 use crate::slot::life::{Input, Life};
 use crate::slot::readiness::Flag;
-use crate::state::closing;
+use crate::state::{closing, diagnostics};
 use crate::turn::core::Core;
 use crate::turn::{call, replace};
 use crate::watch::about::About;
@@ -96,6 +96,7 @@ fn class_for(core: &Core, id: AnyId, callback: Callback, error: &io::Error) -> C
 pub(crate) fn tell_eof(core: &mut Core, id: AnyId) -> bool {
     let slot = core.state.slots.slot_mut(id);
     slot.readiness.set_input(Input::Told);
+    diagnostics::note_end_of_input(&mut core.state, id);
     call_and_settle(core, id, Callback::Eof, |dispatcher, cx| {
         dispatcher.handle_eof(cx)
     })

@@ -1,0 +1,176 @@
+//! What a debug build says of a program that spins, or that keeps connections whose peers have finished: one sentence, a
+//! second apart, and nothing of programs that are right.
+
+#![cfg(debug_assertions)]
+
+#[path = "util/log_lines.rs"]
+mod log_lines;
+mod util;
+
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use log_lines::{keep_log, take_log};
+use slabloop::testing::SimClock;
+use slabloop::{Context, Dispatcher, Id, Reactor};
+use util::{tcp_pair, turn, turn_for, turn_until};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The warnings since the last time.
+fn warnings() -> Vec<String> {
+    let lines = take_log().into_iter();
+    let warned = lines.filter(|(level, _)| *level == log::Level::Warn);
+    warned.map(|(_, line)| line).collect()
+}
+
+/// Takes as many bytes as it says in each callback.
+struct Takes(fn(&mut Reader, &mut Context<'_>) -> io::Result<()>);
+
+struct Reader {
+    calls: u32,
+    takes: Takes,
+}
+
+impl Dispatcher for Reader {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.calls += 1;
+        let Takes(takes) = self.takes;
+        takes(self, cx)
+    }
+}
+
+/// A reader with `input` waiting, on a reactor whose lines are kept.
+fn reader(input: &[u8], takes: Takes) -> (Reactor, Id<Reader>, TcpStream) {
+    keep_log();
+    let mut reactor = Reactor::new().unwrap();
+    let (ours, mut theirs) = tcp_pair();
+    let id = reactor.add(ours, Reader { calls: 0, takes }).unwrap();
+    theirs.write_all(input).unwrap();
+    (reactor, id, theirs)
+}
+
+fn calls(reactor: &mut Reactor, id: Id<Reader>) -> u32 {
+    reactor.with(id, |reader, _| reader.calls).unwrap()
+}
+
+#[test]
+fn reader_that_never_reads_is_named_once_a_second_at_most() {
+    let (mut reactor, id, _theirs) = reader(b"input", Takes(|_, _| Ok(())));
+    turn_until(&mut reactor, "999 calls", |reactor| {
+        calls(reactor, id) == 999
+    });
+    assert_eq!(warnings(), <[String; 0]>::default());
+    turn_until(&mut reactor, "more calls", |reactor| {
+        calls(reactor, id) == 1001
+    });
+    let lines = warnings();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for part in ["Reader", &id.to_string(), "1000 times", "pause_reading"] {
+        assert!(lines[0].contains(part), "{part} in {:?}", lines[0]);
+    }
+}
+
+#[test]
+fn reader_that_takes_a_byte_a_call_is_not_named() {
+    let takes = Takes(|_, cx| cx.recv(&mut [0]).map(|_| ()));
+    let (mut reactor, id, _theirs) = reader(&[7; 3000], takes);
+    turn_until(&mut reactor, "2,500 calls", |reactor| {
+        calls(reactor, id) == 2500
+    });
+    assert_eq!(warnings(), <[String; 0]>::default());
+}
+
+#[test]
+fn reader_that_needs_two_calls_for_each_piece_is_not_named() {
+    let takes = Takes(|me, cx| match me.calls % 2 {
+        1 => Ok(()),
+        _ => cx.recv(&mut [0; 16]).map(|_| ()),
+    });
+    let (mut reactor, id, mut theirs) = reader(b"first", takes);
+    for piece in 1..1200 {
+        turn_until(&mut reactor, "two calls", |reactor| {
+            calls(reactor, id) == 2 * piece
+        });
+        theirs.write_all(b"next").unwrap();
+    }
+    assert_eq!(warnings(), <[String; 0]>::default());
+}
+
+/// Keeps its connection when its peer has finished, unless it is the other kind.
+struct Keeps(bool);
+
+impl Dispatcher for Keeps {
+    fn handle_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.0 {
+            cx.close();
+        }
+        Ok(())
+    }
+}
+
+/// So many connections whose peers have finished sending, and that is known.
+fn finished(count: usize, keeps: bool) -> (Reactor, SimClock, Vec<Id<Keeps>>, Vec<TcpStream>) {
+    keep_log();
+    let clock = SimClock::new();
+    let mut builder = Reactor::builder();
+    builder.clock(clock.clone());
+    let mut reactor = builder.build().unwrap();
+    let (mut ids, mut peers) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (ours, theirs) = tcp_pair();
+        ids.push(reactor.add(ours, Keeps(keeps)).unwrap());
+        theirs.shutdown(Shutdown::Write).unwrap();
+        peers.push(theirs);
+    }
+    let told = count as u64;
+    turn_until(&mut reactor, "all ends", |reactor| {
+        reactor.counters().callbacks >= told
+    });
+    turn(&mut reactor);
+    (reactor, clock, ids, peers)
+}
+
+#[test]
+fn dispatchers_that_outlive_the_end_of_their_input_are_one_line() {
+    let (mut reactor, clock, _ids, _peers) = finished(3, true);
+    clock.advance(10 * SECOND - Duration::from_nanos(1));
+    turn_for(&mut reactor, Duration::ZERO);
+    assert_eq!(warnings(), <[String; 0]>::default());
+    clock.advance(Duration::from_nanos(1));
+    turn_for(&mut reactor, Duration::ZERO);
+    let lines = warnings();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for part in ["Keeps", "10s", "handle_eof"] {
+        assert!(lines[0].contains(part), "{part} in {:?}", lines[0]);
+    }
+    clock.advance(100 * SECOND);
+    turn_for(&mut reactor, Duration::ZERO);
+    assert_eq!(warnings(), <[String; 0]>::default());
+}
+
+#[test]
+fn dispatcher_that_goes_on_sending_is_named_when_it_has_stopped() {
+    let (mut reactor, clock, ids, _peers) = finished(1, true);
+    for _ in 0..5 {
+        clock.advance(6 * SECOND);
+        turn_for(&mut reactor, Duration::ZERO);
+        reactor.at(ids[0]).unwrap().send(b"more").unwrap();
+        turn_for(&mut reactor, Duration::ZERO);
+    }
+    assert_eq!(warnings(), <[String; 0]>::default());
+    for _ in 0..2 {
+        clock.advance(10 * SECOND);
+        turn_for(&mut reactor, Duration::ZERO);
+    }
+    assert_eq!(warnings().len(), 1);
+}
+
+#[test]
+fn dispatchers_that_close_at_the_end_are_not_named() {
+    let (mut reactor, clock, _ids, _peers) = finished(3, false);
+    clock.advance(60 * SECOND);
+    turn_for(&mut reactor, Duration::ZERO);
+    assert_eq!(warnings(), <[String; 0]>::default());
+}
