@@ -225,7 +225,7 @@ pub use world::socket::Socket;
 pub use mio;
 
 /// The README's programs, compiled.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "signals"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

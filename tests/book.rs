@@ -9,7 +9,7 @@
 //! | `<!-- run -->` | `$ cargo run --example NAME -- FLAGS`, and what the program prints on stdout; ports may differ |
 //! | `<!-- run: numbers vary -->` | the same; any number may differ |
 //!
-//! All pages in `docs/` and the README are checked. A failure names the page and the line.
+//! All pages in `docs/` and at the top are checked. A failure names the page and the line.
 
 #[path = "book/commands.rs"]
 mod commands;
@@ -22,6 +22,7 @@ mod util;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use commands::{Targets, commands};
 use pages::{Page, all_pages, links, root};
@@ -50,6 +51,39 @@ fn relative_links_lead_to_files_and_headings() {
                 findings.push(page.at(line, &format!("no file {target}")));
             } else if !heading.is_empty() && !Page::read(&there).has_heading(heading) {
                 findings.push(page.at(line, &format!("no heading {target}")));
+            }
+        }
+    }
+    none(findings);
+}
+
+/// What is published is the crate: tests, benches and exercises stay in the repository.
+#[test]
+fn pages_at_the_top_link_to_files_that_are_published() {
+    let list = Command::new(env!("CARGO"))
+        .args([
+            "package",
+            "-p",
+            "slabloop",
+            "--list",
+            "--allow-dirty",
+            "--offline",
+        ])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(list.status.success(), "{list:?}");
+    let list = String::from_utf8(list.stdout).expect("names of files");
+    let published: BTreeSet<&str> = list.lines().collect();
+    let mut findings = Vec::new();
+    for page in all_pages() {
+        if page.path.parent() != Some(&root()) {
+            continue;
+        }
+        for (line, target) in links(&page) {
+            let file = target.split('#').next().unwrap_or_default();
+            if !file.is_empty() && !published.contains(file) {
+                findings.push(page.at(line, &format!("not published: {target}")));
             }
         }
     }

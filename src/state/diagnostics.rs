@@ -59,8 +59,8 @@ fn look_for_unread_input<D>(state: &mut State<D>, id: AnyId) {
     let (known, last, calls) = &mut unread[id.index()];
     let goes_on = *known == id && *last + 1 == turn;
     let count = if goes_on { *calls + 1 } else { 1 };
-    (*known, *last, *calls) = (id, turn, count % UNREAD_CALLS);
-    if count < UNREAD_CALLS {
+    (*known, *last, *calls) = (id, turn, count);
+    if count != UNREAD_CALLS {
         return;
     }
     if let Some(held_back) = state.diagnostics.unread_lines.pass(state.now) {

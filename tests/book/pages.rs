@@ -15,9 +15,15 @@ pub(crate) fn file_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The README and all that is in `docs/`.
+/// Those at the top, and all that are in `docs/`.
 pub(crate) fn all_pages() -> Vec<Page> {
-    let mut pages = vec![Page::read(&root().join("README.md"))];
+    let at_the_top = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ];
+    let mut pages: Vec<Page> = at_the_top.map(|name| Page::read(&root().join(name))).into();
     let mut folders = vec![root().join("docs")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
