@@ -4,3 +4,6 @@ for (const link of document.querySelectorAll('main a[href^="../"]')) {
     const target = link.getAttribute('href').replace(/\.html(?=#|$)/, '.md');
     link.setAttribute('href', target.replace(/^\.\.\/(?!\.\.)/, '../../docs/'));
 }
+for (const picture of document.querySelectorAll('main img[src^="../"]')) {
+    picture.setAttribute('src', picture.getAttribute('src').replace(/^\.\.\//, '../../docs/'));
+}

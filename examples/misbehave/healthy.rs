@@ -5,11 +5,6 @@ use std::time::Duration;
 
 use slabloop::{Accepted, AnyId, Context, Dispatcher, Reactor, TimerId};
 
-/// So many clients,
-const CLIENTS: usize = 4;
-/// each of which says something so often.
-const PERIOD: Duration = Duration::from_millis(25);
-
 pub(crate) struct Listener;
 
 impl Dispatcher for Listener {
@@ -27,11 +22,12 @@ impl Dispatcher for Echo {
     }
 }
 
-struct Client;
+/// Says something so often.
+struct Client(Duration);
 
 impl Dispatcher for Client {
     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        cx.set_interval(PERIOD);
+        cx.set_interval(self.0);
         Ok(())
     }
 
@@ -44,8 +40,13 @@ impl Dispatcher for Client {
     }
 }
 
-/// Connects the clients to the listener.
-pub(crate) fn clients(reactor: &mut Reactor, server: AnyId) -> io::Result<()> {
+/// Connects so many clients to the listener.
+pub(crate) fn clients(
+    reactor: &mut Reactor,
+    server: AnyId,
+    count: usize,
+    period: Duration,
+) -> io::Result<()> {
     let mut address = reactor.local_addr(server)?;
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -53,8 +54,8 @@ pub(crate) fn clients(reactor: &mut Reactor, server: AnyId) -> io::Result<()> {
             std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
         });
     }
-    for _ in 0..CLIENTS {
-        reactor.connect(address, Client)?;
+    for _ in 0..count {
+        reactor.connect(address, Client(period))?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@
 mod common;
 
 mod burning;
+mod ghost;
 mod healthy;
 mod slowing;
 mod waiting;
@@ -35,10 +36,14 @@ Usage: misbehave [FAULT]... [OPTIONS]
   --timers                 has a periodic timer of 0 ms
   --posts                  has a thread that posts without pause
 
+  --ghost                  has a source that is closed and stays registered: stale events, and no lint
   --turn-delay MS          sleeps MS milliseconds after every turn, so that one sees the batches grow
+  --clients N              how many clients there are [4]
+  --every MS               how often each of them says something [25]
 
   --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7011]
   --inspect HOST:PORT      shows the loop in a browser
+  --trace FILE             writes what the loop does, for ui.perfetto.dev; build with --features inspector,trace
   --drain SECONDS          how long queued output may take to leave at the end [5]
   --duration SECONDS       ends by itself after so long [never]
   -h, --help               this text
@@ -67,6 +72,7 @@ fn fault(flag: &str, parser: &mut lexopt::Parser) -> Result<Option<Fault>, Failu
         "greedy" => Box::new(burning::greedy),
         "timers" => Box::new(burning::timers),
         "posts" => Box::new(burning::posts),
+        "ghost" => Box::new(ghost::haunt),
         "turn-delay" => {
             let time = millis("--turn-delay", parser)?;
             Box::new(move |reactor| slowing::delay(reactor, time))
@@ -83,16 +89,22 @@ fn millis(flag: &str, parser: &mut lexopt::Parser) -> Result<Duration, Failure> 
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut faults = Vec::new();
+        let (mut count, mut period) = (4, Duration::from_millis(25));
         let options = common::Options::parse(arguments, "127.0.0.1:7011", |flag, parser| {
-            let fault = fault(flag, parser)?;
-            let known = fault.is_some();
-            faults.extend(fault);
-            Ok(known)
+            match flag {
+                "clients" => count = common::number("--clients", parser, 0)?,
+                "every" => period = millis("--every", parser)?.max(Duration::from_millis(1)),
+                _ => match fault(flag, parser)? {
+                    Some(fault) => faults.push(fault),
+                    None => return Ok(false),
+                },
+            }
+            Ok(true)
         })?;
         let reactor = common::builder(&options, 1).build();
         let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
         let server = common::listen(&mut reactor, &options, healthy::Listener)?;
-        healthy::clients(&mut reactor, server.any())
+        healthy::clients(&mut reactor, server.any(), count, period)
             .map_err(Failure::io("cannot start the clients"))?;
         for fault in faults {
             fault(&mut reactor).map_err(Failure::io("cannot start a fault"))?;

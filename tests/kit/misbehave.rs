@@ -159,6 +159,22 @@ fn nothing_lights_without_a_fault() {
 }
 
 #[test]
+fn events_for_a_ghost_are_dropped_and_shown_and_light_nothing() {
+    let program = Misbehaving::start(&["--ghost"]);
+    let deadline = Instant::now() + PATIENCE;
+    let is_dropped = |beat: &Value| {
+        let log = beat["log"].as_array().expect("a list");
+        log.iter().any(|line| line[1] == "stale")
+    };
+    while !is_dropped(&program.get("/snapshot.json")["beats"][0]) {
+        assert!(Instant::now() < deadline, "no stale event");
+        assert_eq!(program.lints(), Vec::<Value>::new());
+        thread::sleep(PAUSE / 10);
+    }
+    program.server.stop();
+}
+
+#[test]
 fn slow_motion_is_no_fault() {
     let program = Misbehaving::start(&["--turn-delay", "30"]);
     let deadline = Instant::now() + Duration::from_secs(3);
@@ -173,6 +189,7 @@ fn slow_motion_is_no_fault() {
 fn wrong_usage_names_what_would_be_right() {
     for (arguments, part) in [
         (["--block", "long"], "a whole number of milliseconds"),
+        (["--clients", "-1"], "a whole number of at least 0"),
         (["--inspect", "here"], "HOST:PORT"),
         (["--replay", "run.json"], "--replay wants --inspect"),
     ] {
