@@ -88,14 +88,15 @@ impl Handler for Client {
 
 /// Sends the lines of stdin, on a thread of its own, for reading it blocks.
 fn read_stdin(handle: &Handle, keeper: Keeper) {
-    for line in io::stdin().lock().lines().map_while(Result::ok) {
+    for line in io::stdin().lock().split(b'\n').map_while(Result::ok) {
         let send = move |reactor: &mut Reactor| {
             let link = reactor.with(keeper, |keeper, _| keeper.link()).flatten();
             let sent = link.and_then(|link| {
                 let mut link = reactor.at(link).filter(|link| !link.is_connecting())?;
-                link.send(format!("{line}\n").as_bytes()).ok()
+                link.send(&[&line, &b"\n"[..]].concat()).ok()
             });
             if sent.is_none() {
+                let line = String::from_utf8_lossy(&line);
                 log::warn!("not connected; not sent: {line}");
             }
         };

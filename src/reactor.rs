@@ -106,7 +106,8 @@ impl Reactor {
     }
 
     /// One turn, for tests and for embedding in another loop. Waits for at most `timeout`; `None` means
-    /// for as long as it takes. `Duration::ZERO` and `Some(Duration::ZERO)` both only look.
+    /// for as long as it takes. `Duration::ZERO` and `Some(Duration::ZERO)` both only look. When another loop
+    /// has to call it, [`next_timeout`](Reactor::next_timeout) says.
     ///
     /// # Errors
     ///

@@ -7,13 +7,16 @@
 mod inspect;
 mod options;
 mod signals;
+mod stdin;
 mod tls;
 mod trace;
 
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use inspect::Inspect;
 #[allow(unused_imports, reason = "each example uses a part")]
-pub use options::{Failure, Limit, Options, host_and_port, look_up, number, seconds, value};
+pub use options::{Failure, Limit, Options, flags, host_and_port, look_up, number, seconds, value};
+#[allow(unused_imports, reason = "each example uses a part")]
+pub use stdin::stdin_stream;
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use tls::{Dialer, Tls, UpstreamFlags};
 #[allow(unused_imports, reason = "each example uses a part")]
@@ -145,35 +148,51 @@ fn reachable_host(address: SocketAddr) -> String {
 /// If the loop itself fails.
 pub fn serve(mut reactor: impl BorrowMut<Reactor>, options: &Options) -> Result<(), Failure> {
     let reactor = reactor.borrow_mut();
-    if let Some(duration) = options.duration {
+    let aborted = run_and_drain(reactor, options.duration, options.drain)?;
+    options.trace.end(reactor)?;
+    say_totals(reactor, aborted);
+    Ok(())
+}
+
+/// Runs until something stops the loop, or for `duration`; then drains. How many connections it had to abort.
+///
+/// # Errors
+///
+/// If the loop itself fails.
+pub fn run_and_drain(
+    reactor: &mut Reactor,
+    duration: Option<Duration>,
+    limit: Duration,
+) -> Result<usize, Failure> {
+    if let Some(duration) = duration {
         reactor.call_later(duration, Reactor::stop);
     }
     reactor.run().map_err(Failure::io("the loop failed"))?;
 
     let open = reactor.gauges().connections;
     if open > 0 {
-        let limit = options.drain;
         let sockets = if open == 1 { "socket" } else { "sockets" };
         complain(&format!(
             "draining {open} {sockets} for up to {limit:?}; Ctrl-C again ends it now"
         ));
     }
-    let aborted = reactor
-        .shutdown(options.drain)
-        .map_err(Failure::io("the loop failed"))?;
-    options.trace.end(reactor)?;
+    let aborted = reactor.shutdown(limit);
+    let aborted = aborted.map_err(Failure::io("the loop failed"))?;
+    Ok(aborted.len())
+}
+
+/// The last line of a server.
+pub fn say_totals(reactor: &Reactor, aborted: usize) {
     let counters = reactor.counters();
     say(&format!(
-        "totals: connections={} in={} out={} turns={} callbacks={} slowest_us={} aborted={}",
+        "totals: connections={} in={} out={} turns={} callbacks={} slowest_us={} aborted={aborted}",
         counters.accepted,
         counters.bytes_in,
         counters.bytes_out,
         counters.turns,
         counters.callbacks,
         counters.slowest_us,
-        aborted.len(),
     ));
-    Ok(())
 }
 
 /// A line on stdout, at once. A reader that has gone away must not end a server.

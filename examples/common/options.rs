@@ -122,6 +122,32 @@ impl Options {
     }
 }
 
+/// Parses the command line of a program that is no server: `known` gets each flag, with its dashes, and says whether
+/// it knew it.
+///
+/// # Errors
+///
+/// [`Failure::Help`] and [`Failure::Version`] where they are asked for, [`Failure::Usage`] for anything wrong.
+pub fn flags(
+    mut parser: Parser,
+    mut known: impl FnMut(&str, &mut Parser) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    while let Some(argument) = parser.next()? {
+        let flag = match argument {
+            Arg::Short('h') => return Err(Failure::Help),
+            Arg::Long(flag) => format!("--{flag}"),
+            unexpected => return Err(unexpected.unexpected().into()),
+        };
+        match flag.as_str() {
+            "--help" => return Err(Failure::Help),
+            "--version" => return Err(Failure::Version),
+            flag if known(flag, &mut parser)? => {}
+            flag => return Err(Failure::Usage(format!("unknown option {flag}"))),
+        }
+    }
+    Ok(())
+}
+
 /// Whether zero is a sensible number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {

@@ -127,7 +127,8 @@ impl Context<'_> {
     /// as a timer that is set now.
     /// `None` means no limit, but for [`Timeout::Close`] and [`Timeout::Handshake`]: each closing connection and each
     /// handshake has an end, and `None` is the reactor's. When it expires, `handle_error` gets an error of kind
-    /// `TimedOut`, by which [`Timeout::of`] tells which it was, and then the connection ends.
+    /// `TimedOut`, by which [`Timeout::of`] tells which it was, and then the connection ends. Nothing can be sent any
+    /// more by then: an answer such as HTTP's 408 needs a [timer](Context::set_timer) in place of a timeout.
     ///
     /// ```
     /// use slabloop::{Context, Dispatcher, Timeout};
@@ -143,8 +144,9 @@ impl Context<'_> {
     ///     }
     ///
     ///     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
-    ///         if Timeout::of(&error) == Some(Timeout::Request) {
-    ///             let _ = cx.send(b"HTTP/1.1 408 Request Timeout\r\n\r\n");
+    ///         match Timeout::of(&error) {
+    ///             Some(timeout) => log::info!("{}: ended by the {timeout}", cx.label()),
+    ///             None => cx.log_fault(&error),
     ///         }
     ///         cx.close();
     ///     }

@@ -129,6 +129,11 @@ impl Events {
         events
     }
 
+    /// Whether the wait brought as many events as it can: there may be more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.reported.iter().count() == self.reported.capacity()
+    }
+
     /// Whether there is nothing to hand over.
     pub(crate) fn is_empty(&self) -> bool {
         #[cfg(feature = "testing")]

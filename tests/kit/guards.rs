@@ -7,6 +7,7 @@ mod programs;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener};
+use std::process::{Command, Stdio};
 
 use programs::*;
 
@@ -74,6 +75,31 @@ fn reconnect_survives_the_end_of_its_connection_and_gives_up_at_its_limit() {
     assert_eq!(log.matches(": connected").count(), 2, "{log}");
     assert!(log.contains("refused; not trying again"), "{log}");
     assert!(log.ends_with(&format!("gave up on {address}\n")), "{log}");
+}
+
+#[test]
+fn reconnect_sends_lines_of_stdin_whatever_bytes_they_have() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut command = Command::new(example("reconnect_tested"));
+    command.args(["--connect", &address]).stdin(Stdio::piped());
+    let mut process = Running(command.spawn().unwrap());
+    // Established before the first line comes: what comes earlier is not sent, and logged.
+    let mut peer = with_deadline(listener.accept().unwrap().0);
+    let mut stdin = process.0.stdin.take().unwrap();
+    let mut first = [0; 2];
+    while peer.set_nonblocking(true).is_ok() && peer.peek(&mut first).is_err() {
+        stdin.write_all(b"a\n").unwrap();
+        std::thread::yield_now();
+    }
+    peer.set_nonblocking(false).unwrap();
+    stdin.write_all(b"\xff\nb\n").unwrap();
+    drop(stdin);
+    let mut received = Vec::new();
+    peer.read_to_end(&mut received).unwrap();
+    assert!(received.ends_with(b"a\n\xff\nb\n"), "{received:?}");
+    drop(peer);
+    assert_eq!(process.wait(), Some(0));
 }
 
 #[test]
