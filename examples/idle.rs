@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! cargo run --release --example idle -- --first 5 --idle-timeout 10
-//! nc 127.0.0.1 7011
+//! nc 127.0.0.1 7013
 //! ```
 //!
 //! To see more: `RUST_LOG=info,slabloop=debug`. The page: `docs/how-to/idle-timeout.md`.
@@ -104,7 +104,7 @@ Asks for a name, and then sends every line back. Whoever takes too long is sent 
 
 Usage: idle [OPTIONS]
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7011]
+  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7013]
   --first SECONDS          how long the first line may take as a whole [10]
   --idle-timeout SECONDS   how long a client may then say nothing [60]
   --max-connections N      clients served at once; more wait until others leave [no limit]
@@ -124,7 +124,7 @@ Examples:
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut first = Duration::from_secs(10);
-        let mut options = Options::parse(arguments, "127.0.0.1:7011", |flag, parser| {
+        let mut options = Options::parse(arguments, "127.0.0.1:7013", |flag, parser| {
             if flag == "first" {
                 first = common::seconds("--first", parser, Limit::AboveZero)?;
             }
