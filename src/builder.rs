@@ -49,8 +49,8 @@ pub struct Builder {
     events_per_wait: usize,
     #[cfg(feature = "observer")]
     observers: crate::watch::observers::Makers,
-    #[cfg(feature = "testing")]
-    clock: Option<crate::world::simulated::SimClock>,
+    #[cfg(feature = "test")]
+    clock: Option<crate::world::simulated::clock::Clock>,
 }
 
 /// A debug build says of itself what a loop does not like. (The crate's own tests are about the way that callbacks go in
@@ -109,7 +109,7 @@ impl Default for Builder {
             events_per_wait: 1024,
             #[cfg(feature = "observer")]
             observers: Default::default(),
-            #[cfg(feature = "testing")]
+            #[cfg(feature = "test")]
             clock: None,
         }
     }
@@ -322,10 +322,11 @@ impl Builder {
         self
     }
 
-    /// Runs the reactor on a clock that a test moves.
-    #[cfg(feature = "testing")]
-    #[doc(hidden)]
-    pub fn clock(&mut self, clock: crate::world::simulated::SimClock) -> &mut Self {
+    /// Runs the reactor on a clock that a test moves, in place of the system's: timers, timeouts and
+    /// [`Context::now`](crate::Context::now) go by it. [`Clock`](crate::test::Clock) has an example.
+    #[cfg(feature = "test")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test")))]
+    pub fn clock(&mut self, clock: crate::world::simulated::clock::Clock) -> &mut Self {
         self.clock = Some(clock);
         self
     }
@@ -401,9 +402,9 @@ impl Builder {
             turn_time: self.turn_time,
             shares: [0, self.normal_share, self.low_share],
         };
-        #[cfg(not(feature = "testing"))]
+        #[cfg(not(feature = "test"))]
         let clock = Clock::monotonic();
-        #[cfg(feature = "testing")]
+        #[cfg(feature = "test")]
         let clock = self
             .clock
             .clone()

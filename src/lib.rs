@@ -80,6 +80,7 @@
 //! | `trace` | `trace`: what the loop did, as a file for Perfetto's viewer | |
 //! | `workers` | `kit::workers`: a pool of threads for work that takes long and for calls that block | |
 //! | `full` | all of these | |
+//! | `test` | `test`: simulated peers and a clock that the test moves, for tests of programs; `docs/testing-your-protocol.md` is the guide | |
 //! | `examples` | nothing to the crate; what the larger examples are made of | hdrhistogram, httparse, httpdate, mime_guess, plotters, resp-rs, rustix |
 //! | `system-roots` | nothing to the crate; the example `proxy` trusts whom the system trusts | rustls-native-certs |
 //!
@@ -139,6 +140,7 @@
 //! The folders are layers, and each names only those below it:
 //!
 //! ```text
+//!   test/                         simulated peers, for tests of programs
 //!   framing/  kit/  tls           records and producers; child processes, signals; TLS: on the public face alone
 //!   metrics/  trace/              those who watch the loop
 //!   reactor  builder  handle      the door (and observe, the names of what an observer is told)
@@ -183,6 +185,9 @@ pub mod observe;
 mod reactor;
 mod slot;
 mod state;
+#[cfg(feature = "test")]
+#[cfg_attr(docsrs, doc(cfg(feature = "test")))]
+pub mod test;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
@@ -238,6 +243,11 @@ struct AsyncorePortingGuide;
 #[cfg(all(doctest, feature = "workers"))]
 #[doc = include_str!("../docs/workers.md")]
 struct WorkersPage;
+
+/// The programs of the page on tests, compiled.
+#[cfg(all(doctest, feature = "test"))]
+#[doc = include_str!("../docs/testing-your-protocol.md")]
+struct TestingPage;
 
 /// The programs of the page on TLS, compiled.
 #[cfg(all(doctest, feature = "tls"))]

@@ -286,12 +286,31 @@ impl Reactor {
         Context::new(&mut self.core, AnyId::NONE)
     }
 
-    #[cfg(feature = "testing")]
+    /// How long until the next timer; `None` if there is none.
+    #[cfg(feature = "test")]
+    pub(crate) fn until_next_timer(&mut self) -> Option<Duration> {
+        let state = &mut self.core.state;
+        let now = state.clock.now();
+        state.timers.date_all(now);
+        state.timers.next_due().map(|due| due.since(now))
+    }
+
+    /// Whether the next turn would find nothing to do but what the system might have for it.
+    #[cfg(feature = "test")]
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        !self.has_work_left()
+            && !self.mailbox.is_woken()
+            && !self.mailbox.has_jobs()
+            && self.core.state.poller.simulated.news.is_empty()
+            && self.until_next_timer() != Some(Duration::ZERO)
+    }
+
+    #[cfg(feature = "test")]
     pub(crate) fn state(&self) -> &State<crate::turn::core::Tenant> {
         &self.core.state
     }
 
-    #[cfg(feature = "testing")]
+    #[cfg(feature = "test")]
     pub(crate) fn state_mut(&mut self) -> &mut State<crate::turn::core::Tenant> {
         &mut self.core.state
     }

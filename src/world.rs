@@ -21,7 +21,7 @@ mod pipe;
 pub(crate) mod poller;
 pub(crate) mod service;
 pub(crate) mod signals;
-#[cfg(feature = "testing")]
+#[cfg(feature = "test")]
 pub(crate) mod simulated;
 pub(crate) mod socket;
 pub(crate) mod stream;

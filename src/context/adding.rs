@@ -94,14 +94,7 @@ impl Context<'_> {
         options: &SocketOptions,
         dispatcher: D,
     ) -> io::Result<Id<D>> {
-        #[cfg(feature = "testing")]
-        if let Some(dialled) = self.core.state.poller.simulated.dial(address) {
-            let (socket, outcome) = dialled?;
-            let socket = Socket::from(socket).with_address(address);
-            return self.start_connecting(socket, outcome, options, dispatcher);
-        }
-        let (socket, outcome) = options.dial(address)?;
-        let socket = Socket::stream(socket).with_address(address);
+        let (socket, outcome) = self.dial(address, options)?;
         self.start_connecting(socket, outcome, options, dispatcher)
     }
 
@@ -191,6 +184,20 @@ impl Context<'_> {
     ) -> io::Result<Id<D>> {
         let socket = options.udp(address)?;
         self.admit_socket(Socket::udp(socket), dispatcher)
+    }
+
+    /// A stream whose `connect` was called, and what that said.
+    pub(crate) fn dial(
+        &mut self,
+        address: SocketAddr,
+        options: &SocketOptions,
+    ) -> io::Result<(Socket, io::Result<()>)> {
+        #[cfg(feature = "test")]
+        if let Some(dialled) = self.core.state.poller.simulated.dial(address) {
+            return dialled.map(|(socket, said)| (socket.with_address(address), said));
+        }
+        let (socket, outcome) = options.dial(address)?;
+        Ok((Socket::stream(socket).with_address(address), outcome))
     }
 
     /// Adds a socket as it is: a stream that is connected, or connecting without our doing, a listener,

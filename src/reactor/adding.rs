@@ -169,7 +169,7 @@ impl Reactor {
             .filter(|candidate| options.suits_source(*candidate))
             .peekable();
         while let Some(candidate) = candidates.next() {
-            let (socket, outcome) = options.dial(candidate)?;
+            let (socket, outcome) = self.outside().dial(candidate, options)?;
             let refused = outcome.as_ref().is_err_and(|error| !in_progress(error));
             if refused && candidates.peek().is_some() {
                 continue;
@@ -177,7 +177,6 @@ impl Reactor {
             let Some(dispatcher) = dispatcher.take() else {
                 break;
             };
-            let socket = Socket::stream(socket).with_address(candidate);
             return self
                 .outside()
                 .start_connecting(socket, outcome, options, dispatcher);

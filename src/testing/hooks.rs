@@ -8,7 +8,7 @@ use mio::Token;
 use crate::reactor::Reactor;
 use crate::world::ids::AnyId;
 use crate::world::options::SocketOptions;
-use crate::world::simulated::{SimKernel, SimSocket};
+use crate::world::simulated::kernel::{SimKernel, SimSocket};
 use crate::world::socket::Socket;
 
 impl Reactor {
@@ -21,7 +21,7 @@ impl Reactor {
     /// As `inject`, under any token at all.
     #[doc(hidden)]
     pub fn inject_token(&mut self, token: Token, bits: u32) {
-        self.state_mut().poller.simulated.events.push((token, bits));
+        self.state_mut().poller.simulated.news.report(token, bits);
     }
 
     /// Replaces epoll.
@@ -39,10 +39,7 @@ impl Reactor {
     /// How long until the next timer; `None` if there is none.
     #[doc(hidden)]
     pub fn next_timer(&mut self) -> Option<Duration> {
-        let state = self.state_mut();
-        let now = state.clock.now();
-        state.timers.date_all(now);
-        state.timers.next_due().map(|due| due.since(now))
+        self.until_next_timer()
     }
 
     /// How many timers are set, the reactor's own deadlines included.

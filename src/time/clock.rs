@@ -59,8 +59,8 @@ pub(crate) enum Clock {
     /// The operating system's monotonic clock, counted from this instant.
     Monotonic(Instant),
     /// A clock that a test moves.
-    #[cfg(feature = "testing")]
-    Simulated(crate::world::simulated::SimClock),
+    #[cfg(feature = "test")]
+    Simulated(crate::world::simulated::clock::Clock),
 }
 
 impl Clock {
@@ -71,7 +71,7 @@ impl Clock {
     pub(crate) fn now(&self) -> Tick {
         match self {
             Clock::Monotonic(start) => Tick(nanos(start.elapsed())),
-            #[cfg(feature = "testing")]
+            #[cfg(feature = "test")]
             Clock::Simulated(clock) => Tick(nanos(clock.now())),
         }
     }
@@ -80,7 +80,7 @@ impl Clock {
     pub(crate) fn instant(&self, tick: Tick) -> Instant {
         let start = match self {
             Clock::Monotonic(start) => *start,
-            #[cfg(feature = "testing")]
+            #[cfg(feature = "test")]
             Clock::Simulated(clock) => clock.start(),
         };
         start + Duration::from_nanos(tick.0)
@@ -91,7 +91,7 @@ impl Clock {
     pub(crate) fn runs(&self) -> bool {
         match self {
             Clock::Monotonic(_) => true,
-            #[cfg(feature = "testing")]
+            #[cfg(feature = "test")]
             Clock::Simulated(clock) => clock.passes(),
         }
     }

@@ -42,6 +42,16 @@ pub(crate) trait Endpoint: Any {
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()>;
 
+    /// Where one that a test supplies reports its events, once it is registered.
+    #[cfg(feature = "test")]
+    fn report_to(&mut self, _: &crate::world::simulated::news::News) {}
+
+    /// Whether its `connect` was called and no system knows of it.
+    #[cfg(feature = "test")]
+    fn is_simulated_attempt(&self) -> bool {
+        false
+    }
+
     /// Asks for the events that say that there is room again. Those that can be written, other than
     /// datagram sockets, have been asking from the start.
     fn watch_room(&mut self, _: &Registry, _: Token) -> io::Result<()> {

@@ -173,6 +173,14 @@ impl Io {
         }
     }
 
+    /// A socket that a test supplies has its events from here on reported there.
+    #[cfg(feature = "test")]
+    pub(crate) fn report_to(&mut self, news: &crate::world::simulated::news::News) {
+        if let Io::Other(endpoint) = self {
+            endpoint.report_to(news);
+        }
+    }
+
     pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match self {
             Io::Stream(socket) => SourceFd(&socket.as_raw_fd()).deregister(registry),

@@ -190,6 +190,16 @@ impl Endpoint for Layered {
         self.below.register(registry, token, self.is_outgoing)
     }
 
+    #[cfg(feature = "test")]
+    fn report_to(&mut self, news: &crate::world::simulated::news::News) {
+        self.below.report_to(news);
+    }
+
+    #[cfg(feature = "test")]
+    fn is_simulated_attempt(&self) -> bool {
+        matches!(&self.below, Io::Other(below) if below.is_simulated_attempt())
+    }
+
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.below.deregister(registry)
     }

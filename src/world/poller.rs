@@ -1,13 +1,13 @@
 //! The seam to the kernel: registering and waiting, the only place where the program sleeps.
 //!
 //! Events enter the turn here and nowhere else, and the clock is the other half of the seam
-//! (`clock.rs`), so the same reactor runs on a kernel and a clock that a test supplies. Without the
-//! feature `testing` there is nothing but mio behind it.
+//! (`clock.rs`), so the same reactor runs on sockets and a clock that a test supplies. Without the
+//! feature `test` there is nothing but mio behind it.
 
 use std::io;
 use std::time::Duration;
 
-#[cfg(feature = "testing")]
+#[cfg(feature = "test")]
 use mio::Token;
 use mio::{Poll, Registry, Waker};
 
@@ -22,7 +22,7 @@ pub(crate) const WAKER: AnyId = AnyId::NONE;
 #[derive(Debug)]
 pub(crate) struct Poller {
     poll: Poll,
-    #[cfg(feature = "testing")]
+    #[cfg(feature = "test")]
     pub(crate) simulated: crate::world::simulated::Simulated,
 }
 
@@ -30,7 +30,7 @@ impl Poller {
     pub(crate) fn new() -> io::Result<Poller> {
         Ok(Poller {
             poll: Poll::new()?,
-            #[cfg(feature = "testing")]
+            #[cfg(feature = "test")]
             simulated: crate::world::simulated::Simulated::default(),
         })
     }
@@ -44,6 +44,8 @@ impl Poller {
     }
 
     pub(crate) fn register(&self, io: &mut Io, id: AnyId, room: bool) -> io::Result<()> {
+        #[cfg(feature = "test")]
+        io.report_to(&self.simulated.news);
         io.register(self.poll.registry(), id.token(), room)
     }
 
@@ -70,7 +72,7 @@ impl Poller {
         let timeout = timeout.map(|timeout| timeout.min(LONGEST));
         events.taken = 0;
         let outcome = self.ask_the_kernel(&mut events.reported, timeout);
-        #[cfg(feature = "testing")]
+        #[cfg(feature = "test")]
         self.simulated.hand_over(&mut events.simulated);
         match outcome {
             Err(error) if is_interrupted(&error) => {
@@ -91,11 +93,11 @@ impl Poller {
             events.clear();
             return outcome;
         }
-        #[cfg(feature = "testing")]
-        let timeout = if self.simulated.has_events() {
-            Some(Duration::ZERO)
-        } else {
+        #[cfg(feature = "test")]
+        let timeout = if self.simulated.news.is_empty() {
             timeout
+        } else {
+            Some(Duration::ZERO)
         };
         self.poll.poll(events, timeout)
     }
@@ -107,7 +109,7 @@ impl Poller {
 pub(crate) struct Events {
     reported: mio::Events,
     taken: usize,
-    #[cfg(feature = "testing")]
+    #[cfg(feature = "test")]
     simulated: Vec<(Token, Signals)>,
 }
 
@@ -116,7 +118,7 @@ impl Events {
         Events {
             reported: mio::Events::with_capacity(events_per_wait),
             taken: 0,
-            #[cfg(feature = "testing")]
+            #[cfg(feature = "test")]
             simulated: Vec::new(),
         }
     }
@@ -124,7 +126,7 @@ impl Events {
     /// How many events the wait brought.
     pub(crate) fn len(&self) -> usize {
         let events = self.reported.iter().count();
-        #[cfg(feature = "testing")]
+        #[cfg(feature = "test")]
         let events = events + self.simulated.len();
         events
     }
@@ -136,7 +138,7 @@ impl Events {
 
     /// Whether there is nothing to hand over.
     pub(crate) fn is_empty(&self) -> bool {
-        #[cfg(feature = "testing")]
+        #[cfg(feature = "test")]
         if !self.simulated.is_empty() {
             return false;
         }
@@ -160,7 +162,7 @@ impl Events {
             each(AnyId::from_token(event.token()), Signals::of(event));
         }
         drop(cursor);
-        #[cfg(feature = "testing")]
+        #[cfg(feature = "test")]
         while !self.simulated.is_empty() {
             let (token, signals) = self.simulated.remove(0);
             each(AnyId::from_token(token), signals);

@@ -70,7 +70,7 @@ impl Signals {
         self.0
     }
 
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(any(test, feature = "test"))]
     pub(crate) fn from_bits(bits: u32) -> Signals {
         Signals(bits)
     }
