@@ -1,0 +1,98 @@
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+const LISTENER: Token = Token(usize::MAX);
+
+/// How long a listener that found no descriptor may be left alone.
+pub const RETRY: Duration = Duration::from_millis(50);
+
+/// A server that answers each byte with the same byte.
+pub struct Server {
+    poll: Poll,
+    listener: TcpListener,
+    connections: Slab<TcpStream>,
+    /// Descriptors ran out while somebody may have been waiting for one.
+    is_out: bool,
+}
+
+impl Server {
+    pub fn new(mut listener: TcpListener) -> io::Result<Server> {
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Server {
+            poll,
+            listener,
+            connections: Slab::new(),
+            is_out: false,
+        })
+    }
+
+    /// One wait, and all that it reports.
+    pub fn turn(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(64);
+        self.poll.poll(&mut events, self.is_out.then_some(RETRY))?;
+        for event in &events {
+            match event.token() {
+                LISTENER => self.accept_all(),
+                Token(index) => self.echo(index),
+            }
+        }
+        // Something was closed meanwhile, or the time is up. Each turn one try is made that may be for nothing: it
+        // costs a system call, and only while there is a shortage.
+        if self.is_out {
+            self.accept_all();
+        }
+        Ok(())
+    }
+
+    fn accept_all(&mut self) {
+        let was_out = std::mem::take(&mut self.is_out);
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.admit(stream),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    // One line for a shortage, and not one for each try.
+                    if !was_out {
+                        eprintln!("accept: {error}");
+                    }
+                    self.is_out = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, mut stream: TcpStream) {
+        let entry = self.connections.vacant_entry();
+        let token = Token(entry.key());
+        let registry = self.poll.registry();
+        if registry
+            .register(&mut stream, token, Interest::READABLE)
+            .is_ok()
+        {
+            entry.insert(stream);
+        }
+    }
+
+    /// Answers what there is, and closes the connection when the client has.
+    fn echo(&mut self, index: usize) {
+        let Some(stream) = self.connections.get_mut(index) else {
+            return;
+        };
+        let mut buffer = [0; 64];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(count) if count > 0 && stream.write_all(&buffer[..count]).is_ok() => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                _ => break,
+            }
+        }
+        self.connections.remove(index);
+    }
+}
