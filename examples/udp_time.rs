@@ -88,7 +88,7 @@ fn main() -> ExitCode {
         common::say(&format!("listening on {address}"));
         common::say(&format!("try: udp_ask --connect {address}"));
         let aborted = common::run_and_drain(&mut reactor, duration, Duration::ZERO)?;
-        common::say_totals(&reactor, aborted);
+        common::say_totals(&reactor.counters(), aborted);
         Ok(())
     })
 }

@@ -109,7 +109,7 @@ fn main() -> ExitCode {
         common::say(&format!("listening on {name}"));
         common::say(&format!("try: nc -U {name}"));
         let aborted = common::run_and_drain(&mut reactor, duration, drain)?;
-        common::say_totals(&reactor, aborted);
+        common::say_totals(&reactor.counters(), aborted);
         Ok(())
     })
 }

@@ -53,8 +53,9 @@
 //!
 //! From [`listen`] on each callback is measured: two readings of the clock and some additions. With a page open a beat is
 //! made every 100 ms, from what was added up; what it shows has a fixed size, however many connections there are, and it
-//! counts what it leaves out. A page that does not read gets the newest beat when it does, and no older ones. With no page
-//! open the inspector has no timer and does not wake the loop. At most eight connections are served at a time.
+//! counts what it leaves out. A page that does not read gets the newest beat when it does, and no older ones. A thread of
+//! the inspector's wakes the loop for it, so that the loop's own waits need no limit. With no page open there is no such
+//! thread and no timer, and the loop is not woken. At most eight connections are served at a time.
 //!
 //! Its own dispatchers are marked as internal, and are left out of totals and lints. They count as connections where the
 //! reactor has a limit to them, and the listener keeps [`Reactor::run`] from returning, as any does.
@@ -65,11 +66,13 @@ mod client;
 mod gather;
 mod history;
 mod hub;
+mod json;
 mod lints;
 mod listener;
 mod log;
 mod options;
 mod page;
+mod pulse;
 mod replay;
 mod reply;
 mod request;
@@ -128,8 +131,8 @@ impl fmt::Display for Inspection {
 /// Shows this reactor at `address`, which is one of this machine's own (127.0.0.1, `[::1]`) unless
 /// [`Options::allow_remote`] was set. Port 0 means any free one. A name is looked up, which blocks.
 ///
-/// To be called once for a reactor, before it runs or between turns; a second one listens as well, and its options
-/// about callbacks are ignored.
+/// To be called before the reactor runs or between turns. A second one listens as well and shows the same; which callback is
+/// slow is as the last one's options have it.
 ///
 /// # Errors
 ///
@@ -141,9 +144,13 @@ pub fn listen(
     options: &Options,
 ) -> io::Result<Inspection> {
     let addresses = checked(address, options)?;
-    if reactor.observer::<Gather>().is_none() {
-        let capacity = reactor.handle().capacity();
-        reactor.observe(Gather::new(options.slow_callback, capacity));
+    match reactor.observer_mut::<Gather>() {
+        Some(gather) => gather.set_threshold(options.slow_callback),
+        None => {
+            let capacity = reactor.handle().capacity();
+            let turn = reactor.counters().turns + 1;
+            reactor.observe(Gather::new(options.slow_callback, capacity, turn));
+        }
     }
     serve(reactor, &addresses, options, &options.program, None)
 }
@@ -164,6 +171,39 @@ pub fn replay(
     let replay = Replay::new(recording)?;
     let program = replay.program.clone();
     serve(reactor, &addresses, options, &program, Some(replay))
+}
+
+/// What the inspectors of a reactor have done themselves, for programs that print what they have done: their part of the
+/// reactor's [`Counters`](crate::Counters).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OwnWork {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Callbacks of their dispatchers.
+    pub callbacks: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes accepted for sending.
+    pub bytes_out: u64,
+}
+
+/// What the inspectors that [listen](listen()) in this reactor have done so far; zero if none does.
+///
+/// ```
+/// use slabloop::{Reactor, inspector};
+///
+/// let mut reactor = Reactor::new()?;
+/// inspector::listen(&mut reactor, "127.0.0.1:0", &inspector::Options::new())?;
+/// let own = inspector::own_work(&reactor);
+/// let clients = reactor.counters().accepted - own.connections;
+/// assert_eq!(clients, 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use]
+pub fn own_work(reactor: &Reactor) -> OwnWork {
+    let gather = reactor.observer::<Gather>();
+    gather.map_or(OwnWork::default(), |gather| gather.own_work)
 }
 
 fn checked(address: impl ToSocketAddrs, options: &Options) -> io::Result<Vec<SocketAddr>> {

@@ -41,4 +41,5 @@ pub use crate::watch::observer::{
     Added, CallbackBegin, CallbackEnd, Crossing, Event, Interest, Kind, Observer, Outcome, Refusal,
     Step, TurnEnd,
 };
+pub use crate::watch::reports::Reports;
 pub use crate::watch::ring::{Ended, Label, Labels, Record, Ring, Shortage, What};

@@ -28,7 +28,7 @@
 //! | in the viewer | what |
 //! |---|---|
 //! | process *reactor*, thread *loop* | a slice for each turn, in it one for each step, in that one for each callback: `handle_read Echo 7.3` |
-//! | process *dispatchers* | a thread for the life of each dispatcher, named by type, id and address; its callbacks again |
+//! | process *dispatchers* | a thread for each dispatcher, named by type, id and address; a slice for its life, in it its callbacks again |
 //! | counters of the reactor | dispatchers, connections, ready, timers, bytes queued, microseconds that a turn worked |
 //! | instants | added, closed and why, stale event, over its high mark, held, accepting paused and why, slow callback |
 //! | arrows | from where a dispatcher was added to its first callback; from a write that the kernel did not take whole to the next that moved something; from held to released |
@@ -129,6 +129,7 @@ impl Trace {
 
     fn end(&mut self) -> io::Result<Written> {
         self.end_turn(self.now.last);
+        self.write_lives(self.now.last);
         self.sink.finish(self.now.last)
     }
 }

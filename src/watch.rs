@@ -19,6 +19,11 @@ pub(crate) mod observer;
 pub(crate) mod observers;
 pub(crate) mod panics;
 pub(crate) mod rate;
+#[cfg_attr(
+    not(feature = "observer"),
+    allow(unreachable_pub, dead_code, reason = "see above")
+)]
+pub(crate) mod reports;
 #[cfg(feature = "observer")]
 pub(crate) mod ring;
 pub(crate) mod timeouts;

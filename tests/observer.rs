@@ -17,11 +17,62 @@ use log_lines::{keep_log, take_log};
 use scripted::Script;
 use slabloop::observe::{
     Added, Callback, CallbackBegin, CallbackEnd, Crossing, Event, Interest, Kind, Observer,
-    Outcome, Refusal, Ring, Step, TurnEnd, What,
+    Outcome, Refusal, Reports, Ring, Step, TurnEnd, What,
 };
 use slabloop::testing::{Bits, SimClock};
 use slabloop::{AnyId, Cause, Context, Dispatcher, Id, PanicPolicy, Reactor, TimerId};
 use util::*;
+
+/// As [`Told`], but wants few of the frequent reports.
+struct Frugal(Told);
+
+impl Observer for Frugal {
+    fn wants(&self) -> Reports {
+        Reports::EVENTS | Reports::CALLBACK_ENDED
+    }
+
+    fn turn_began(&mut self, _: Duration, _: u64) {
+        self.0.line("turn");
+    }
+
+    fn step_began(&mut self, _: Duration, step: Step) {
+        self.0.line(format!("step {step}"));
+    }
+
+    fn wait_ended(&mut self, _: Duration, _: usize) {
+        self.0.line("waited");
+    }
+
+    fn turn_ended(&mut self, _: Duration, end: &TurnEnd) {
+        let (began, waited) = (end.began, end.waited);
+        self.0
+            .line(format!("end, began {began:?}, waited {waited:?}"));
+    }
+
+    fn event_merged(&mut self, _: Duration, id: AnyId, _: Event) {
+        self.0.line(format!("event {id}"));
+    }
+
+    fn callback_began(&mut self, _: Duration, _: &CallbackBegin) {
+        self.0.line("begin");
+    }
+
+    fn callback_ended(&mut self, _: Duration, end: &CallbackEnd<'_>) {
+        self.0.line(format!("end {}", end.begin.callback));
+    }
+
+    fn interest_changed(&mut self, _: Duration, _: AnyId, _: Interest) {
+        self.0.line("interest");
+    }
+
+    fn flushed(&mut self, _: Duration, _: AnyId, _: usize, _: usize) {
+        self.0.line("flushed");
+    }
+
+    fn closed(&mut self, _: Duration, id: AnyId, _: Cause) {
+        self.0.line(format!("closed {id}"));
+    }
+}
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -267,6 +318,42 @@ fn exchange_is_told_in_order_with_its_times_and_bytes() {
         "end of turn 2, 1 events, 3 callbacks, 0 ready, 0 dispatchers".to_owned(),
     ];
     assert_eq!(told.take(), expected);
+}
+
+#[test]
+fn one_that_wants_few_reports_is_told_those_and_what_is_rare_and_others_are_told_all() {
+    let (mut reactor, clock, told) = observed();
+    let (id, mut peer) = add(&mut reactor, SlowEcho(clock.clone()));
+    let id = id.any();
+    let frugal = Told::default();
+    reactor.observe(Frugal(frugal.clone()));
+    told.take();
+    clock.advance(5 * MILLISECOND);
+    peer.write_all(b"hello").unwrap();
+    turns(&mut reactor, 1);
+    let expected = [
+        format!("event {id}"),
+        "end handle_read".to_owned(),
+        "end, began 5ms, waited 0ns".to_owned(),
+    ];
+    assert_eq!(frugal.take(), expected);
+    assert_eq!(told.take().len(), 11);
+
+    // Alone as well: what nobody wants is not told.
+    let _: Option<Told> = reactor.unobserve();
+    peer.read_exact(&mut [0; 5]).unwrap();
+    drop(peer);
+    turns(&mut reactor, 1);
+    let expected = [
+        format!("event {id}"),
+        "end handle_read".to_owned(),
+        "end handle_eof".to_owned(),
+        format!("closed {id}"),
+        "end handle_close".to_owned(),
+        "end, began 6ms, waited 0ns".to_owned(),
+    ];
+    assert_eq!(frugal.take(), expected);
+    assert_eq!(told.take(), [String::new(); 0]);
 }
 
 #[test]

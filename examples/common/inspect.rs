@@ -2,7 +2,7 @@
 //! flags are known and refused.
 
 use lexopt::{Parser, ValueExt};
-use slabloop::Reactor;
+use slabloop::{Counters, Reactor};
 
 use super::Failure;
 
@@ -80,5 +80,26 @@ impl Inspect {
     #[cfg(not(feature = "inspector"))]
     pub fn begin(&self, _: &mut Reactor) -> Result<(), Failure> {
         Ok(())
+    }
+
+    /// What the reactor has counted, but for the inspector's own connections and callbacks.
+    #[cfg(feature = "inspector")]
+    #[must_use]
+    pub fn without_own(&self, reactor: &Reactor) -> Counters {
+        let own = slabloop::inspector::own_work(reactor);
+        let mut counters = reactor.counters();
+        counters.accepted -= own.connections;
+        counters.callbacks -= own.callbacks;
+        counters.bytes_in -= own.bytes_in;
+        // What a page did not take was not sent.
+        counters.bytes_out = counters.bytes_out.saturating_sub(own.bytes_out);
+        counters
+    }
+
+    /// What the reactor has counted.
+    #[cfg(not(feature = "inspector"))]
+    #[must_use]
+    pub fn without_own(&self, reactor: &Reactor) -> Counters {
+        reactor.counters()
     }
 }

@@ -28,7 +28,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use slabloop::{Builder, Dispatcher, Id, Reactor};
+use slabloop::{Builder, Counters, Dispatcher, Id, Reactor};
 
 /// Longer than this in one callback, and the log names it.
 const SLOW_CALLBACK: Duration = Duration::from_millis(100);
@@ -150,7 +150,7 @@ pub fn serve(mut reactor: impl BorrowMut<Reactor>, options: &Options) -> Result<
     let reactor = reactor.borrow_mut();
     let aborted = run_and_drain(reactor, options.duration, options.drain)?;
     options.trace.end(reactor)?;
-    say_totals(reactor, aborted);
+    say_totals(&options.inspect.without_own(reactor), aborted);
     Ok(())
 }
 
@@ -182,8 +182,7 @@ pub fn run_and_drain(
 }
 
 /// The last line of a server.
-pub fn say_totals(reactor: &Reactor, aborted: usize) {
-    let counters = reactor.counters();
+pub fn say_totals(counters: &Counters, aborted: usize) {
     say(&format!(
         "totals: connections={} in={} out={} turns={} callbacks={} slowest_us={} aborted={aborted}",
         counters.accepted,

@@ -1,11 +1,16 @@
 //! Seeing inside: what has been counted, what there is, and who is there.
 
+#[cfg(feature = "inspector")]
+use std::time::Duration;
+
 use super::Context;
 use crate::state::gauges;
 use crate::watch::counters::Counters;
 use crate::watch::gauges::Gauges;
 #[cfg(feature = "observer")]
 use crate::watch::observer::Observer;
+#[cfg(feature = "inspector")]
+use crate::watch::observers::StepTimes;
 use crate::world::ids::AnyId;
 
 /// # Seeing inside
@@ -45,6 +50,18 @@ impl Context<'_> {
 /// # Observers
 #[cfg(feature = "observer")]
 impl Context<'_> {
+    /// When this turn began and how long it waited; and how long each step has taken, in nanoseconds, in all turns that
+    /// were observed.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn turn_times(&self) -> (Duration, Duration, StepTimes) {
+        let observers = &self.core.state.observers;
+        (
+            observers.turn_began,
+            observers.waited,
+            observers.step_times(),
+        )
+    }
+
     /// Has `observer` told of everything from the next turn on, as [`Reactor::observe`](crate::Reactor::observe) does.
     pub fn observe<O: Observer>(&mut self, observer: O) {
         self.core.state.observers.add(observer);

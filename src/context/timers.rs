@@ -89,6 +89,12 @@ impl Context<'_> {
         state.clock.instant(state.now)
     }
 
+    /// Whether time passes by itself: not on a clock that a test moves.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn time_passes(&self) -> bool {
+        self.core.state.clock.runs()
+    }
+
     pub(crate) fn arm_closure(
         &mut self,
         after: Duration,

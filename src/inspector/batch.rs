@@ -52,6 +52,13 @@ impl Batch {
         }
     }
 
+    /// Whether this dispatcher is the one at this place.
+    #[inline]
+    pub(super) fn has(&self, place: u8, id: AnyId) -> bool {
+        let chip = self.chips.get(usize::from(place));
+        chip.is_some_and(|chip| chip.id == id)
+    }
+
     pub(super) fn begin(&mut self, turn: u64) {
         self.turn = turn;
         self.chips.clear();

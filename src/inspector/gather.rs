@@ -5,14 +5,15 @@ mod observing;
 use std::time::Duration;
 
 use crate::AnyId;
-use crate::observe::{Kind, Step};
+use crate::observe::Kind;
 
+use super::OwnWork;
 use super::batch::Batch;
 use super::lints::{self, Board, Second};
 use super::log::Log;
-use super::rows::Rows;
+use super::rows::{Row, Rows};
 use super::slices::{Slices, Waits};
-use super::span::Span;
+use super::span::{Span, StepTimes};
 use super::watch::nanos;
 
 /// All that the inspector knows.
@@ -32,6 +33,8 @@ pub(super) struct Gather {
     pub(super) last: TurnFigures,
     second: Second,
     turn: Turn,
+    /// How long each step had taken when the beat began.
+    steps_before: StepTimes,
     over_high: Vec<AnyId>,
     /// Dispatchers whose peer has ended its stream.
     half_open: usize,
@@ -39,16 +42,15 @@ pub(super) struct Gather {
     pub(super) threshold: u64,
     /// The inspector's listeners and what they share.
     own: Vec<AnyId>,
+    pub(super) own_work: OwnWork,
 }
 
 /// Of the turn in hand, for the lints: what it had to do but timers.
 #[derive(Debug, Default)]
 struct Turn {
-    number: u64,
     timers: u64,
     others: u64,
-    wait_began: Duration,
-    step: Option<(Step, Duration)>,
+    wait_is_taken: bool,
 }
 
 /// What the last turn left, and what there is by kind.
@@ -67,13 +69,18 @@ pub(super) struct TurnFigures {
 }
 
 impl Gather {
-    pub(super) fn new(slow_callback: Duration, post_capacity: usize) -> Gather {
-        let mut gather = Gather {
-            threshold: nanos(slow_callback),
-            ..Gather::default()
-        };
+    /// The next turn is the one of this number.
+    pub(super) fn new(slow_callback: Duration, post_capacity: usize, turn: u64) -> Gather {
+        let mut gather = Gather::default();
+        gather.set_threshold(slow_callback);
+        gather.begin_turn(turn);
         gather.last.post_capacity = post_capacity;
         gather
+    }
+
+    /// A callback that takes longer is slow, from now on.
+    pub(super) fn set_threshold(&mut self, slow_callback: Duration) {
+        self.threshold = nanos(slow_callback);
     }
 
     /// This dispatcher is the inspector's own, and so are those that it adds.
@@ -91,6 +98,8 @@ impl Gather {
         self.rows.add(self.at, id, name, kind, internal);
         if !internal {
             self.last.count(kind, 1);
+        } else if kind == Kind::Stream {
+            self.own_work.connections += 1;
         }
     }
 
@@ -121,11 +130,10 @@ impl Gather {
         if self.at.saturating_sub(self.second.began) < lints::SECOND {
             return;
         }
+        self.second.callers = self.rows.end_second();
         self.board.review(self.at, &self.second, &self.rows);
         self.log.make_room();
-        self.rows
-            .iter_mut()
-            .for_each(|row| row.watch.begin_second());
+        self.rows.iter_mut().for_each(Row::begin_second);
         self.second = Second {
             began: self.at,
             pressed: self.second.pressed,
@@ -153,8 +161,29 @@ impl Gather {
         self.board.look_again(self.at, &self.second, named);
     }
 
+    fn begin_turn(&mut self, number: u64) {
+        self.turn = Turn::default();
+        self.batch.begin(number);
+    }
+
+    /// The wait of the turn in hand, once.
+    pub(super) fn take_wait(&mut self, began: Duration, took: Duration) {
+        if !std::mem::replace(&mut self.turn.wait_is_taken, true) {
+            self.waits.push(nanos(began), nanos(took));
+        }
+    }
+
+    /// How long each step took since the beat before, in nanoseconds, if in all turns it has taken so long.
+    pub(super) fn steps(&self, mut times: StepTimes) -> StepTimes {
+        for (time, before) in times.iter_mut().zip(self.steps_before) {
+            *time -= before;
+        }
+        times
+    }
+
     /// The next beat begins.
-    pub(super) fn begin_beat(&mut self) {
+    pub(super) fn begin_beat(&mut self, steps: StepTimes) {
+        self.steps_before = steps;
         self.span = Span::beginning(nanos(self.at));
         self.rows.begin_beat();
         self.slices.clear();
@@ -165,12 +194,6 @@ impl Gather {
     /// Whose outbox is over its high mark, as far as they are looked at.
     pub(super) fn over_high(&self) -> &[AnyId] {
         &self.over_high
-    }
-
-    fn end_step(&mut self, at: Duration) {
-        if let Some((step, began)) = self.turn.step.take() {
-            self.span.count_step(step, nanos(at.saturating_sub(began)));
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What all connections to the inspector share: the pages that are there, and the beats.
 //!
-//! Beats are made while a page is there, ten a second, by a timer of the same loop. So a loop that is stuck sends none,
-//! which is how the page knows. With no page there is no timer, and the inspector wakes nobody.
+//! Beats are made while a page is there, ten a second, in the loop, when the [`Pulse`] says so. So a loop that is stuck
+//! sends none, which is how the page knows. With no page there is no pulse, and the inspector wakes nobody.
 
 use std::io;
 use std::rc::Rc;
@@ -12,10 +12,9 @@ use crate::{AnyId, Context, Dispatcher, TimerId};
 use super::beat;
 use super::gather::Gather;
 use super::history::{History, recording};
+use super::json::Json;
 use super::lints::Lint;
-
-/// From one beat to the next.
-const PERIOD: Duration = Duration::from_millis(100);
+use super::pulse::Pulse;
 
 /// A beat no older than this is good enough for one who asks once.
 const FRESH: Duration = Duration::from_millis(250);
@@ -25,8 +24,10 @@ const FRESH: Duration = Duration::from_millis(250);
 pub(super) struct Hub {
     program: String,
     pages: Vec<AnyId>,
-    timer: Option<TimerId>,
+    pulse: Option<Pulse>,
     history: History,
+    /// For the next beat.
+    json: Json,
 }
 
 impl Hub {
@@ -34,18 +35,18 @@ impl Hub {
         Hub {
             program: program.to_owned(),
             pages: Vec::new(),
-            timer: None,
+            pulse: None,
             history: History::default(),
+            json: Json::default(),
         }
     }
 
     /// A page is there.
     pub(super) fn join(&mut self, cx: &mut Context<'_>, page: AnyId) {
         self.pages.push(page);
-        if self.timer.is_none() {
-            let timer = cx.set_interval(PERIOD);
-            cx.unref_timer(timer);
-            self.timer = Some(timer);
+        if self.pulse.is_none() {
+            let hub = cx.id();
+            self.pulse = Some(Pulse::start(cx, hub));
         }
     }
 
@@ -53,8 +54,8 @@ impl Hub {
     pub(super) fn leave(&mut self, cx: &mut Context<'_>, page: AnyId) {
         self.pages.retain(|other| *other != page);
         if self.pages.is_empty() {
-            if let Some(timer) = self.timer.take() {
-                cx.cancel_timer(timer);
+            if let Some(pulse) = self.pulse.take() {
+                pulse.stop(cx);
             }
         }
     }
@@ -91,17 +92,17 @@ impl Hub {
     }
 
     fn make_beat(&mut self, cx: &mut Context<'_>) -> io::Result<Option<(u64, Rc<[u8]>)>> {
-        let Some((turn, json)) = beat::make(cx)? else {
+        self.json.clear();
+        let Some(turn) = beat::make(cx, &mut self.json)? else {
             return Ok(None);
         };
-        let json: Rc<[u8]> = json.into();
+        let json: Rc<[u8]> = self.json.as_bytes().into();
         self.history.push(cx.now(), Rc::clone(&json));
         Ok(Some((turn, json)))
     }
-}
 
-impl Dispatcher for Hub {
-    fn handle_timer(&mut self, cx: &mut Context<'_>, _: TimerId) -> io::Result<()> {
+    /// A beat, for all pages.
+    pub(super) fn beat(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let Some((turn, beat)) = self.make_beat(cx)? else {
             return Ok(());
         };
@@ -124,5 +125,11 @@ impl Dispatcher for Hub {
             }
         }
         Ok(())
+    }
+}
+
+impl Dispatcher for Hub {
+    fn handle_timer(&mut self, cx: &mut Context<'_>, _: TimerId) -> io::Result<()> {
+        self.beat(cx)
     }
 }

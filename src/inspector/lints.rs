@@ -85,6 +85,9 @@ pub(super) struct Lint {
     since: f64,
     /// Of the book.
     chapter: &'static str,
+    /// It is about the loop, whoever is named: there is one of its name.
+    #[serde(skip)]
+    is_the_only_one: bool,
     #[serde(skip)]
     until: Duration,
 }
@@ -173,7 +176,7 @@ impl Board {
         lint.since = micros(at);
         let mut of_a_name = 0;
         for old in &mut self.lints {
-            if old.lint == lint.lint && old.id == lint.id {
+            if old.lint == lint.lint && (old.id == lint.id || lint.is_the_only_one) {
                 lint.since = old.since;
                 *old = lint;
                 return;
@@ -211,6 +214,7 @@ fn lint(
         value,
         since: 0.0,
         chapter,
+        is_the_only_one: false,
         until: Duration::ZERO,
     }
 }

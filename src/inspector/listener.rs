@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::{Accepted, Context, Dispatcher};
 
 use super::client::{Client, Server};
+use super::gather::Gather;
 
 /// Connections that are served at once.
 const MOST_CLIENTS: usize = 8;
@@ -22,6 +23,9 @@ impl Dispatcher for Listener {
         // One is this listener's.
         let clients = Rc::strong_count(&self.server.places) - 1;
         if clients >= MOST_CLIENTS + MOST_TOLD {
+            if let Some(gather) = cx.observer_mut::<Gather>() {
+                gather.own_work.connections += 1;
+            }
             return Ok(());
         }
         let id = cx.add(accepted, Client::new(self.server.clone()))?;

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::AnyId;
-use crate::observe::{CallbackEnd, Kind};
+use crate::observe::{Callback, CallbackEnd, Kind};
 
-use super::watch::{Recent, Tally, Watch};
+use super::watch::{Recent, Tally, Watch, nanos};
 
 /// Names of types beyond this many are not told apart. (A program has as many as its source.)
 const MOST_NAMES: usize = 1024;
@@ -20,46 +20,35 @@ pub(super) struct Rows {
     there: usize,
     names: Vec<Box<str>>,
     by_name: HashMap<Box<str>, u16>,
-    /// Which beat is being gathered; what a row has of another is over.
-    beat: u32,
-    /// The slots that had a callback in this beat.
-    active: Vec<usize>,
+    /// The slots that had a callback in this beat, and what they did in it.
+    active: Vec<Recent>,
+    /// For [`Rows::choose`].
+    order: Vec<(Reverse<u64>, usize)>,
 }
 
-/// One dispatcher. In this order, for what each callback touches is to be in two lines of the processor's cache: with many
-/// connections they are what a callback costs here.
+/// One dispatcher. In this order, for what most callbacks touch is to be in one line of the processor's cache: with many
+/// connections that is what a callback costs here.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub(super) struct Row {
     pub(super) id: AnyId,
-    /// In which turn an event for it was merged last, and its place in that turn's batch.
-    pub(super) merged_in: u64,
+    /// Since it was added.
+    pub(super) total: Tally,
+    /// Its place among the active ones, if it is there.
+    place: u32,
+    name: u16,
+    /// Its place in the batch of the turn in which an event for it was merged last.
     pub(super) chip: u8,
     /// Its `handle_close` is yet to come.
     pub(super) is_there: bool,
     /// It is the inspector's own.
     pub(super) internal: bool,
     pub(super) kind: Kind,
-    in_beat: u32,
-    name: u16,
-    /// Since it was added.
-    pub(super) total: Tally,
-    /// Since the beat before.
-    of_beat: Recent,
+    /// Its last `handle_read` took nothing.
+    leaves_input: bool,
     /// What the lints look at.
     pub(super) watch: Watch,
     pub(super) added_at: Duration,
-}
-
-impl Row {
-    /// What it has done since the beat before. (`beat` is [`Rows::beat`].)
-    pub(super) fn of_beat(&self, beat: u32) -> Recent {
-        if self.in_beat == beat {
-            self.of_beat
-        } else {
-            Recent::default()
-        }
-    }
 }
 
 impl Rows {
@@ -70,13 +59,8 @@ impl Rows {
             internal,
             kind,
             name: self.name_number(name),
-            in_beat: self.beat.wrapping_sub(1),
-            merged_in: 0,
-            chip: 0,
             added_at: at,
-            total: Tally::default(),
-            of_beat: Recent::default(),
-            watch: Watch::default(),
+            ..Row::vacant()
         };
         while self.rows.len() <= id.index() {
             self.rows.push(Row::vacant());
@@ -147,13 +131,21 @@ impl Rows {
         if row.id != id || !row.is_there {
             return None;
         }
-        if row.in_beat != self.beat {
-            row.in_beat = self.beat;
-            row.of_beat = Recent::default();
-            self.active.push(id.index());
+        let queued = nanos(end.begin.queued);
+        row.total.count(end, took, queued);
+        let slot = id.index();
+        match self.active.get_mut(row.place as usize) {
+            Some(recent) if recent.slot == slot => recent.count(took, queued),
+            _ => {
+                row.place = u32::try_from(self.active.len()).unwrap_or(u32::MAX);
+                self.active.push(Recent {
+                    slot,
+                    callbacks: 1,
+                    busy: took,
+                    queued,
+                });
+            }
         }
-        row.of_beat.count(end, took);
-        row.total.count(end, took);
         Some(row)
     }
 
@@ -173,14 +165,26 @@ impl Rows {
         self.rows.iter_mut().filter(|row| row.is_there)
     }
 
-    pub(super) fn beat(&self) -> u32 {
-        self.beat
+    /// What it has done since the beat before.
+    pub(super) fn of_beat(&self, row: &Row) -> Recent {
+        let recent = self.active.get(row.place as usize);
+        let recent = recent.filter(|recent| recent.slot == row.id.index());
+        recent.copied().unwrap_or_default()
     }
 
     /// Another beat begins.
     pub(super) fn begin_beat(&mut self) {
-        self.beat = self.beat.wrapping_add(1);
         self.active.clear();
+    }
+
+    /// The second is over. How many had callbacks in it, the inspector's own left out.
+    pub(super) fn end_second(&mut self) -> usize {
+        let mut callers = 0;
+        for row in self.iter_mut() {
+            row.watch.end_second(&row.total);
+            callers += usize::from(row.watch.callbacks > 0 && !row.internal);
+        }
+        callers
     }
 
     /// The dispatchers to be shown: those in `first`, then the busiest of this beat, then any.
@@ -192,18 +196,21 @@ impl Rows {
             }
         };
         first.for_each(|id| take(self, id));
-        let rows = &self.rows;
-        let busy = |slot: &usize| Reverse(rows[*slot].of_beat.busy);
-        if self.active.len() > most {
-            self.active.select_nth_unstable_by_key(most, busy);
+        // Not by looking into each row: those are far apart in memory.
+        let mut order = std::mem::take(&mut self.order);
+        order.clear();
+        let active = self.active.iter();
+        order.extend(active.map(|recent| (Reverse(recent.busy), recent.slot)));
+        if order.len() > most {
+            order.select_nth_unstable(most);
+            order.truncate(most);
         }
-        let front = self.active.len().min(most);
-        self.active[..front].sort_unstable_by_key(busy);
-        for &slot in &self.active[..front] {
+        order.sort_unstable();
+        for &(_, slot) in &order {
             take(self, self.rows[slot].id);
         }
-        let others = self.rows.iter().filter(|row| row.is_there);
-        for row in others.filter(|row| row.in_beat != self.beat) {
+        self.order = order;
+        for row in self.rows.iter().filter(|row| row.is_there) {
             if chosen.len() == most {
                 break;
             }
@@ -223,14 +230,32 @@ impl Row {
             internal: false,
             kind: Kind::Service,
             name: 0,
-            in_beat: 0,
-            merged_in: 0,
+            place: u32::MAX,
             chip: 0,
+            leaves_input: false,
             added_at: Duration::ZERO,
             total: Tally::default(),
-            of_beat: Recent::default(),
             watch: Watch::default(),
         }
+    }
+
+    /// Takes in a callback for the lints. One that has read something and was not slow is of no interest to them.
+    #[inline]
+    pub(super) fn judge(&mut self, at: Duration, end: &CallbackEnd<'_>, took: u64, slow: bool) {
+        let is_read = end.begin.callback == Callback::Read;
+        let leaves_input = is_read && Watch::took_nothing(end);
+        if is_read && !leaves_input && !self.leaves_input && !slow {
+            return;
+        }
+        if is_read {
+            self.leaves_input = leaves_input;
+        }
+        self.watch.count(at, end, took, slow);
+    }
+
+    /// Another second begins.
+    pub(super) fn begin_second(&mut self) {
+        self.watch.begin_second(&self.total);
     }
 }
 
@@ -241,8 +266,8 @@ mod tests {
 
     #[test]
     #[cfg(target_pointer_width = "64")]
-    fn what_a_callback_touches_is_in_two_lines_of_the_cache() {
-        let rare = offset_of!(Row, watch) + offset_of!(Watch, unread_since);
-        assert!(rare <= 128, "{rare}");
+    fn what_most_callbacks_touch_is_in_one_line_of_the_cache() {
+        assert!(offset_of!(Row, watch) <= 64);
+        assert_eq!(align_of::<Row>(), 64);
     }
 }

@@ -68,17 +68,18 @@ impl Slices {
             self.last.push(slice);
             return;
         }
-        let oldest = std::mem::replace(&mut self.last[self.next], slice);
+        let oldest = &mut self.last[self.next];
+        if oldest.took > threshold && self.slow.len() < MOST_SLOW {
+            self.slow.push(*oldest);
+        } else {
+            self.dropped += 1;
+        }
+        *oldest = slice;
         self.next = if self.next + 1 == MOST_LAST {
             0
         } else {
             self.next + 1
         };
-        if oldest.took > threshold && self.slow.len() < MOST_SLOW {
-            self.slow.push(oldest);
-        } else {
-            self.dropped += 1;
-        }
     }
 
     /// In the order of time.

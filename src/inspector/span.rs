@@ -2,6 +2,9 @@
 
 use crate::observe::{CallbackEnd, Step};
 
+/// How long each step has taken, in nanoseconds.
+pub(super) type StepTimes = [u64; Step::ALL.len()];
+
 /// The figures of one beat.
 #[derive(Debug, Default)]
 pub(super) struct Span {
@@ -15,7 +18,6 @@ pub(super) struct Span {
     pub(super) bytes_out: u64,
     /// In nanoseconds, as the next.
     pub(super) busy: u64,
-    steps: [u64; Step::ALL.len()],
 }
 
 impl Span {
@@ -32,19 +34,5 @@ impl Span {
         self.bytes_in += end.bytes_in;
         self.bytes_out += end.bytes_out;
         self.busy += took;
-    }
-
-    #[inline]
-    pub(super) fn count_step(&mut self, step: Step, took: u64) {
-        self.steps[step as usize] += took;
-    }
-
-    /// The steps with their times in nanoseconds.
-    pub(super) fn steps(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let times = self.steps.iter();
-        Step::ALL
-            .iter()
-            .zip(times)
-            .map(|(step, time)| (step.name(), *time))
     }
 }

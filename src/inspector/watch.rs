@@ -17,41 +17,45 @@ pub(super) struct Tally {
 
 impl Tally {
     #[inline]
-    pub(super) fn count(&mut self, end: &CallbackEnd<'_>, took: u64) {
+    pub(super) fn count(&mut self, end: &CallbackEnd<'_>, took: u64, queued: u64) {
         self.callbacks += 1;
         self.busy += took;
-        self.queued += nanos(end.begin.queued);
+        self.queued += queued;
         self.bytes_in += end.bytes_in;
         self.bytes_out += end.bytes_out;
     }
 }
 
-/// What is counted of the callbacks of one beat.
+/// What is counted of the callbacks of one beat, and of which slot.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Recent {
+    pub(super) slot: usize,
+    pub(super) callbacks: u32,
     /// In nanoseconds, as the next.
     pub(super) busy: u64,
     pub(super) queued: u64,
-    pub(super) callbacks: u32,
 }
 
 impl Recent {
     #[inline]
-    pub(super) fn count(&mut self, end: &CallbackEnd<'_>, took: u64) {
+    pub(super) fn count(&mut self, took: u64, queued: u64) {
         self.callbacks = self.callbacks.saturating_add(1);
         self.busy += took;
-        self.queued += nanos(end.begin.queued);
+        self.queued += queued;
     }
 }
 
-/// What the lints look at in one dispatcher. The first part is of the second in hand; what most callbacks leave alone
-/// comes last.
+/// What the lints look at in one dispatcher. Most callbacks leave all of it alone.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
 pub(super) struct Watch {
-    /// Nanoseconds in callbacks that were not slow, and how many of them there were.
+    /// Nanoseconds in callbacks that were not slow, and how many of them there were: of the last second that is over, from
+    /// what they had been in all when it began.
     pub(super) busy: u64,
     pub(super) callbacks: u32,
+    pub(super) busy_before: u64,
+    pub(super) callbacks_before: u64,
+    /// Nanoseconds in slow callbacks, in the second in hand, as the next.
+    pub(super) slow: u64,
     /// Calls of `handle_write` that sent nothing, and those that did.
     pub(super) idle_writes: u32,
     pub(super) useful_writes: u32,
@@ -70,38 +74,44 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Takes in one callback.
-    #[inline]
+    /// Takes in a callback that is more than a read of a few bytes.
     pub(super) fn count(&mut self, at: Duration, end: &CallbackEnd<'_>, took: u64, slow: bool) {
-        self.callbacks = self.callbacks.saturating_add(1);
-        if !slow {
-            self.busy += took;
+        if slow {
+            self.slow += took;
         }
         match end.begin.callback {
-            Callback::Read => self.count_read(at, end),
+            Callback::Read if Watch::took_nothing(end) => {
+                if self.unread == 0 {
+                    self.unread_since = at;
+                }
+                self.unread = self.unread.saturating_add(1);
+            }
+            Callback::Read => self.unread = 0,
             Callback::Write if end.bytes_out > 0 => {
-                self.useful_writes = self.useful_writes.saturating_add(1)
+                self.useful_writes = self.useful_writes.saturating_add(1);
             }
             Callback::Write => self.idle_writes = self.idle_writes.saturating_add(1),
             _ => {}
         }
     }
 
-    fn count_read(&mut self, at: Duration, end: &CallbackEnd<'_>) {
-        if end.bytes_in > 0 || !matches!(end.outcome, Outcome::Done) {
-            self.unread = 0;
-            return;
-        }
-        if self.unread == 0 {
-            self.unread_since = at;
-        }
-        self.unread = self.unread.saturating_add(1);
+    /// Whether a `handle_read` has left all input where it was.
+    pub(super) fn took_nothing(end: &CallbackEnd<'_>) -> bool {
+        end.bytes_in == 0 && matches!(end.outcome, Outcome::Done)
+    }
+
+    /// The second is over, with this in all.
+    pub(super) fn end_second(&mut self, total: &Tally) {
+        self.busy = (total.busy - self.busy_before).saturating_sub(self.slow);
+        let callbacks = total.callbacks - self.callbacks_before;
+        self.callbacks = u32::try_from(callbacks).unwrap_or(u32::MAX);
     }
 
     /// Another second begins.
-    pub(super) fn begin_second(&mut self) {
-        self.busy = 0;
-        self.callbacks = 0;
+    pub(super) fn begin_second(&mut self, total: &Tally) {
+        self.busy_before = total.busy;
+        self.callbacks_before = total.callbacks;
+        self.slow = 0;
         self.idle_writes = 0;
         self.useful_writes = 0;
         self.timers = 0;

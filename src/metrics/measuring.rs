@@ -8,6 +8,7 @@ use crate::watch::callback::Callback;
 use crate::watch::observer::{
     Added, CallbackEnd, Crossing, Kind, Observer, Refusal, Step, TurnEnd,
 };
+use crate::watch::reports::Reports;
 use crate::world::ids::AnyId;
 
 /// Measures the loop that it is added to, by [`Builder::observer`](crate::Builder::observer) or
@@ -75,6 +76,10 @@ impl Metrics {
 }
 
 impl Observer for Metrics {
+    fn wants(&self) -> Reports {
+        Reports::TURN_BEGAN | Reports::STEPS | Reports::CALLBACK_ENDED
+    }
+
     fn turn_began(&mut self, at: Duration, _turn: u64) {
         self.began.get_or_insert(at);
         self.last = at;

@@ -14,6 +14,7 @@ use crate::watch::observer::{
     Added, CallbackBegin, CallbackEnd, Interest, Kind, Outcome, Step, TurnEnd,
 };
 use crate::watch::observers::Begun;
+use crate::watch::reports::Reports;
 use crate::world::address::Address;
 use crate::world::ids::{AnyId, short_type_name};
 use crate::world::topics;
@@ -77,7 +78,9 @@ fn end_measured<D>(state: &mut State<D>, outcome: Outcome<'_>) {
     review_slow(state, &end);
     state
         .observers
-        .tell(|observer, at| observer.callback_ended(at, &end));
+        .report(Reports::CALLBACK_ENDED, |observer, at| {
+            observer.callback_ended(at, &end);
+        });
 }
 
 /// Counts a callback that took long, and logs it once a second at most.
@@ -140,12 +143,15 @@ pub(crate) fn begin_turn<D>(state: &mut State<D>) {
 #[cold]
 #[inline(never)]
 fn begin_told_turn<D>(state: &mut State<D>) {
-    welcome(state);
+    if state.observers.have_newcomers() {
+        welcome(state);
+    }
+    state.observers.begin_turn();
     state.observers.callbacks_before = state.counters.callbacks;
     let turn = state.counters.turns + 1;
-    state
-        .observers
-        .tell(|observer, at| observer.turn_began(at, turn));
+    state.observers.report(Reports::TURN_BEGAN, |observer, at| {
+        observer.turn_began(at, turn);
+    });
     enter(state, Step::Wait);
 }
 
@@ -155,9 +161,10 @@ pub(crate) fn end_wait<D>(state: &mut State<D>, events: usize) {
     if state.observers.are_there() {
         state.observers.set_at(state.now);
         state.observers.events = events;
-        state
-            .observers
-            .tell(|observer, at| observer.wait_ended(at, events));
+        state.observers.end_wait();
+        state.observers.report(Reports::STEPS, |observer, at| {
+            observer.wait_ended(at, events);
+        });
     }
 }
 
@@ -179,9 +186,9 @@ pub(crate) fn read_clock<D>(state: &mut State<D>) {
 
 fn enter<D>(state: &mut State<D>, step: Step) {
     if state.observers.enter(Some(step)) {
-        state
-            .observers
-            .tell(|observer, at| observer.step_began(at, step));
+        state.observers.report(Reports::STEPS, |observer, at| {
+            observer.step_began(at, step);
+        });
     }
 }
 
@@ -200,6 +207,8 @@ fn end_told_turn<D>(state: &mut State<D>, posts: usize) {
     state.observers.enter(None);
     let end = TurnEnd {
         turn: state.counters.turns,
+        began: state.observers.turn_began,
+        waited: state.observers.waited,
         events: state.observers.events,
         callbacks: state.counters.callbacks - state.observers.callbacks_before,
         ready: state.agenda.ready.len() + state.agenda.classes.len(),
@@ -209,9 +218,7 @@ fn end_told_turn<D>(state: &mut State<D>, posts: usize) {
         connections: state.connections,
         dispatchers: state.slots.len(),
     };
-    state
-        .observers
-        .tell(|observer, at| observer.turn_ended(at, &end));
+    state.observers.tell_turn_ended(&end);
 }
 
 /// New observers begin: they are told who is there, and from then on everything.
@@ -300,11 +307,11 @@ impl<'a> Shown<'a> {
 /// The flush has written something of an outbox.
 #[inline(always)]
 pub(crate) fn flushed<D>(state: &mut State<D>, id: AnyId, written: usize) {
-    if state.observers.are_there() {
+    if state.observers.want(Reports::FLUSHES) {
         let queued = state.slots.slot(id).queued();
-        state
-            .observers
-            .tell(|observer, at| observer.flushed(at, id, written, queued));
+        state.observers.report(Reports::FLUSHES, |observer, at| {
+            observer.flushed(at, id, written, queued);
+        });
     }
 }
 
@@ -320,9 +327,9 @@ pub(crate) fn change_interest<D>(
     change(slot);
     let after = interest(slot);
     if before != after {
-        state
-            .observers
-            .tell(|observer, at| observer.interest_changed(at, id, after));
+        state.observers.report(Reports::INTEREST, |observer, at| {
+            observer.interest_changed(at, id, after);
+        });
     }
 }
 

@@ -16,6 +16,7 @@ use crate::state::agenda::Errand;
 use crate::state::{State, closing, deadlines, files, flow, observing, rates, shutting};
 use crate::time::action::Action;
 use crate::watch::ends::Cause;
+use crate::watch::reports::Reports;
 use crate::world::errors::{Class, classify, is_interrupted};
 use crate::world::ids::AnyId;
 use crate::world::layered::Layered;
@@ -24,7 +25,7 @@ use crate::world::topics;
 
 /// The step. The usual case, an open connection whose output is staged and is taken whole, is kept apart.
 pub(crate) fn flush<D>(state: &mut State<D>) {
-    if state.observers.are_there() {
+    if state.observers.want(Reports::FLUSHES) {
         return flush_told(state);
     }
     flush_all::<D, false>(state);

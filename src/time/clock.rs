@@ -35,6 +35,11 @@ impl Tick {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// As [`since`](Tick::since), in nanoseconds.
+    pub(crate) fn nanos_since(self, earlier: Tick) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// The first point of the grid `self`, `self + period`, … that lies after `now`. The period is in nanoseconds.
     ///
     /// A repeat that missed several of its times fires once and then is back on its old grid: counting

@@ -22,6 +22,10 @@ pub(super) struct Lane {
     pub(super) label: String,
     /// With the address as well, as the thread is named.
     pub(super) title: String,
+    /// Since when it is there, as far as the trace knows.
+    began: Duration,
+    /// Its life has been written.
+    is_over: bool,
     /// The viewer has been told the name.
     pub(super) is_named: bool,
     /// From where it was added to its first callback.
@@ -45,10 +49,16 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn add(&mut self, id: AnyId, type_name: &str, address: impl fmt::Display) {
+    pub(super) fn add(
+        &mut self,
+        at: Duration,
+        id: AnyId,
+        type_name: &str,
+        address: impl fmt::Display,
+    ) {
         let label = format!("{type_name} {id}");
         let title = format!("{label} {address}");
-        self.insert(id, label, title.trim_end().to_owned());
+        self.insert(at, id, label, title.trim_end().to_owned());
     }
 
     pub(super) fn get(&mut self, id: AnyId) -> Option<&mut Lane> {
@@ -56,14 +66,28 @@ impl Lanes {
     }
 
     /// The lane of a dispatcher that runs. One that was there before the trace is known by its id.
-    pub(super) fn of(&mut self, id: AnyId) -> Option<&mut Lane> {
+    pub(super) fn of(&mut self, at: Duration, id: AnyId) -> Option<&mut Lane> {
         if id == AnyId::NONE {
             return None;
         }
         if !self.lanes.contains_key(&id) {
-            self.insert(id, id.to_string(), id.to_string());
+            self.insert(at, id, id.to_string(), id.to_string());
         }
         self.lanes.get_mut(&id)
+    }
+
+    /// Its life is over: when it began, once.
+    pub(super) fn take_life(&mut self, id: AnyId) -> Option<Duration> {
+        let lane = self.lanes.get_mut(&id)?;
+        let was_over = std::mem::replace(&mut lane.is_over, true);
+        Some(lane.began).filter(|_| !was_over)
+    }
+
+    /// All of them, those that have been there longest first.
+    pub(super) fn ids(&self) -> Vec<AnyId> {
+        let mut ids: Vec<_> = self.lanes.keys().copied().collect();
+        ids.sort_unstable_by_key(|id| self.lanes[id].track.thread);
+        ids
     }
 
     pub(super) fn end(&mut self, id: AnyId, turn: u64) {
@@ -82,7 +106,7 @@ impl Lanes {
         });
     }
 
-    fn insert(&mut self, id: AnyId, label: String, title: String) {
+    fn insert(&mut self, began: Duration, id: AnyId, label: String, title: String) {
         self.count += 1;
         let track = Track {
             process: 2,
@@ -92,6 +116,8 @@ impl Lanes {
             track,
             label,
             title,
+            began,
+            is_over: false,
             is_named: false,
             first: None,
             blocked: None,
@@ -111,7 +137,7 @@ mod tests {
         let mut lanes = Lanes::default();
         for turn in 1..=1_000 {
             let id = AnyId::new(3, turn);
-            lanes.add(id, "Echo", "");
+            lanes.add(Duration::ZERO, id, "Echo", "");
             lanes.end(id, turn.into());
             lanes.forget_ended(turn.into());
             assert!(
@@ -126,8 +152,8 @@ mod tests {
     fn the_next_tenant_of_a_slot_has_a_thread_of_its_own() {
         let mut lanes = Lanes::default();
         let [first, second] = [1, 2].map(|generation| AnyId::new(0, generation));
-        lanes.add(first, "Echo", "127.0.0.1:7");
-        lanes.add(second, "Echo", "");
+        lanes.add(Duration::ZERO, first, "Echo", "127.0.0.1:7");
+        lanes.add(Duration::ZERO, second, "Echo", "");
         let threads = [first, second].map(|id| lanes.get(id).expect("added").track.thread);
         assert_ne!(threads[0], threads[1]);
         assert_eq!(
@@ -135,6 +161,9 @@ mod tests {
             "Echo 0.1 127.0.0.1:7"
         );
         assert_eq!(lanes.get(second).expect("added").title, "Echo 0.2");
-        assert!(lanes.of(AnyId::NONE).is_none(), "closures have no lane");
+        assert!(
+            lanes.of(Duration::ZERO, AnyId::NONE).is_none(),
+            "closures have no lane"
+        );
     }
 }

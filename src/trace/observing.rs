@@ -9,9 +9,14 @@ use crate::watch::ends::Cause;
 use crate::watch::observer::{
     Added, CallbackBegin, CallbackEnd, Crossing, Observer, Refusal, Step, TurnEnd,
 };
+use crate::watch::reports::Reports;
 use crate::world::ids::AnyId;
 
 impl Observer for Trace {
+    fn wants(&self) -> Reports {
+        Reports::ALL - Reports::EVENTS - Reports::INTEREST
+    }
+
     fn turn_began(&mut self, at: Duration, turn: u64) {
         self.end_turn(at);
         self.now.turn = Some((turn, at));
@@ -63,13 +68,16 @@ impl Observer for Trace {
         if end.took >= self.slow {
             self.instant(at, id, format_args!("slow: {:?}", end.took));
         }
+        if end.begin.callback == Callback::Close {
+            self.write_life(at, id);
+        }
         if between_turns {
             self.write_between_turns(at);
         }
     }
 
     fn added(&mut self, at: Duration, added: &Added<'_>) {
-        self.lanes.add(added.id, added.type_name, added.address);
+        self.lanes.add(at, added.id, added.type_name, added.address);
         if added.by != AnyId::NONE {
             let flow = self.new_flow("added");
             let from = self.track(added.by);
@@ -103,7 +111,7 @@ impl Observer for Trace {
     fn held(&mut self, at: Duration, id: AnyId, sink: AnyId) {
         let flow = self.new_flow("held");
         self.flow(flow, 's', LOOP, at);
-        if let Some(lane) = self.lanes.of(id) {
+        if let Some(lane) = self.lanes.of(at, id) {
             lane.held = Some(flow);
         }
         self.instant(at, id, format_args!("held by {sink}"));
@@ -121,7 +129,10 @@ impl Observer for Trace {
             .get(id)
             .and_then(|lane| lane.blocked.take_if(|_| written > 0));
         self.end_flow(blocked, LOOP, at);
-        let goes_on = self.lanes.of(id).is_some_and(|lane| lane.blocked.is_some());
+        let goes_on = self
+            .lanes
+            .of(at, id)
+            .is_some_and(|lane| lane.blocked.is_some());
         if queued > 0 && !goes_on {
             let flow = self.new_flow("write blocked");
             self.flow(flow, 's', LOOP, at);
@@ -131,8 +142,8 @@ impl Observer for Trace {
         }
     }
 
-    fn timer_fired(&mut self, _at: Duration, id: AnyId, late: Duration) {
-        if let Some(lane) = self.lanes.of(id) {
+    fn timer_fired(&mut self, at: Duration, id: AnyId, late: Duration) {
+        if let Some(lane) = self.lanes.of(at, id) {
             lane.late = Some(late);
         }
     }

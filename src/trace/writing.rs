@@ -94,7 +94,7 @@ impl Trace {
 
     /// The track of a dispatcher, whose name the viewer learns with its first record. The loop's for those that have none.
     pub(super) fn track(&mut self, id: AnyId) -> Track {
-        let Some(lane) = self.lanes.of(id) else {
+        let Some(lane) = self.lanes.of(self.now.last, id) else {
             return LOOP;
         };
         let track = lane.track;
@@ -163,6 +163,29 @@ impl Trace {
             Outcome::Panicked => record.field("outcome", "panicked"),
         }
         record.end();
+    }
+
+    /// The life of a dispatcher, which holds its callbacks.
+    pub(super) fn write_life(&mut self, at: Duration, id: AnyId) {
+        let track = self.track(id);
+        let Some(began) = self.lanes.take_life(id) else {
+            return;
+        };
+        let lane = self.lanes.get(id);
+        let label = lane.map_or("", |lane| lane.label.as_str());
+        let name = format_args!("life of {label}");
+        if let Some(mut record) = Trace::record(&mut self.sink, 'X', track, began, name) {
+            record.time("dur", at.saturating_sub(began));
+            record.end();
+        }
+    }
+
+    /// Those of all that are there.
+    pub(super) fn write_lives(&mut self, at: Duration) {
+        for id in self.lanes.ids() {
+            self.write_life(at, id);
+        }
+        self.sink.end_turn();
     }
 
     /// An arrow ends in the callback that runs.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::watch::callback::Callback;
 use crate::watch::ends::Cause;
+use crate::watch::reports::Reports;
 use crate::world::endpoint;
 use crate::world::ids::AnyId;
 use crate::world::signals::Signals;
@@ -39,6 +40,12 @@ use crate::world::signals::Signals;
 /// An example is at the head of [`observe`](crate::observe).
 #[expect(unused_variables, reason = "each observer uses what it wants")]
 pub trait Observer: Any {
+    /// Which of the frequent reports it is told; by default all. Asked when it is added, and again after each
+    /// [`turn_ended`](Observer::turn_ended), so that it may look more closely for a while.
+    fn wants(&self) -> Reports {
+        Reports::ALL
+    }
+
     /// A turn begins. `turn` counts from 1.
     fn turn_began(&mut self, at: Duration, turn: u64) {}
 
@@ -335,6 +342,10 @@ pub enum Refusal<'a> {
 pub struct TurnEnd {
     /// Which turn.
     pub turn: u64,
+    /// When it began, and its wait.
+    pub began: Duration,
+    /// How long it waited.
+    pub waited: Duration,
     /// Events that its wait reported.
     pub events: usize,
     /// Callbacks made.

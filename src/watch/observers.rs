@@ -15,7 +15,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::time::clock::Tick;
-use crate::watch::observer::{CallbackBegin, Observer, Step};
+use crate::watch::observer::{CallbackBegin, Observer, Step, TurnEnd};
+use crate::watch::reports::Reports;
 use crate::world::ids::AnyId;
 use crate::world::signals::Signals;
 
@@ -34,6 +35,9 @@ pub(crate) struct Begun {
     pub(crate) accepted: u64,
 }
 
+/// How long each step has taken, in nanoseconds.
+pub(crate) type StepTimes = [u64; Step::ALL.len()];
+
 /// See the head of this file.
 #[derive(Default)]
 pub(crate) struct Observers {
@@ -44,8 +48,16 @@ pub(crate) struct Observers {
     /// The latest reading of the clock, and as observers are told it: a division less for each thing that is told.
     at: Tick,
     told_at: Duration,
-    /// The step of the turn that is under way.
+    /// Who has begun wants some of these.
+    #[cfg(feature = "observer")]
+    wanted: Reports,
+    /// The step of the turn that is under way, since when, and how long each has taken in all turns, in nanoseconds.
     step: Option<Step>,
+    step_began: Tick,
+    step_times: StepTimes,
+    /// When this turn began, and how long it waited.
+    pub(crate) turn_began: Duration,
+    pub(crate) waited: Duration,
     /// Callbacks made before this turn.
     pub(crate) callbacks_before: u64,
     /// Events of this turn.
@@ -142,7 +154,9 @@ impl Observers {
         self.set_at(begun.started);
         let begin = begun.begin;
         self.begun = Some(begun);
-        self.tell(|observer, at| observer.callback_began(at, &begin));
+        self.report(Reports::CALLBACK_BEGAN, |observer, at| {
+            observer.callback_began(at, &begin);
+        });
     }
 
     /// The callback that is running ends. `None` if it was not measured.
@@ -150,9 +164,34 @@ impl Observers {
         self.begun.take()
     }
 
-    /// A step of the turn begins; false if it is under way already.
+    /// A turn begins.
+    pub(crate) fn begin_turn(&mut self) {
+        self.turn_began = self.told_at;
+        self.waited = Duration::ZERO;
+    }
+
+    /// The wait is over, and with it the step.
+    pub(crate) fn end_wait(&mut self) {
+        self.waited = self.told_at.saturating_sub(self.turn_began);
+        self.enter(None);
+    }
+
+    /// A step of the turn begins, or none; false if it is under way already.
     pub(crate) fn enter(&mut self, step: Option<Step>) -> bool {
-        std::mem::replace(&mut self.step, step) != step
+        if self.step == step {
+            return false;
+        }
+        if let Some(before) = std::mem::replace(&mut self.step, step) {
+            self.step_times[before as usize] += self.at.nanos_since(self.step_began);
+        }
+        self.step_began = self.at;
+        true
+    }
+
+    /// How long each step has taken, in nanoseconds, while somebody observed.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn step_times(&self) -> StepTimes {
+        self.step_times
     }
 
     /// Whether there is an observer, or one that is yet to begin.
@@ -164,18 +203,44 @@ impl Observers {
         false
     }
 
+    /// Whether one who has begun wants one of the frequent reports.
+    #[inline(always)]
+    pub(crate) fn want(&self, report: Reports) -> bool {
+        #[cfg(feature = "observer")]
+        return self.wanted.contain(report);
+        #[cfg(not(feature = "observer"))]
+        {
+            let _ = report;
+            false
+        }
+    }
+
     /// Tells every observer something; the time is the latest reading of the clock.
     #[inline(always)]
     pub(crate) fn tell(&mut self, what: impl FnMut(&mut dyn Observer, Duration)) {
         if self.are_there() {
-            self.tell_all(false, what);
+            self.tell_all(false, Reports::NONE, what);
+        }
+    }
+
+    /// Tells those who want it one of the frequent reports.
+    #[inline(always)]
+    pub(crate) fn report(
+        &mut self,
+        report: Reports,
+        what: impl FnMut(&mut dyn Observer, Duration),
+    ) {
+        if self.want(report) {
+            self.tell_all(false, report, what);
         }
     }
 
     /// An event was added to what is known of a slot.
     #[inline(always)]
     pub(crate) fn tell_merged(&mut self, id: AnyId, signals: Signals) {
-        self.tell(move |observer, at| observer.event_merged(at, id, signals.into()));
+        self.report(Reports::EVENTS, move |observer, at| {
+            observer.event_merged(at, id, signals.into());
+        });
     }
 
     /// A timer that was due at `due` fires.
@@ -195,13 +260,15 @@ impl Observers {
 
     /// As [`Observers::tell`], those alone who have not begun.
     pub(crate) fn tell_newcomers(&mut self, what: impl FnMut(&mut dyn Observer, Duration)) {
-        self.tell_all(true, what);
+        self.tell_all(true, Reports::NONE, what);
     }
 }
 
 #[cfg(not(feature = "observer"))]
 impl Observers {
-    fn tell_all(&mut self, _: bool, _: impl FnMut(&mut dyn Observer, Duration)) {}
+    fn tell_all(&mut self, _: bool, _: Reports, _: impl FnMut(&mut dyn Observer, Duration)) {}
+
+    pub(crate) fn tell_turn_ended(&mut self, _: &TurnEnd) {}
 
     pub(crate) fn have_newcomers(&self) -> bool {
         false
@@ -215,12 +282,33 @@ impl Observers {
     /// One function for each thing that is told: an indirect call less than one for all.
     #[cold]
     #[inline(never)]
-    fn tell_all(&mut self, newcomers: bool, mut what: impl FnMut(&mut dyn Observer, Duration)) {
+    fn tell_all(
+        &mut self,
+        newcomers: bool,
+        report: Reports,
+        mut what: impl FnMut(&mut dyn Observer, Duration),
+    ) {
         let at = self.told_at;
-        let all_are_left = self.list.tell_all(newcomers, |observer| what(observer, at));
+        let tell = |observer: &mut dyn Observer, _: &mut Reports| what(observer, at);
+        let all_are_left = self.list.tell_all(newcomers, report, tell);
         if !all_are_left {
             self.review();
         }
+    }
+
+    /// The turn is over: tells so, and asks what is wanted from here on.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn tell_turn_ended(&mut self, end: &TurnEnd) {
+        let at = self.told_at;
+        let tell = |observer: &mut dyn Observer, wants: &mut Reports| {
+            observer.turn_ended(at, end);
+            *wants = observer.wants();
+        };
+        if !self.list.tell_all(false, Reports::NONE, tell) {
+            self.review();
+        }
+        self.wanted = self.list.wanted();
     }
 
     /// Whether somebody is there who has not begun.
@@ -259,6 +347,7 @@ impl Observers {
     /// Somebody has come or gone.
     fn review(&mut self) {
         self.on = self.threshold.is_some() || self.list.is_watching();
+        self.wanted = self.list.wanted();
         if !self.on {
             self.begun = None;
         }

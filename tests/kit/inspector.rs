@@ -361,12 +361,15 @@ fn beats_come_while_a_page_is_there_and_nothing_stirs_without_one() {
     let (third, _) = page.beat(&mut reactor);
     assert!(first < second && second < third);
     assert_eq!(beat["turn"], second);
+    // A timer would have each wait of a busy loop set up one in the kernel.
+    assert_eq!(reactor.gauges().timers, 0);
     drop(page);
     turn_until(&mut reactor, "it is gone", |reactor| {
         reactor.gauges().connections == 0
     });
     settle(&mut reactor);
     assert_eq!(reactor.gauges().timers, 0);
+    assert_eq!(reactor.count(), 2, "the listener, and what pages share");
 }
 
 #[test]
@@ -429,6 +432,50 @@ fn a_beat_tells_what_others_did_and_leaves_the_inspector_out() {
     assert_eq!(beat["callbacks"], 0);
     assert_eq!(beat["slices"], serde_json::json!([]));
     assert_eq!(beat["log"], serde_json::json!([]));
+}
+
+#[test]
+fn what_the_inspector_did_itself_can_be_taken_off() {
+    let mut reactor = Reactor::new().unwrap();
+    let inspection = inspect(&mut reactor);
+    let (_, echo) = serve(&mut reactor, || Echo);
+    let client = TcpStream::connect(echo).unwrap();
+    let back = exchange_in_background(client, b"hello".to_vec(), true);
+    turn_until(&mut reactor, "the echo", |_| back.is_finished());
+    settle(&mut reactor);
+    assert_eq!(inspector::own_work(&reactor), inspector::OwnWork::default());
+    let before = reactor.counters();
+    let page = Page::open(&inspection);
+    page.beat(&mut reactor);
+    get(&mut reactor, &inspection, "/lints.json");
+    drop(page);
+    turn_until(&mut reactor, "it is gone", |reactor| {
+        reactor.gauges().connections == 0
+    });
+    settle(&mut reactor);
+    let (after, own) = (reactor.counters(), inspector::own_work(&reactor));
+    assert_eq!(own.connections, 2);
+    assert_eq!(after.accepted - before.accepted, own.connections);
+    assert_eq!(after.callbacks - before.callbacks, own.callbacks);
+    assert_eq!(after.bytes_in - before.bytes_in, own.bytes_in);
+    assert!(own.bytes_out > 1_000);
+}
+
+#[test]
+fn of_two_inspectors_the_last_one_says_what_is_slow() {
+    let (mut reactor, clock) = still();
+    inspect(&mut reactor);
+    let mut options = Options::new();
+    options.slow_callback(Duration::from_millis(7));
+    let second = inspector::listen(&mut reactor, "127.0.0.1:0", &options).unwrap();
+    let page = Page::open(&second);
+    turn_until(&mut reactor, "it is there", |reactor| {
+        reactor.gauges().connections == 1
+    });
+    settle(&mut reactor);
+    clock.advance(BEAT);
+    let (_, beat) = page.beat(&mut reactor);
+    assert_eq!(beat["threshold"], 7_000);
 }
 
 #[test]

@@ -161,10 +161,18 @@ impl Records {
                 "{step:?} is in no turn"
             );
         }
+        for (_, slices) in tracks.iter().filter(|(track, _)| track.0 == 2) {
+            let mut lives = slices.iter().filter(|slice| is_life(slice));
+            if let Some(life) = lives.next() {
+                assert!(slices.iter().all(|slice| life.holds(slice)), "{slices:?}");
+            }
+            assert_eq!(lives.next().map(|life| &life.name), None);
+        }
         let mut in_lanes: Vec<_> = tracks
             .iter()
             .filter(|(track, _)| track.0 == 2)
             .flat_map(|(_, slices)| slices)
+            .filter(|slice| !is_life(slice))
             .map(|slice| (slice.began, slice.name.clone()))
             .collect();
         for callback in self.callbacks() {
@@ -223,6 +231,10 @@ fn is_turn(slice: &Slice) -> bool {
     slice.name.starts_with("turn ") || slice.name == BETWEEN
 }
 
+fn is_life(slice: &Slice) -> bool {
+    slice.name.starts_with("life of ")
+}
+
 fn is_step(slice: &Slice) -> bool {
     STEPS.contains(&slice.name.as_str()) || slice.name == "no step"
 }
@@ -277,6 +289,18 @@ fn an_echo_is_seen_from_its_accept_to_its_end() {
     );
     assert_eq!(args["outcome"], "ok");
     assert_eq!(*names.last().unwrap(), "handle_close Echo 1.1");
+    let tracks = records.tracks();
+    let lives: Vec<_> = tracks.values().flatten().filter(|it| is_life(it)).collect();
+    let [listener, echo] = lives[..] else {
+        panic!("{lives:?}");
+    };
+    assert!(
+        listener.name.starts_with("life of Accepting<"),
+        "{listener:?}"
+    );
+    assert_eq!(echo.name, "life of Echo 1.1");
+    assert!(listener.holds(echo), "it was there before and after");
+    assert_eq!(echo.ended, callbacks.last().unwrap().ended);
     assert_eq!(records.named("i", "closed: finished").len(), 1);
     assert_eq!(
         records.named("s", "added").len(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::observe::{
-    Added, Callback, CallbackEnd, Crossing, Event, Observer, Outcome, Refusal, Step, TurnEnd,
+    Added, Callback, CallbackEnd, Crossing, Event, Observer, Outcome, Refusal, Reports, TurnEnd,
 };
 use crate::{AnyId, Cause};
 
@@ -11,7 +11,7 @@ use super::super::batch::Chip;
 use super::super::lints;
 use super::super::slices::Slice;
 use super::super::watch::{Watch, nanos};
-use super::{Gather, Turn};
+use super::Gather;
 
 /// A timer that fires so much later than it was due is worth a line in the log.
 const LATE: Duration = Duration::from_millis(10);
@@ -54,35 +54,19 @@ impl Gather {
 }
 
 impl Observer for Gather {
-    fn turn_began(&mut self, at: Duration, turn: u64) {
-        self.at = at;
-        self.turn = Turn {
-            number: turn,
-            ..Turn::default()
-        };
-        self.batch.begin(turn);
-    }
-
-    fn step_began(&mut self, at: Duration, step: Step) {
-        self.at = at;
-        self.end_step(at);
-        self.turn.step = Some((step, at));
-        if step == Step::Wait {
-            self.turn.wait_began = at;
+    fn wants(&self) -> Reports {
+        let always = Reports::EVENTS | Reports::CALLBACK_ENDED;
+        // Every message is flushed, and few connections are half open.
+        if self.half_open > 0 {
+            always | Reports::FLUSHES
+        } else {
+            always
         }
-    }
-
-    fn wait_ended(&mut self, at: Duration, _: usize) {
-        self.at = at;
-        self.end_step(at);
-        let began = self.turn.wait_began;
-        self.waits
-            .push(nanos(began), nanos(at.saturating_sub(began)));
     }
 
     fn turn_ended(&mut self, at: Duration, end: &TurnEnd) {
         self.at = at;
-        self.end_step(at);
+        self.take_wait(end.began, end.waited);
         self.span.turns += 1;
         self.second.turns += 1;
         if self.turn.timers > 0 && self.turn.others == 0 {
@@ -103,6 +87,7 @@ impl Observer for Gather {
         if !self.batch.chips.is_empty() {
             std::mem::swap(&mut self.batch, &mut self.last_batch);
         }
+        self.begin_turn(end.turn + 1);
         self.review();
     }
 
@@ -116,7 +101,6 @@ impl Observer for Gather {
         }
         self.span.events += 1;
         self.turn.others += 1;
-        row.merged_in = self.turn.number;
         let chip = Chip {
             id,
             readable: event.readable,
@@ -149,15 +133,15 @@ impl Observer for Gather {
         let work = is_work(callback);
         if let Some(row) = self.rows.count(end, took) {
             if row.internal {
+                self.own_work.callbacks += 1;
+                self.own_work.bytes_in += end.bytes_in;
+                self.own_work.bytes_out += end.bytes_out;
                 if callback == Callback::Close {
                     self.rows.remove(end.begin.id);
                 }
                 return;
             }
-            if row.watch.callbacks == 0 {
-                self.second.callers += 1;
-            }
-            row.watch.count(at, end, took, slow);
+            row.judge(at, end, took, slow);
             if self.half_open > 0 && end.bytes_out > 0 && row.watch.half_open.is_some() {
                 row.watch.half_open = Some(at);
             }
@@ -165,8 +149,7 @@ impl Observer for Gather {
                 self.half_open += 1;
             }
             // Nothing came for it in this turn: it was left over from the one before.
-            let left_over = work && row.merged_in != self.turn.number;
-            if left_over && row.merged_in == self.last_batch.turn {
+            if work && !self.batch.has(row.chip, row.id) {
                 self.last_batch.mark_again(row.chip, row.id);
             }
         }
@@ -197,6 +180,7 @@ impl Observer for Gather {
         let before = self.label(replaced.id);
         if let Some(row) = self.rows.get_mut(replaced.id) {
             let watch = std::mem::take(&mut row.watch);
+            row.begin_second();
             self.half_open -= usize::from(watch.half_open.is_some());
         }
         self.rows.rename(replaced.id, replaced.type_name);
@@ -238,8 +222,7 @@ impl Observer for Gather {
 
     fn flushed(&mut self, at: Duration, id: AnyId, written: usize, _: usize) {
         self.at = at;
-        // Every message is flushed, and few connections are half open: the row is left alone.
-        if self.half_open == 0 || written == 0 {
+        if written == 0 {
             return;
         }
         if let Some(since) = self
@@ -297,6 +280,7 @@ impl Observer for Gather {
                 half_open: row.watch.half_open,
                 ..Watch::default()
             };
+            row.begin_second();
             if !internal {
                 self.last.count(kind, -1);
             }

@@ -41,12 +41,11 @@ impl<'a> Leaks<'a> {
         let text = format!(
             "{count} dispatchers outlived their peer's end of stream by over {seconds} s; the oldest is {name} {id}"
         );
-        // About the loop: which is the oldest changes.
-        Some(lint(
-            ("half-open", "9"),
-            (name, AnyId::NONE),
-            self.count as f64,
-            text,
-        ))
+        let found = lint(("half-open", "9"), (name, id), self.count as f64, text);
+        // Which is the oldest changes.
+        Some(Lint {
+            is_the_only_one: true,
+            ..found
+        })
     }
 }

@@ -177,6 +177,23 @@ fn half_open_are_ten_that_have_had_no_traffic_for_ten_seconds() {
 }
 
 #[test]
+fn half_open_names_the_oldest_and_stays_one_lint_when_that_changes() {
+    let mut rows = Rows::default();
+    let all = ids(20);
+    for (id, seconds) in all.iter().zip(10..) {
+        rows.add(Duration::ZERO, *id, "Thing", Kind::Stream, false);
+        let since = AT - Duration::from_secs(seconds);
+        rows.get_mut(*id).unwrap().watch.half_open = Some(since);
+    }
+    let mut board = Board::default();
+    board.review(AT, &second(), &rows);
+    assert_eq!(board.ids().collect::<Vec<_>>(), [all[19]]);
+    rows.remove(all[19]);
+    board.review(AT, &second(), &rows);
+    assert_eq!(board.ids().collect::<Vec<_>>(), [all[18]]);
+}
+
+#[test]
 fn timer_storm_is_a_thousand_turns_for_timers_alone() {
     let ticker = Watch {
         timers: 2_000,
@@ -246,7 +263,7 @@ fn a_lint_holds_for_a_while_and_keeps_when_it_began() {
     let lint = board.at(later).next().unwrap();
     assert_eq!(lint.since, 100e6);
     assert_eq!(board.at(later).count(), 1, "it is the same");
-    rows.get_mut(id).unwrap().watch.begin_second();
+    rows.get_mut(id).unwrap().begin_second();
     board.review(later, &next, &rows);
     let last = later + HOLD - Duration::from_millis(1);
     assert_eq!(board.at(last).count(), 1);

@@ -6,12 +6,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::watch::observer::Observer;
 use crate::watch::panics;
+use crate::watch::reports::Reports;
 use crate::world::ids::short_type_name;
 use crate::world::topics;
 
 struct Entry {
     observer: Box<dyn Observer>,
     type_name: &'static str,
+    /// The frequent reports that it is told.
+    wants: Reports,
     /// It is told nothing yet.
     is_new: bool,
 }
@@ -34,6 +37,12 @@ impl List {
         self.0.iter().any(|entry| !entry.is_new)
     }
 
+    /// The frequent reports that somebody is told.
+    pub(super) fn wanted(&self) -> Reports {
+        let begun = self.0.iter().filter(|entry| !entry.is_new);
+        begun.fold(Reports::NONE, |all, entry| all | entry.wants)
+    }
+
     pub(super) fn let_newcomers_in(&mut self) {
         for entry in &mut self.0 {
             entry.is_new = false;
@@ -42,6 +51,7 @@ impl List {
 
     pub(super) fn add(&mut self, observer: Box<dyn Observer>, type_name: &'static str) {
         self.0.push(Entry {
+            wants: observer.wants(),
             observer,
             type_name,
             is_new: true,
@@ -66,22 +76,24 @@ impl List {
         observer.downcast().ok().map(|observer| *observer)
     }
 
-    /// Tells those who are newcomers, or those who are not. False if one panicked, and is gone.
+    /// Tells those who are newcomers, or those who are not, and want this; what they want may be changed. False if one
+    /// panicked, and is gone.
     #[inline]
     pub(super) fn tell_all(
         &mut self,
         newcomers: bool,
-        mut what: impl FnMut(&mut dyn Observer),
+        report: Reports,
+        mut what: impl FnMut(&mut dyn Observer, &mut Reports),
     ) -> bool {
         let mut all_are_left = true;
         let mut place = 0;
         while let Some(entry) = self.0.get_mut(place) {
             place += 1;
-            if entry.is_new != newcomers {
+            if entry.is_new != newcomers || !entry.wants.contain(report) {
                 continue;
             }
-            let observer = &mut *entry.observer;
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| what(observer))) {
+            let (observer, wants) = (&mut *entry.observer, &mut entry.wants);
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| what(observer, wants))) {
                 place -= 1;
                 self.give_up(place, payload);
                 all_are_left = false;
