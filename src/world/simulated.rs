@@ -25,6 +25,11 @@ use crate::world::socket::Socket;
 /// Makes the socket of a connection attempt, and says what `connect` said.
 pub(crate) type Dialler = Box<dyn FnMut(SocketAddr) -> (Socket, io::Result<()>)>;
 
+/// Timeouts of waits that are kept, if no test takes them. (Without a bound a long run would look as if the reactor lost
+/// memory.)
+#[cfg(feature = "testing")]
+const MOST_WAITS: usize = 10_000;
+
 /// What the poller keeps of all this.
 #[derive(Default)]
 pub(crate) struct Simulated {
@@ -42,7 +47,9 @@ impl Simulated {
     /// The wait of a kernel that a test supplies in place of epoll.
     #[cfg(feature = "testing")]
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> Option<io::Result<()>> {
-        self.waits.push(timeout);
+        if self.waits.len() < MOST_WAITS {
+            self.waits.push(timeout);
+        }
         let kernel = self.kernel.as_mut()?;
         let mut events = Vec::new();
         let outcome = kernel.wait(timeout, &mut events);
