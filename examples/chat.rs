@@ -1,7 +1,7 @@
 //! A chat room: what one member says, every other member hears.
 //!
 //! Shows the framing layer (lines), a room that is a dispatcher without a socket, and members that hold its
-//! typed id (no `Rc`, no `RefCell`), broadcasting, and what becomes of a member that does not read: it is closed
+//! typed id (no `Rc`, no `RefCell`), broadcasting, and a member that does not read: it is closed
 //! when its outbox reaches its hard cap of 1 MiB, and the others are not affected.
 //!
 //! ```text
@@ -219,16 +219,16 @@ all other members. /who, /nick NAME, /quit and /help are commands.
 
 Usage: chat [OPTIONS]
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7001]
-  --max-connections N      members at once; more wait until others leave [no limit]
+  --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7001]
+  --max-connections N      members at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a member after SECONDS without traffic [never]
-  --drain SECONDS          how long queued output may take to leave at the end [5]
+  --drain SECONDS          time limit for sending queued output at shutdown [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
   --inspect HOST:PORT      shows the loop in a browser; build with --features inspector
-  --replay FILE            shows a recording of the inspector in place of the loop
-  --trace FILE             writes what the loop does, for ui.perfetto.dev; build with --features trace
-  --duration SECONDS       ends by itself after so long [never]
+  --replay FILE            shows a recording of the inspector instead of the loop
+  --trace FILE             writes a trace of the loop, for ui.perfetto.dev; build with --features trace
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 

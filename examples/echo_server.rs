@@ -1,8 +1,8 @@
 //! An echo server: every byte comes back.
 //!
 //! Shows the whole model in twenty lines: a listener that gives each connection a dispatcher, and a
-//! dispatcher that answers on its own socket. What it survives without a line of its own (clients that
-//! half-close, that never read, that come in thousands, a shortage of descriptors) is the reactor's.
+//! dispatcher that answers on its own socket. The reactor itself handles clients that
+//! half-close or never read, thousands of clients at once, and a shortage of descriptors.
 //!
 //! ```text
 //! cargo run --release --example echo_server
@@ -42,16 +42,16 @@ Sends every byte back to the client that sent it.
 
 Usage: echo_server [OPTIONS]
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7000]
-  --max-connections N      clients served at once; more wait until others leave [no limit]
+  --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7000]
+  --max-connections N      clients served at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a client after SECONDS without traffic [never]
-  --drain SECONDS          how long queued output may take to leave at the end [5]
+  --drain SECONDS          time limit for sending queued output at shutdown [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
   --inspect HOST:PORT      shows the loop in a browser; build with --features inspector
-  --replay FILE            shows a recording of the inspector in place of the loop
-  --trace FILE             writes what the loop does, for ui.perfetto.dev; build with --features trace
-  --duration SECONDS       ends by itself after so long [never]
+  --replay FILE            shows a recording of the inspector instead of the loop
+  --trace FILE             writes a trace of the loop, for ui.perfetto.dev; build with --features trace
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 

@@ -1,7 +1,7 @@
-//! A program of one's own with the inspector in it: a room in which everybody hears the time.
+//! A program with the inspector: a server that sends the time to all of its clients.
 //!
-//! What it takes is one call, `inspector::listen`. From then on a browser sees what the loop does: which dispatchers there
-//! are, what each of them costs, who waits for whom.
+//! It needs one call, `inspector::listen`. Then a browser shows what the loop does: which dispatchers there are, how much
+//! time each of them takes, and which ones wait for which others.
 //!
 //! ```text
 //! cargo run --release --features inspector --example inspector
@@ -22,15 +22,15 @@ use slabloop::inspector::{self, Options};
 use slabloop::{Accepted, AnyId, Context, Dispatcher, Id, TimerId};
 
 const HELP: &str = "\
-Tells everybody who connects the time, ten times a second, and shows itself in a browser.
+Sends the time to all clients, ten times a second, and shows its loop in a browser.
 
 Usage: inspector [OPTIONS]
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7010]
+  --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7010]
   --page HOST:PORT         where the inspector's page is [127.0.0.1:7004]
-  --max-connections N      clients served at once; more wait until others leave [no limit]
-  --drain SECONDS          how long queued output may take to leave at the end [5]
-  --duration SECONDS       ends by itself after so long [never]
+  --max-connections N      clients served at once; further ones wait in the kernel [no limit]
+  --drain SECONDS          time limit for sending queued output at shutdown [5]
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 
@@ -39,7 +39,7 @@ Examples:
   inspector --listen 127.0.0.1:0 --page 127.0.0.1:0
 ";
 
-/// Everybody who listens. A dispatcher without a socket, with a timer.
+/// The list of all clients. A dispatcher without a socket, with a timer.
 struct Room {
     members: BTreeSet<AnyId>,
     ticks: u64,
@@ -67,7 +67,7 @@ impl Dispatcher for Door {
     }
 }
 
-/// What it says nobody hears: the default `handle_read` throws it away.
+/// Its input is not used: the default `handle_read` discards it.
 struct Member {
     room: Id<Room>,
 }

@@ -1,7 +1,7 @@
-//! A server of lines that stays useful when more is asked of it than it can do.
+//! A line server that stays useful under overload.
 //!
-//! Shows the limits of the kit: connections per peer, requests a second of each connection, and requests that are
-//! worked on at once, with a bounded queue. Each line is a request, which takes a while and is then answered.
+//! Shows the limits of the kit: connections per peer, requests per second of each connection, and requests in progress
+//! at once, with a bounded queue. Each line is a request, which takes a while and is then answered.
 //!
 //! ```text
 //! cargo run --release --features limits --example limited -- --rate 5 --concurrency 2 --queue 2
@@ -146,24 +146,24 @@ impl Handler for Client {
 }
 
 const HELP: &str = "\
-Answers each line after a while, within limits: 200 for what was done, 429 for too many a second, 503 for
-too many at once.
+Answers each line after a while, within limits: 200 when the work is done, 429 for too many requests per
+second, 503 for too many at once.
 
 Usage: limited [OPTIONS]
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7005]
+  --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7005]
   --max-per-peer N         connections of one address (IPv6: of one /64) [10]
-  --rate N                 requests a second of one connection [100]
-  --concurrency N          requests that are worked on at once [4]
+  --rate N                 requests per second of one connection [100]
+  --concurrency N          requests in progress at once [4]
   --queue N                requests that may wait [16]
-  --deadline SECONDS       how long one may wait [2]
-  --work SECONDS           how long one takes [0.1]
-  --max-connections N      clients served at once; more wait until others leave [no limit]
+  --deadline SECONDS       how long a request may wait [2]
+  --work SECONDS           how long a request takes [0.1]
+  --max-connections N      clients served at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a client after SECONDS without traffic [never]
-  --drain SECONDS          how long requests in hand may take at the end [5]
+  --drain SECONDS          time limit for the requests in progress at shutdown [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
-  --duration SECONDS       ends by itself after so long [never]
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 

@@ -1,7 +1,7 @@
-//! An echo server that Prometheus can ask how it is: `/metrics` on a second port, answered by the same loop.
+//! An echo server with figures for Prometheus: `/metrics` on a second port, served by the same loop.
 //!
-//! Shows the two lines that this takes, an observer and a snapshot; the rest is HTTP, as little of it as a scrape needs.
-//! A loop that is blocked does not answer, and that is an answer: Prometheus' own `up` is the first alert.
+//! Shows the two lines that are needed, an observer and a snapshot; the rest is HTTP, only as much as a scrape needs.
+//! A blocked loop does not answer, and Prometheus detects that: its own figure `up` is the first alert.
 //!
 //! ```text
 //! cargo run --release --features metrics --example metrics
@@ -95,14 +95,14 @@ An echo server, with figures for Prometheus on a second port.
 
 Usage: metrics [OPTIONS]
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7006]
+  --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7006]
   --metrics HOST:PORT      where to answer GET /metrics [127.0.0.1:9464]
-  --max-connections N      clients served at once; more wait until others leave [no limit]
+  --max-connections N      clients served at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a client after SECONDS without traffic [never]
-  --drain SECONDS          how long queued output may take to leave at the end [5]
+  --drain SECONDS          time limit for sending queued output at shutdown [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
-  --duration SECONDS       ends by itself after so long [never]
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 

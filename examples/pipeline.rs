@@ -1,8 +1,8 @@
 //! A front for Redis: any number of clients over one connection, which pipelines.
 //!
-//! Shows a client of another server that many dispatchers share without `Rc<RefCell<_>>`: those who ask hold the
-//! id of the connection, the connection holds the ids of those who wait, and [`Context::call`] hands each its
-//! answer. A service watches the connection and makes a new one when it is lost. Commands are lines
+//! Shows a client of another server that many dispatchers share without `Rc<RefCell<_>>`: the clients hold the id of
+//! the connection, the connection holds the ids of the waiting clients, and [`Context::call`] delivers each answer.
+//! A service watches the connection and opens a new one when it is lost. Commands are lines
 //! (Redis calls them inline); answers come back as Redis sends them.
 //!
 //! ```text
@@ -167,7 +167,7 @@ impl Handler for Link {
         Ok(())
     }
 
-    /// Nobody waits for ever.
+    /// No client waits for ever.
     fn handle_close(&mut self, cx: &mut Context<'_>) {
         for asker in std::mem::take(&mut self.waiting) {
             let _ = cx.call(asker, |asker, cx| asker.handler().answered(cx, LOST));
@@ -268,18 +268,18 @@ impl Dispatcher for Door {
 const HELP: &str = "\
 Serves any number of clients over one connection to Redis, which pipelines. A client sends commands
 as lines and gets the answers in order, as Redis sends them. Commands that keep the connection for
-themselves (SUBSCRIBE, MONITOR, BLPOP) are not for it.
+themselves (SUBSCRIBE, MONITOR, BLPOP) are not supported.
 
 Usage: pipeline [OPTIONS]
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7003]
+  --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7003]
   --upstream HOST:PORT     where Redis is [127.0.0.1:6379]
-  --max-connections N      clients served at once; more wait until others leave [no limit]
+  --max-connections N      clients served at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a client, or the connection to Redis, after SECONDS without traffic [never]
-  --drain SECONDS          how long answers may take at the end [5]
+  --drain SECONDS          time limit for the outstanding answers at shutdown [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
-  --duration SECONDS       ends by itself after so long [never]
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 

@@ -1,8 +1,8 @@
 //! A client that sends lines over pooled connections and checks that each comes back: a small load generator, and
-//! what to look at for a client that outlives its server.
+//! an example of a client that survives restarts of its server.
 //!
-//! Shows `kit::pool`: a task asks the pool for a connection, gives it a line, and gives it back with the answer. There
-//! are more tasks than connections, so they wait for each other. When the server goes, the pool tries again after a
+//! Shows `kit::pool`: a task leases a connection from the pool, sends a line, and releases it after the answer. There are
+//! more tasks than connections, so they wait for each other. When the server is down, the pool tries again after a
 //! pause, up to a deadline, and the line whose answer was lost is sent again.
 //!
 //! ```text
@@ -28,7 +28,7 @@ use common::{Failure, Limit};
 type Connection = Framed<Line>;
 type Connections = Pool<SocketAddr, Connection>;
 
-/// A connection: a line goes out, and a line comes back for whoever sent it.
+/// A connection: a line is sent, and a line comes back for the sender.
 #[derive(Default)]
 struct Line {
     asker: Option<Id<Task>>,
@@ -55,7 +55,7 @@ impl Handler for Line {
         line: &[u8],
     ) -> io::Result<()> {
         let Some(asker) = self.asker.take() else {
-            return Err(io::Error::other("a line that nobody has asked for"));
+            return Err(io::Error::other("an unsolicited line"));
         };
         let _ = cx.call(asker, |task, cx| task.answered(cx, line));
         Ok(())
@@ -356,15 +356,15 @@ Usage: pool [OPTIONS]
 
   --connect HOST:PORT      the server [127.0.0.1:7000]
   --requests N             lines to send [10000]
-  --connections N          connections at most [4]
-  --tasks N                senders, of which each has one line on its way [32]
-  --patience SECONDS       how long one waits for a connection, for example while the server
+  --connections N          maximum number of connections [4]
+  --tasks N                senders, each with one line in flight [32]
+  --patience SECONDS       how long a sender waits for a connection, for example while the server
                            restarts; then the program gives up [10]
   -h, --help               this text
       --version            the version of slabloop
 
 A line whose connection ends before the answer is sent again: the server may see it twice. At the end
-it prints what the pool has counted. RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
+it prints the counters of the pool. RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 
 Examples:
   pool --requests 100000 --connections 8

@@ -1,9 +1,9 @@
-//! Counts primes on threads: a line with a number is answered with how many primes there are up to it.
+//! Counts primes on threads: a line with a number is answered by the count of primes up to it.
 //!
-//! Shows the pool of threads (`kit::workers`): work that takes long and does not hold up the loop, which echoes
-//! every other line at once meanwhile; answers in the order of the lines, although the work ends in any order; a clear
-//! answer when the pool is full; a bound on what one client has in hand, by not reading on; jobs that are cancelled
-//! when their client leaves; and an end in good order.
+//! Shows the pool of threads (`kit::workers`): long work that does not block the loop, which echoes every other line at
+//! once meanwhile; answers in the order of the lines, although the work ends in any order; a clear answer when the pool
+//! is full; a bound on the jobs of one client, by backpressure; jobs that are cancelled when their client disconnects;
+//! and a graceful shutdown.
 //!
 //! ```text
 //! cargo run --release --features workers --example primes
@@ -160,7 +160,7 @@ impl Handler for Client {
     }
 
     fn handle_close(&mut self, _: &mut Context<'_>) {
-        // Nobody is left to hear of it. A thread that is in a job already goes on to its end.
+        // Its client has ended. A thread that has begun a job finishes it.
         for answer in &self.answers {
             if let Answer::Awaited(job) = answer {
                 job.cancel();
@@ -179,20 +179,20 @@ fn count_primes(limit: u32) -> usize {
 }
 
 const HELP: &str = "\
-Answers each line that is a number with how many primes there are up to it, and echoes all others.
-Answers come in the order of the lines. What the threads have no room for is answered with `busy`.
+Answers each line with a number by the count of primes up to it, and echoes all other lines. The
+answers have the order of the lines. If the queue of the threads is full, the answer is `busy`.
 
 Usage: primes [OPTIONS]
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7004]
+  --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7004]
   --threads N              threads that count [as many as run in parallel]
   --queue N                numbers that wait for a thread [64]
-  --max-connections N      clients served at once; more wait until others leave [no limit]
+  --max-connections N      clients served at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a client after SECONDS without traffic [never]
-  --drain SECONDS          how long answers may take at the end, and then again the threads [5]
+  --drain SECONDS          time limit for the answers at shutdown, and again for the threads [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
-  --duration SECONDS       ends by itself after so long [never]
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 

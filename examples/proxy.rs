@@ -1,9 +1,9 @@
-//! A TCP proxy: two connections a session, each half feeding the other.
+//! A TCP proxy: two connections per session, each feeding the other.
 //!
 //! Shows `feeds` (a slow reader on one side stops the reading on the other), connecting from inside a
 //! callback, half-close in both directions, how a reset or an unreachable upstream reaches the client as a
 //! reset, and how sessions finish when the proxy is shut down. Bytes that a client
-//! sends before its upstream is there wait, bounded, in the outbox of the connection being made; while
+//! sends before its upstream connection is established wait, bounded, in the outbox of that connection; while
 //! there are other addresses to try they are not read.
 //!
 //! ```text
@@ -12,7 +12,7 @@
 //! printf hi | nc -N 127.0.0.1 7002
 //! ```
 //!
-//! Built with the feature `tls`, either side may speak TLS. The legs do not know: only the sockets are other ones.
+//! With the feature `tls`, either side can use TLS. Only the sockets differ, the dispatchers of the sessions do not.
 //!
 //! To see more: `RUST_LOG=info,slabloop=debug`.
 
@@ -169,7 +169,7 @@ impl Dispatcher for Leg {
 
     /// A session ends with either of its legs. A failure must not look like a clean end to the other peer.
     fn handle_close(&mut self, cx: &mut Context<'_>) {
-        // Where somebody has answered no other address is tried: not after a reset at once, nor after a handshake
+        // Where a server has answered no other address is tried: not after a reset at once, nor after a handshake
         // that failed.
         match cx.end_cause() {
             Some(Cause::ConnectFailed(io::ErrorKind::ConnectionReset)) => {}
@@ -189,27 +189,27 @@ impl Dispatcher for Leg {
 }
 
 const HELP: &str = "\
-Passes TCP connections on to an upstream server, in both directions.
+Forwards TCP connections to an upstream server, in both directions.
 
 Usage: proxy [OPTIONS]
 
-  --listen HOST:PORT          where to listen; port 0 takes any free one [127.0.0.1:7002]
-  --upstream HOST:PORT        where to connect to; given more than once, they are taken in turn; a
-                              name's addresses are tried one after another [127.0.0.1:7000]
-  --upstream-tls              the upstream speaks TLS; build with --features tls
-  --upstream-name NAME        the name that its certificate has to be for [the host of --upstream]
-  --upstream-ca FILE          whom to trust (PEM) [whom the system trusts; build with --features system-roots]
-  --connect-timeout SECONDS   how long each address has to answer, and a TLS handshake on either side may
-                              take [10]
-  --max-connections N         clients at once; more wait until others leave [no limit]
-  --idle-timeout SECONDS      ends a session after SECONDS without traffic on one side [never]
-  --drain SECONDS             how long sessions may take to finish at the end [5]
-  --tls-cert FILE             clients speak TLS, with this certificate (PEM); build with --features tls
+  --listen HOST:PORT          where to listen; port 0 selects a free one [127.0.0.1:7002]
+  --upstream HOST:PORT        where to connect to; if given more than once, they are used in turn; the
+                              addresses of a name are tried one after the other [127.0.0.1:7000]
+  --upstream-tls              use TLS with the upstream; build with --features tls
+  --upstream-name NAME        the name in its certificate [the host of --upstream]
+  --upstream-ca FILE          trusted certificates (PEM) [those of the system; build with --features system-roots]
+  --connect-timeout SECONDS   timeout of connecting to each address, and of a TLS handshake on either
+                              side [10]
+  --max-connections N         clients at once; further ones wait in the kernel [no limit]
+  --idle-timeout SECONDS      closes a session after SECONDS without traffic on one side [never]
+  --drain SECONDS             time limit for the open sessions at shutdown [5]
+  --tls-cert FILE             serve TLS to clients with this certificate (PEM); build with --features tls
   --tls-key FILE              its private key (PEM)
   --inspect HOST:PORT         shows the loop in a browser; build with --features inspector
-  --replay FILE               shows a recording of the inspector in place of the loop
-  --trace FILE                writes what the loop does, for ui.perfetto.dev; build with --features trace
-  --duration SECONDS          ends by itself after so long [never]
+  --replay FILE               shows a recording of the inspector instead of the loop
+  --trace FILE                writes a trace of the loop, for ui.perfetto.dev; build with --features trace
+  --duration SECONDS          stops after this time [never]
   -h, --help                  this text
       --version               the version of slabloop
 

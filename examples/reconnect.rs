@@ -1,12 +1,12 @@
 //! A client that keeps its connection: lines from stdin, or a heartbeat, to a server that may restart at any time.
 //!
-//! Shows [`Reconnect`]: the client itself is a dispatcher that knows nothing of it, and a new one for each
-//! connection. Each attempt and each end is a log line.
+//! Shows [`Reconnect`]: the client itself is a dispatcher without code for reconnecting, and a new one for each
+//! connection. Each attempt and each end of a connection is a log line.
 //!
 //! ```text
 //! cargo run --release --example echo_server
 //! cargo run --release --features retry --example reconnect -- --heartbeat 1
-//! # Now end the server, look, and start it again.
+//! # Now stop the server, watch the log, and start the server again.
 //! ```
 //!
 //! To see more: `RUST_LOG=info,slabloop=debug`.
@@ -73,7 +73,7 @@ impl Handler for Client {
         cx.send(format!("heartbeat {}\n", self.beats).as_bytes())
     }
 
-    /// The end is reported by whoever keeps the connection.
+    /// The end is reported by the keeper of the connection.
     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
         log::debug!("{}: {error}", cx.label());
         cx.close();
@@ -104,7 +104,7 @@ fn read_stdin(handle: &Handle, keeper: Keeper) {
             return;
         }
     }
-    // The server answers what it has, and then ends the connection, which nobody makes anew.
+    // The server answers what it has, and then ends the connection, which is not opened again.
     let _ = handle.post(move |reactor| {
         let link = reactor.with(keeper, |keeper, cx| {
             cx.close();
@@ -118,18 +118,18 @@ fn read_stdin(handle: &Handle, keeper: Keeper) {
 }
 
 const HELP: &str = "\
-Keeps a connection to a server of lines: sends the lines of stdin, or a heartbeat, and prints what comes back.
+Keeps a connection to a line server: sends the lines of stdin, or a heartbeat, and prints the answers.
 
 Usage: reconnect [OPTIONS]
 
   --connect HOST:PORT      the server [127.0.0.1:7000]
-  --heartbeat SECONDS      sends a line so often, and does not read stdin
+  --heartbeat SECONDS      interval of a line that is sent; stdin is not read
   --base SECONDS           the longest delay before the first retry [0.1]
-  --cap SECONDS            the longest delay of all [30]
-  --attempts N             gives up after so many retries without success [never]
-  --stable SECONDS         how long a connection is up until it counts as a success [10]
-  --budget N               at most N retries a second in the long run [no limit]
-  --duration SECONDS       ends by itself after so long [never]
+  --cap SECONDS            the longest delay [30]
+  --attempts N             gives up after N retries without success [never]
+  --stable SECONDS         how long a connection must be up to count as a success [10]
+  --budget N               at most N retries per second in the long run [no limit]
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 

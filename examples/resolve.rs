@@ -1,6 +1,6 @@
 //! Looks up names, as `host` or `dig +short` do, and connects to them if asked to.
 //!
-//! Shows both resolvers behind one trait, and a connection to whichever address of a name answers first. All names
+//! Shows both resolvers behind one trait, and a connection to the first address of a name that answers. All names
 //! are looked up at the same time.
 //!
 //! ```text
@@ -199,16 +199,16 @@ Looks up the addresses of names, all at the same time, and prints them, the best
 
 Usage: resolve [OPTIONS] NAME...
 
-  --server ADDRESS[:PORT]  asks this name server; may be given again [those of /etc/resolv.conf]
-  --system                 asks the C library instead, on threads: obeys /etc/nsswitch.conf
-  -4, -6                   addresses of one family alone
+  --server ADDRESS[:PORT]  queries this name server; may be repeated [those of /etc/resolv.conf]
+  --system                 calls the C library instead, on threads: uses /etc/nsswitch.conf
+  -4, -6                   addresses of one family only
   --connect PORT           connects to each name: to the first address that answers
-  --deadline SECONDS       how long it may take for each name [10]
-  --stats                  prints what was counted, at the end
+  --deadline SECONDS       deadline for each name [10]
+  --stats                  prints the counters at the end
   -h, --help               this text
       --version            the version of slabloop
 
-It ends with 1 if a name has no address, or no connection came about.
+The exit code is 1 if a name has no address, or no connection was established.
 RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 
 Examples:

@@ -1,8 +1,8 @@
 //! An echo server that sends its figures to a StatsD server every few seconds, over UDP.
 //!
-//! Shows a periodic hook: `metrics::every` calls it with a snapshot, it writes lines and sends datagrams. Nobody may
-//! be listening; that costs nothing and is no error. StatsD adds counters up by itself, so it gets what has been added
-//! since the last time; it knows nothing of histograms, so it gets quantiles, of the last interval alone.
+//! Shows a periodic hook: `metrics::every` calls it with a snapshot, it writes lines and sends datagrams. If no
+//! server is listening, that is no error and costs nothing. StatsD sums counters up by itself, so each counter is sent as its
+//! increase since the last time; StatsD has no histograms, so quantiles of the last interval are sent.
 //!
 //! ```text
 //! nc -u -l 127.0.0.1 8125 &
@@ -162,15 +162,15 @@ An echo server that sends its figures to StatsD.
 
 Usage: statsd [OPTIONS]
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7007]
+  --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7007]
   --statsd HOST:PORT       where to send figures, over UDP [127.0.0.1:8125]
-  --every SECONDS          how often [10]
-  --max-connections N      clients served at once; more wait until others leave [no limit]
+  --every SECONDS          interval [10]
+  --max-connections N      clients served at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a client after SECONDS without traffic [never]
-  --drain SECONDS          how long queued output may take to leave at the end [5]
+  --drain SECONDS          time limit for sending queued output at shutdown [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
-  --duration SECONDS       ends by itself after so long [never]
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 

@@ -1,11 +1,11 @@
-//! A page that shows the loop at work, served by that loop.
+//! A web page that shows the loop at work, served by that loop.
 //!
-//! [`listen`] adds a listener to a reactor; a browser that opens its address sees what the loop does, live: where its
-//! time goes, which dispatchers are busy and which wait, what is queued, who was added and closed and why. If something
-//! is wrong that the inspector knows about, the page says so in a sentence, the *lint*.
+//! [`listen`] adds a listener to a reactor. A browser at its address shows live what the loop does: how its time is
+//! spent, which dispatchers are busy and which wait, what is queued, and which dispatchers were added and closed,
+//! with the cause. If the inspector detects a known problem, the page explains it in a sentence, a *lint*.
 //!
-//! The page lives in the loop that it shows. So when a callback blocks the loop, the page goes silent; it notices, says
-//! for how long, and when the loop goes on it names the culprit.
+//! The page is served by the loop that it shows. So when a callback blocks the loop, the page gets no data. It
+//! detects that and shows for how long; when the loop continues, the page names the callback.
 //!
 //! ```no_run
 //! use slabloop::{Accepted, Context, Dispatcher, Reactor, inspector};
@@ -35,30 +35,30 @@
 //! }
 //! ```
 //!
-//! # What it serves
+//! # The paths
 //!
-//! | path | |
+//! | path | content |
 //! |---|---|
 //! | `/` | the page |
 //! | `/events` | a beat every 100 ms, as server-sent events |
 //! | `/snapshot.json` | one beat |
-//! | `/recording.json` | the beats of the last minute in which somebody looked; [`replay`] shows them again |
+//! | `/recording.json` | the beats of the last minute in which a page was open; [`replay`] shows them again |
 //! | `/lints.json` | the lints that hold |
 //! | `/metrics` | figures for Prometheus; with the feature `metrics` |
-//! | `/trace.json` | what happens in the next second, for a trace viewer; with the feature `trace` |
+//! | `/trace.json` | a trace of the next second, for a trace viewer; with the feature `trace` |
 //!
-//! Nothing can be changed through it.
+//! The inspector only reads; it cannot change the program.
 //!
-//! # What it costs
+//! # What the inspector costs
 //!
-//! From [`listen`] on each callback is measured: two readings of the clock and some additions. With a page open a beat is
-//! made every 100 ms, from what was added up; what it shows has a fixed size, however many connections there are, and it
-//! counts what it leaves out. A page that does not read gets the newest beat when it does, and no older ones. A thread of
-//! the inspector's wakes the loop for it, so that the loop's own waits need no limit. With no page open there is no such
-//! thread and no timer, and the loop is not woken. At most eight connections are served at a time.
+//! From [`listen`] on each callback is measured: two clock readings and some additions. While a page is open, a beat
+//! is made every 100 ms from the sums. Its size is bounded, however many connections there are, and it contains
+//! counts of what it omits. A page that reads slowly gets the newest beat and skips older ones. A thread of the
+//! inspector's wakes the loop for each beat, so that the loop's own waits need no timeout. Without an open page there is
+//! neither thread nor timer, and the loop is not woken. At most eight connections are served at a time.
 //!
-//! Its own dispatchers are marked as internal, and are left out of totals and lints. They count as connections where the
-//! reactor has a limit to them, and the listener keeps [`Reactor::run`] from returning, as any does.
+//! Its own dispatchers are marked as internal, and are left out of totals and lints. They count towards the reactor's
+//! limit of connections, and the listener keeps [`Reactor::run`] from returning, like any listener.
 
 mod batch;
 mod beat;
@@ -101,7 +101,7 @@ use self::replay::Replay;
 /// Bytes of an answer that the kernel may hold, so that a page that reads slowly gets no old beats.
 const SEND_BUFFER: usize = 128 * 1024;
 
-/// An inspector that listens. Shown as the page's address: `http://127.0.0.1:9000/`.
+/// An inspector that listens. Its `Display` is the address of the page: `http://127.0.0.1:9000/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inspection {
     address: SocketAddr,
@@ -109,13 +109,25 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Where it listens; for port 0 with the real port.
+    /// The address of the listener. If port 0 was given, this has the real port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its listener: closed, it takes no further connections.
+    /// The listener's id. To accept no further connections, close it.
+    ///
+    /// ```
+    /// use slabloop::{Reactor, inspector};
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let inspection = inspector::listen(&mut reactor, "127.0.0.1:0", &inspector::Options::new())?;
+    /// if let Some(mut listener) = reactor.at(inspection.listener()) {
+    ///     listener.close();
+    /// }
+    /// reactor.run()?; // returns, because no listener is left
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn listener(&self) -> AnyId {
         self.listener
@@ -128,16 +140,28 @@ impl fmt::Display for Inspection {
     }
 }
 
-/// Shows this reactor at `address`, which is one of this machine's own (127.0.0.1, `[::1]`) unless
-/// [`Options::allow_remote`] was set. Port 0 means any free one. A name is looked up, which blocks.
+/// Adds an inspector for this reactor at `address`, which must be a loopback address (127.0.0.1, `[::1]`) unless
+/// [`Options::allow_remote`] was set. Port 0 selects a free port. If `address` is a name, it is looked up, which
+/// blocks.
 ///
-/// To be called before the reactor runs or between turns. A second one listens as well and shows the same; which callback is
-/// slow is as the last one's options have it.
+/// Call this before the reactor runs, or between turns. A second inspector listens as well and shows the same; its options
+/// decide from then on which callback is slow.
 ///
 /// # Errors
 ///
-/// `InvalidInput` if the address is not one of this machine's own; otherwise what the system says: address in use, for
-/// one.
+/// `InvalidInput` if the address is not a loopback address; otherwise the system's error, for example that the
+/// address is in use.
+///
+/// # Example
+///
+/// ```
+/// use slabloop::{Reactor, inspector};
+///
+/// let mut reactor = Reactor::new()?;
+/// let page = inspector::listen(&mut reactor, "127.0.0.1:0", inspector::Options::new().program("demo"))?;
+/// println!("inspector on {page}");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn listen(
     reactor: &mut Reactor,
     address: impl ToSocketAddrs,
@@ -155,12 +179,25 @@ pub fn listen(
     serve(reactor, &addresses, options, &options.program, None)
 }
 
-/// Shows a recording in place of the reactor, which only serves the page: `recording` is what `/recording.json` gave. The
-/// address is as for [`listen`].
+/// Serves the page for a recording, in place of the reactor's own data. `recording` is the content of
+/// `/recording.json`. The address has the same rules as in [`listen`].
 ///
 /// # Errors
 ///
-/// `InvalidData` if it is no recording; otherwise as [`listen`].
+/// `InvalidData` if it is not a recording; otherwise those of [`listen`].
+///
+/// # Example
+///
+/// ```no_run
+/// use slabloop::{Reactor, inspector};
+///
+/// let mut reactor = Reactor::new()?;
+/// let recording = std::fs::read("recording.json")?;
+/// let page = inspector::replay(&mut reactor, "127.0.0.1:9001", &inspector::Options::new(), &recording)?;
+/// println!("recording on {page}");
+/// reactor.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn replay(
     reactor: &mut Reactor,
     address: impl ToSocketAddrs,
@@ -213,7 +250,7 @@ fn checked(address: impl ToSocketAddrs, options: &Options) -> io::Result<Vec<Soc
         Some(remote) if !options.allow_remote => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!(
-                "other machines reach {remote}, and the inspector has no password: take 127.0.0.1, or allow_remote"
+                "other machines can reach {remote}, and the inspector has no password: use 127.0.0.1, or allow_remote"
             ),
         )),
         _ => Ok(addresses),

@@ -7,10 +7,10 @@
 //! | `process` | `kit::child` | child processes as dispatchers |
 //! | `resolver` | `kit::resolver` | names to addresses, connections to names |
 //! | `retry` | `kit::retry`, `kit::bucket` | backoff, retry budgets, circuit breakers, reconnecting |
-//! | `signals` | `kit::signals` | signals of the system as callbacks |
-//! | `workers` | `kit::workers` | a pool of threads for work that takes long and for calls that block |
+//! | `signals` | `kit::signals` | operating system signals as callbacks |
+//! | `workers` | `kit::workers` | a pool of threads for long computations and for blocking calls |
 //!
-//! They stand on the public face of the crate: everything here could be a program's own.
+//! They use the public API of the crate only: a program could contain any of them itself.
 
 #[cfg(any(feature = "limits", feature = "retry"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "limits", feature = "retry"))))]

@@ -1,5 +1,5 @@
-//! What the loop measures of itself: how long callbacks take, how late timers are, what is open and what is queued. In
-//! numbers, as Prometheus' text, and from a hook that runs every so often.
+//! Measurements of the loop: how long callbacks take, how late timers are, what is open and what is queued. They are
+//! available as numbers, as text for Prometheus, and in a hook that is called periodically.
 //!
 //! ```
 //! use slabloop::Reactor;
@@ -19,14 +19,14 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Metrics`] is an [observer](crate::observe::Observer): a reactor that has none measures nothing, and its program pays
-//! nothing. What each figure means, what is normal and what to do about a bad value is in `docs/monitoring.md`, with
-//! alert rules and a dashboard.
+//! [`Metrics`] is an [observer](crate::observe::Observer): a reactor without one measures nothing, and has no costs
+//! from this module. `docs/monitoring.md` explains what each figure means, which values are normal and what to do
+//! about others, with alert rules and a dashboard.
 //!
-//! # Since when
+//! # The start of the measurement
 //!
-//! [`Counters`](crate::Counters) count from the beginning of the reactor, what [`Metrics`] measures from when it was
-//! added. Add it while building, and both are the same.
+//! [`Counters`](crate::Counters) count from the start of the reactor. [`Metrics`] measures from the moment when it
+//! was added. If it is added by the reactor's builder, both are the same.
 
 mod distribution;
 mod every;
@@ -45,5 +45,5 @@ pub use self::measuring::Metrics;
 pub use self::process::Process;
 pub use self::snapshot::{AcceptPauses, Opened, Snapshot};
 
-/// The crate whose histograms these are.
+/// The crate of the histograms.
 pub use hdrhistogram;

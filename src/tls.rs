@@ -1,6 +1,6 @@
-//! TLS below any dispatcher (feature `tls`), by [rustls].
+//! TLS for any dispatcher (feature `tls`), with [rustls].
 //!
-//! A dispatcher does not change for it. Only the socket that is added does: it gets a layer, by
+//! The dispatcher needs no changes. Only the socket that is added gets a layer, by
 //! [`Socket::layered`](crate::Socket::layered).
 //!
 //! ```
@@ -33,16 +33,17 @@
 //! # let _ = |config: rustls::ServerConfig| Listener { acceptor: Acceptor::new(Arc::new(config)) };
 //! ```
 //!
-//! Options are rustls' own: an [`Acceptor`] is made from its `ServerConfig`, a [`Connector`] from its
-//! `ClientConfig`, with client certificates, ALPN, resumption and all else that these offer. [`Context::tls`] tells
-//! what was agreed on, in [`handle_handshake`](crate::Dispatcher::handle_handshake) or later. A stream that begins in
-//! plaintext goes on with TLS by [`Context::start_layer`], which is STARTTLS.
+//! The options are those of rustls: an [`Acceptor`] is made from a `ServerConfig`, a [`Connector`] from a
+//! `ClientConfig`, with client certificates, ALPN, resumption and all other settings of these. [`Context::tls`]
+//! returns the negotiated parameters, in [`handle_handshake`](crate::Dispatcher::handle_handshake) or later.
+//! [`Context::start_layer`] starts TLS on a stream that began in plaintext (STARTTLS).
 //!
-//! # Ends
+//! # How a stream ends
 //!
-//! `close` and `shutdown_write` send a `close_notify` before the end of the stream. The peer's is `handle_eof`. A
-//! stream that ends without one was cut: `handle_error` gets `UnexpectedEof`, never `handle_eof`. With TLS 1.3 each
-//! direction ends by itself. A peer of TLS 1.2 may take the first `close_notify` for the end of both.
+//! `close` and `shutdown_write` send a `close_notify` before the end of the stream. When the peer's `close_notify`
+//! arrives, `handle_eof` is called. A stream that ends without one was truncated: then `handle_error` is called with
+//! `UnexpectedEof`, and `handle_eof` is not called. With TLS 1.3 each direction ends separately (half-close). A peer
+//! with TLS 1.2 may treat the first `close_notify` as the end of both directions.
 
 use std::any::Any;
 use std::io::{self, ErrorKind, Read, Write};
@@ -56,7 +57,7 @@ use rustls::{
 
 use crate::{Below, Context, Layer};
 
-/// The rustls that this crate's types are of.
+/// The version of rustls that this crate uses.
 pub use rustls;
 
 /// Most bytes that are encrypted at once: what one record takes.
@@ -65,22 +66,34 @@ const RECORD_BYTES: usize = 16 * 1024;
 /// A record's header, which counts in rustls' `max_fragment_size`.
 const HEADER_BYTES: usize = 5;
 
-/// More than the records of one connection of TLS 1.2 that are none of the program's: the end of its handshake, and
-/// alerts.
+/// More than the records of one TLS 1.2 connection that are not the program's: the end of its handshake, and alerts.
 const SPARE_RECORDS: u64 = 64;
 
-/// Most reads that one step of a handshake makes, or one `recv` that finds nothing for the program, so that a peer with
-/// much to say does not hold up the others.
+/// Most reads in one step of a handshake, or in one `recv` that finds nothing for the program, so that a peer that
+/// sends much does not delay the others.
 const READS_PER_STEP: usize = 8;
 
-/// Makes the layers of a server's connections.
+/// Makes the layers for the connections of a server.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
 }
 
 impl Acceptor {
-    /// With rustls' own configuration.
+    /// An acceptor with a configuration of rustls.
+    ///
+    /// ```no_run
+    /// use slabloop::tls::Acceptor;
+    /// use slabloop::tls::rustls::ServerConfig;
+    /// use slabloop::tls::rustls::pki_types::pem::PemObject;
+    /// use slabloop::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    ///
+    /// let chain = CertificateDer::pem_file_iter("chain.pem")?.collect::<Result<Vec<_>, _>>()?;
+    /// let key = PrivateKeyDer::from_pem_file("key.pem")?;
+    /// let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
+    /// let acceptor = Acceptor::new(config);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn new(config: impl Into<Arc<ServerConfig>>) -> Acceptor {
         Acceptor {
@@ -88,15 +101,15 @@ impl Acceptor {
         }
     }
 
-    /// The layer of one connection, for [`Socket::layered`](crate::Socket::layered).
+    /// The layer for one connection, for [`Socket::layered`](crate::Socket::layered).
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the configuration accepts early data (0-RTT), which the layer does not hand out; what rustls
-    /// finds wrong with it.
+    /// `InvalidInput` if the configuration accepts early data (0-RTT), which the layer does not deliver. An error of
+    /// rustls if it refuses the configuration.
     pub fn session(&self) -> io::Result<Session> {
         if self.config.max_early_data_size > 0 {
-            let text = "early data is not handed out: max_early_data_size has to be 0";
+            let text = "early data is not supported: max_early_data_size has to be 0";
             return Err(io::Error::new(ErrorKind::InvalidInput, text));
         }
         let server = ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
@@ -104,14 +117,24 @@ impl Acceptor {
     }
 }
 
-/// Makes the layers of a client's connections.
+/// Makes the layers for the connections of a client.
 #[derive(Clone, Debug)]
 pub struct Connector {
     config: Arc<ClientConfig>,
 }
 
 impl Connector {
-    /// With rustls' own configuration.
+    /// A connector with a configuration of rustls.
+    ///
+    /// ```
+    /// use slabloop::tls::Connector;
+    /// use slabloop::tls::rustls::{ClientConfig, RootCertStore};
+    ///
+    /// // In a real program: the certificates of the authorities that it trusts.
+    /// let roots = RootCertStore::empty();
+    /// let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    /// let connector = Connector::new(config);
+    /// ```
     #[must_use]
     pub fn new(config: impl Into<Arc<ClientConfig>>) -> Connector {
         Connector {
@@ -119,15 +142,37 @@ impl Connector {
         }
     }
 
-    /// The layer of a connection to the server of this name, for [`Socket::layered`](crate::Socket::layered). The
-    /// name is sent (SNI), and the server's certificate has to be for it.
+    /// The layer for a connection to the server of this name, for [`Socket::layered`](crate::Socket::layered). The
+    /// name is sent to the server (SNI), and the server's certificate has to be valid for it.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if this can be no server's name; what rustls finds wrong with its configuration.
+    /// `InvalidInput` if `name` is not a valid server name. An error of rustls if it refuses the configuration.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::tls::Connector;
+    /// use slabloop::{Context, Dispatcher, Id, Socket};
+    /// use std::io;
+    /// use std::net::SocketAddr;
+    ///
+    /// struct Client;
+    ///
+    /// impl Dispatcher for Client {
+    ///     fn handle_handshake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         cx.send(b"hello\n")
+    ///     }
+    /// }
+    ///
+    /// fn connect(cx: &mut Context<'_>, tls: &Connector, server: SocketAddr) -> io::Result<Id<Client>> {
+    ///     let layer = tls.session("example.org")?;
+    ///     cx.add(Socket::dial(server)?.layered(layer), Client)
+    /// }
+    /// ```
     pub fn session(&self, name: &str) -> io::Result<Session> {
         let name = ServerName::try_from(name.to_owned()).map_err(|_| {
-            let text = format!("{name:?} is no name of a server");
+            let text = format!("{name:?} is not a valid server name");
             io::Error::new(ErrorKind::InvalidInput, text)
         })?;
         let config = Arc::clone(&self.config);
@@ -136,7 +181,7 @@ impl Connector {
     }
 }
 
-/// The TLS of one connection: a [`Layer`].
+/// The TLS state of one connection: a [`Layer`].
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
@@ -150,7 +195,7 @@ pub struct Session {
     records: u64,
     /// The end has come, the peer's `close_notify` or a cut. What came before it may still have to be read.
     has_ended: bool,
-    /// What reading has failed with. What came before it is still to be read.
+    /// The error of reading. Bytes that came before it are still to be read.
     failure: Option<io::Error>,
     /// The alert about it has left.
     is_told: bool,
@@ -173,8 +218,8 @@ impl Session {
 
     /// Whether as many records more are over what the keys are good for, and they cannot be changed.
     ///
-    /// Asked in advance: rustls would say `close_notify` in place of the record, and that it was taken. The peer
-    /// would have a part for the whole.
+    /// Checked in advance: rustls would send `close_notify` in place of the record, and report the bytes as accepted.
+    /// The peer would take the part for the whole.
     fn wears_out_with(&self, records: u64) -> bool {
         match self.connection.negotiated_cipher_suite() {
             Some(SupportedCipherSuite::Tls12(suite)) => {
@@ -184,7 +229,8 @@ impl Session {
         }
     }
 
-    /// What was agreed on, as rustls tells it: version, cipher suite, ALPN protocol, the peer's certificates.
+    /// The connection of rustls, with the negotiated parameters: version, cipher suite, ALPN protocol, the peer's
+    /// certificates.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
@@ -206,7 +252,7 @@ impl Session {
             Ok(news) => self.has_ended |= news.peer_has_closed() || count == 0,
             Err(error) => {
                 self.failure = Some(io::Error::new(ErrorKind::InvalidData, error));
-                // The alert that tells the peer. If there is no room it goes without.
+                // The alert for the peer. If there is no room for it, it is not sent.
                 self.is_told = self.connection.wants_write() && self.flush(below).is_ok();
             }
         }
@@ -242,15 +288,15 @@ impl Layer for Session {
             match self.connection.reader().read(&mut buffer[received..]) {
                 Ok(count) if count > 0 => received += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // The end, which it tells again.
+                // The end, which it reports again.
                 _ if received > 0 => return Ok(received),
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    let text = "the stream ended without close_notify: it was cut";
+                    let text = "the stream ended without close_notify: it was truncated";
                     return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
                 }
                 outcome => return outcome,
             }
-            // As many records as the buffer takes, if they are there: who lends a large one wants to move much.
+            // As many records as the buffer takes, if they are there: a caller with a large buffer has much to move.
             if received > 0 && (received == buffer.len() || below.is_drained()) {
                 return Ok(received);
             }
@@ -305,13 +351,13 @@ impl Layer for Session {
                     return Ok(sent);
                 }
                 let text =
-                    "so much was sent that the keys are used up, and TLS 1.2 cannot change them";
+                    "the keys have encrypted as much as is safe, and TLS 1.2 cannot change them";
                 return Err(io::Error::other(text));
             }
             self.records += records;
             self.unreported = self.connection.writer().write(record)?;
             if self.unreported == 0 {
-                return Err(io::Error::other("rustls takes no more to encrypt"));
+                return Err(io::Error::other("rustls accepts no more data"));
             }
         }
     }
@@ -331,8 +377,25 @@ impl Layer for Session {
 
 /// # TLS
 impl Context<'_> {
-    /// The TLS of this connection, if it has any. Its [`connection`](Session::connection) tells version, cipher suite,
-    /// ALPN protocol and the peer's certificates, from [`handle_handshake`](crate::Dispatcher::handle_handshake) on.
+    /// The TLS state of this connection; `None` if it has no TLS. Its [`connection`](Session::connection) has the
+    /// version, the cipher suite, the ALPN protocol and the peer's certificates, from
+    /// [`handle_handshake`](crate::Dispatcher::handle_handshake) on.
+    ///
+    /// ```
+    /// use slabloop::{Context, Dispatcher};
+    ///
+    /// struct Client;
+    ///
+    /// impl Dispatcher for Client {
+    ///     fn handle_handshake(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+    ///         if let Some(tls) = cx.tls() {
+    ///             let (version, alpn) = (tls.connection().protocol_version(), tls.connection().alpn_protocol());
+    ///             println!("{version:?}, {alpn:?}");
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn tls(&mut self) -> Option<&Session> {
         let layer: &dyn Any = self.layer()?;

@@ -1,4 +1,4 @@
-//! A record of what the loop did, turn by turn, for the viewer at <https://ui.perfetto.dev> or `chrome://tracing`.
+//! A trace of the loop, turn by turn, for the viewer at <https://ui.perfetto.dev> or `chrome://tracing`.
 //!
 //! ```
 //! use slabloop::Reactor;
@@ -23,25 +23,26 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What is where
+//! # What the viewer shows
 //!
-//! | in the viewer | what |
+//! | in the viewer | meaning |
 //! |---|---|
-//! | process *reactor*, thread *loop* | a slice for each turn, in it one for each step, in that one for each callback: `handle_read Echo 7.3` |
-//! | process *dispatchers* | a thread for each dispatcher, named by type, id and address; a slice for its life, in it its callbacks again |
+//! | process *reactor*, thread *loop* | a slice for each turn; inside it one for each step; inside that one for each callback: `handle_read Echo 7.3` |
+//! | process *dispatchers* | a thread for each dispatcher, named by type, id and address; a slice for its life, and inside it its callbacks again |
 //! | counters of the reactor | dispatchers, connections, ready, timers, bytes queued, microseconds that a turn worked |
-//! | instants | added, closed and why, stale event, over its high mark, held, accepting paused and why, slow callback |
-//! | arrows | from where a dispatcher was added to its first callback; from a write that the kernel did not take whole to the next that moved something; from held to released |
+//! | instants | a dispatcher was added, was closed (with the cause), went over its high watermark, was held; a stale event; accepting was paused (with the reason); a slow callback |
+//! | arrows | from the addition of a dispatcher to its first callback; from a partial write to the next write that sent something; from held to released |
 //!
-//! A click on a callback shows how long the dispatcher had been ready before, how many others waited meanwhile, bytes, and
-//! how it ended. The format is [Chrome's](https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU);
-//! `docs/monitoring.md` shows how to read one.
+//! A click on a callback shows how long the dispatcher had been ready before, how many others waited meanwhile, the
+//! number of bytes, and the outcome. The format is
+//! [Chrome's](https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU); `docs/monitoring.md`
+//! explains how to read a trace.
 //!
-//! # What it costs
+//! # What a trace costs
 //!
-//! Some 400 bytes and 3 µs for each callback, written into memory at once and to the file at the end of the turn, on the
-//! loop's thread. It is bounded: at the [limit](Trace::size_limit) the rest is counted in place of written, and the last record
-//! says how much that was.
+//! A trace costs about 400 bytes and 3 µs for each callback. Records are written into memory, and at the end of the
+//! turn to the file, on the loop's thread. The size is bounded: at the [limit](Trace::size_limit) further records are
+//! counted but not written, and the last record contains their number.
 
 mod lanes;
 mod observing;
@@ -67,8 +68,9 @@ const SIZE_LIMIT: u64 = 64 * 1024 * 1024;
 /// Longer than this, and a callback is marked.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// Writes what the loop does as a trace. Added by [`Reactor::observe`](crate::Reactor::observe) or
-/// [`Builder::observer`](crate::Builder::observer); whole when it is [finished](Trace::finish) or dropped.
+/// Writes a trace of the loop. Add it by [`Reactor::observe`](crate::Reactor::observe) or
+/// [`Builder::observer`](crate::Builder::observer). The trace is complete when it is [finished](Trace::finish) or
+/// dropped.
 pub struct Trace {
     sink: Sink,
     lanes: Lanes,
@@ -80,7 +82,16 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Writes to `writer`, which is called at the end of turns, and must not block for long.
+    /// Writes the trace to `writer`, which is called at the end of turns, and must not block for long.
+    ///
+    /// ```
+    /// use slabloop::Reactor;
+    /// use slabloop::trace::Trace;
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// reactor.observe(Trace::new(std::io::sink()).size_limit(1024 * 1024));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn new(writer: impl Write + 'static) -> Trace {
         Trace {
@@ -93,36 +104,51 @@ impl Trace {
         }
     }
 
-    /// Writes to a file, which is made anew.
+    /// Writes the trace to a file. An existing file is replaced.
     ///
     /// # Errors
     ///
-    /// That the file cannot be made.
+    /// If the file cannot be created.
     pub fn to_file(path: impl AsRef<Path>) -> io::Result<Trace> {
         Ok(Trace::new(File::create(path)?))
     }
 
-    /// How large it may become, in bytes; default 64 MiB. What comes after that is counted and not written. At least
-    /// 4 KiB, so that the beginning and the end are there.
+    /// The maximum size in bytes; default 64 MiB. Records beyond that are counted, not written. At least 4 KiB, so
+    /// that the beginning and the end fit.
     #[must_use]
     pub fn size_limit(mut self, bytes: u64) -> Trace {
         self.sink.set_limit(bytes);
         self
     }
 
-    /// From when on a callback is marked as slow; default 100 ms.
+    /// The duration from which a callback is marked as slow; default 100 ms.
     #[must_use]
     pub fn slow_callback(mut self, threshold: Duration) -> Trace {
         self.slow = threshold;
         self
     }
 
-    /// Writes the end, and says what has become of it. (A trace that is dropped is finished as well, and keeps to itself
-    /// what went wrong.)
+    /// Writes the end, and reports the size. (A trace that is dropped is finished as well, but cannot report an
+    /// error.)
     ///
     /// # Errors
     ///
     /// The first error of the writer. Nothing was written after it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::Reactor;
+    /// use slabloop::trace::Trace;
+    /// use std::time::Duration;
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// reactor.observe(Trace::new(std::io::sink()));
+    /// reactor.turn(Duration::ZERO)?;
+    /// let trace = reactor.unobserve::<Trace>().expect("it was added");
+    /// println!("{} records", trace.finish()?.records);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn finish(mut self) -> io::Result<Written> {
         self.end()
     }

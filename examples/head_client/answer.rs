@@ -22,7 +22,7 @@ pub(crate) enum Answer {
         /// The connection may be used again.
         keeps: bool,
     },
-    /// This is not HTTP/1, or a 101 that nobody has asked for.
+    /// This is not HTTP/1, or an unsolicited 101.
     NotHttp,
     /// The head is longer than [`LONGEST_HEAD`].
     TooLong,

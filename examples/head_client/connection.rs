@@ -143,7 +143,7 @@ impl Connection {
     fn surplus(&mut self, cx: &mut Context<'_>, bytes: usize) {
         if self.plan.tally.borrow_mut().fault(Fault::Surplus) == 1 {
             let label = cx.label();
-            log::warn!("{label}: {bytes} bytes that nobody has asked for: a body to a HEAD?");
+            log::warn!("{label}: {bytes} unsolicited bytes: a body to a HEAD?");
         }
         self.state = State::Faulty;
         cx.abort();
@@ -192,7 +192,7 @@ impl Dispatcher for Connection {
         Ok(())
     }
 
-    /// What is on its way is waited for. The server has nothing to say on the others: nobody waits for their end.
+    /// Waits for the requests in flight. The other connections have nothing to receive: their end is not waited for.
     fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.asked.is_none() {
             cx.close_when_sent();

@@ -1,9 +1,9 @@
 //! Ten thousand connections to a web server from one thread: each asks with a HEAD, waits for the answer, pauses for a
 //! random time, and asks again. An experiment that was once published for asyncio.
 //!
-//! Shows what a client of many connections needs: a bounded pace of opening (`kit::bucket`), backoff and a budget for
-//! attempts after a failure (`kit::retry`), a time limit for each answer, next to no memory for a connection that
-//! waits, and counts in which each request is once. docs/ten-thousand-connections.md tells of the limits that it meets.
+//! Shows what a client of many connections needs: a bounded rate of opening (`kit::bucket`), backoff and a budget for
+//! attempts after a failure (`kit::retry`), a timeout for each answer, little memory for a connection that waits, and
+//! counters that count each request once. docs/ten-thousand-connections.md describes the limits that it reaches.
 //!
 //! ```text
 //! cargo run --release --features examples --example head_client -- --target http://127.0.0.1:8080/ --duration 60
@@ -44,19 +44,20 @@ Usage: head_client [OPTIONS]
   --connections N          connections [10000]
   --target URL             http://HOST:PORT/PATH, or https:// for TLS [http://127.0.0.1:8080/]
   --interval A..B          pause between an answer and the next request, such as 1..60s or 100..500ms [1..60s]
-  --timeout TIME           how long an answer may take, such as 3s; connecting likewise [3s]
-  --open-rate N            begins at most N connections a second [1000]
-  --duration TIME          ends by itself after so long [never]
-  --plot FILE              writes the latencies as a picture, an SVG file
-  --tls                    TLS, also with http://
-  --tls-name NAME          whom the server's certificate has to be for [the host of the URL]
+  --timeout TIME           timeout of an answer, such as 3s, and of connecting [3s]
+  --open-rate N            opens at most N connections per second [1000]
+  --duration TIME          stops after this time [never]
+  --plot FILE              writes a plot of the latencies, an SVG file
+  --tls                    uses TLS also with http://
+  --tls-name NAME          the name in the server's certificate [the host of the URL]
   --tls-ca FILE            certificates to trust, in PEM format [the system's]
   -h, --help               this text
       --version            the version of slabloop
 
-A request without an answer in time is lost, and so is its connection. Lost connections are opened again, after
-a delay if that was the server's fault, with budget and backoff. Ctrl-C stops: what is in flight is waited for, then
-come latencies and totals. The exit code is 0 if requests were answered and nothing failed, and 1 otherwise.
+A request without an answer in time is lost, and its connection is closed. Lost connections are opened again, after
+a delay if the server caused the loss, with budget and backoff. Ctrl-C stops: the program waits for the requests in
+flight, then it prints latencies and totals. The exit code is 0 if requests were answered and none failed, and 1
+otherwise.
 RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 
 Examples:

@@ -40,7 +40,7 @@ impl Loss {
 /// What else went wrong with a connection, while no request was on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nobody listens there.
+    /// No process listens there.
     Refused,
     /// It was not made in time, or its handshake.
     ConnectTimeout,
@@ -50,7 +50,7 @@ pub(crate) enum Fault {
     Ports,
     /// The process has no descriptor left.
     Descriptors,
-    /// The server sent what nobody has asked for: a body to a HEAD, for one.
+    /// The server sent unsolicited bytes, for example a body to a HEAD.
     Surplus,
     /// Anything else that kept a connection from being made.
     Connect,

@@ -18,7 +18,7 @@ impl Upstream {
     /// Takes what was read.
     pub(crate) fn take(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
         let Some((asker, asked)) = self.asker else {
-            log::debug!("{}: sends what nobody has asked for", cx.label());
+            log::debug!("{}: sends unsolicited bytes", cx.label());
             cx.abort();
             return Ok(());
         };
@@ -70,7 +70,7 @@ impl Upstream {
                         }
                         Step::Framing => {}
                         Step::End => {
-                            // What is more than the answer belongs to nobody.
+                            // Bytes beyond the answer are unsolicited.
                             let keeps = reply.keep_alive && rest.is_empty();
                             self.finish(cx, asker, keeps);
                             return Ok(());

@@ -1,8 +1,8 @@
-//! A forward proxy: HTTP/1.1 for clients that may not, or do not want to, reach servers by themselves.
+//! A forward proxy: HTTP/1.1 for clients that cannot, or should not, connect to servers directly.
 //!
-//! Shows connections to servers that are kept and lent by `kit::pool`, names that are looked up beside the loop, limits by
-//! `kit::limits`, bodies of any size that pass through without being kept, and a dispatcher that gives way to another when
-//! `CONNECT` makes a tunnel of its connection. `docs/http-proxy.md` says what it passes on, what it refuses, and why.
+//! Shows connections to servers from `kit::pool`, name lookup without blocking, limits by `kit::limits`, bodies of any
+//! size that pass through without being buffered, and a dispatcher that is replaced by another when `CONNECT` turns its
+//! connection into a tunnel. `docs/http-proxy.md` describes what it forwards, what it refuses, and why.
 //!
 //! ```text
 //! cargo run --release --features examples --example http_proxy
@@ -71,44 +71,44 @@ impl Dispatcher for Listener {
 }
 
 const HELP: &str = "\
-Passes HTTP/1.1 requests on to the servers that they name, and makes tunnels by CONNECT.
+Forwards HTTP/1.1 requests to the servers that they name, and opens tunnels by CONNECT.
 
 Usage: http_proxy [OPTIONS]
 
-  --allow HOST:PORT        connects there although it is a private address, or an unusual port; given more than
-                           once, to all of them. Others are private addresses, ports below 1024 but 80, and
-                           for CONNECT all ports but 443: 403
-  --name NAME              the proxy's name in Via; each of a chain wants another [slabloop]
-  --name-server ADDR:PORT  where names are looked up; given more than once, one after the other [/etc/resolv.conf]
-  --access-log             a line for each request in the log
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7009]
-  --tls-cert FILE          clients speak TLS, with this certificate (PEM); build with --features examples,tls
+  --allow HOST:PORT        allows this destination, although the address is private or the port unusual; may be
+                           repeated. Otherwise 403 for private addresses, for ports below 1024 except 80, and
+                           for CONNECT to ports other than 443
+  --name NAME              the proxy's name in Via; different for each proxy of a chain [slabloop]
+  --name-server ADDR:PORT  name server; if given more than once, they are tried in order [/etc/resolv.conf]
+  --access-log             logs a line for each request
+  --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7009]
+  --tls-cert FILE          serve TLS to clients with this certificate (PEM); build with --features examples,tls
   --tls-key FILE           its private key (PEM)
 
 Limits of clients:
-  --max-connections N      clients at once; more wait until others leave [no limit]
-  --max-per-peer N         connections of one address (IPv6: of one /64); more are closed [100]
-  --rate N                 requests a second of one address, else 429; 0: any number [100]
-  --rate-all N             requests a second in all, else 503; 0: any number [10000]
-  --max-head BYTES         of a request's head, else 431 [16384]
-  --max-target BYTES       of the target in it, else 414 [8192]
-  --max-headers N          fields in it, 128 at most, else 431 [64]
+  --max-connections N      clients at once; further ones wait in the kernel [no limit]
+  --max-per-peer N         connections of one address (IPv6: of one /64); further ones are closed [100]
+  --rate N                 requests per second of one address, else 429; 0: no limit [100]
+  --rate-all N             requests per second of all clients, else 503; 0: no limit [10000]
+  --max-head BYTES         size of a request's head, else 431 [16384]
+  --max-target BYTES       size of the target, else 414 [8192]
+  --max-headers N          fields of the head, at most 128, else 431 [64]
   --header-timeout SECONDS   from the first byte of a head to the last, else 408 [10]
-  --body-timeout SECONDS     without a byte of a body that is to come, else 408 [60]
-  --send-timeout SECONDS     without the other side taking a byte, else it is cut off [60]
+  --body-timeout SECONDS     without a byte of an incomplete body, else 408 [60]
+  --send-timeout SECONDS     without progress in sending, else the connection is reset [60]
   --idle-timeout SECONDS     between two requests [60]
   --tunnel-timeout SECONDS   without a byte in either direction of a tunnel [300]
 
 Limits of servers:
-  --max-upstreams N        connections to all of them [1024]
-  --max-per-upstream N     and to one [64]
+  --max-upstreams N        connections to all servers [1024]
+  --max-per-upstream N     connections to one server [64]
   --connect-timeout SECONDS  for one address, else 504 [5]
-  --wait-timeout SECONDS     for the lookup of a name, and for a connection to be free, else 503 or 504 [15]
-  --answer-timeout SECONDS   without a byte of an answer, else 504 or it is cut off [60]
-  --upstream-idle-timeout SECONDS  between two requests; shorter than the servers' [30]
+  --wait-timeout SECONDS     for the lookup of a name, and for a free connection, else 503 or 504 [15]
+  --answer-timeout SECONDS   without a byte of an answer, else 504 or a reset [60]
+  --upstream-idle-timeout SECONDS  between two requests; choose less than the servers' [30]
 
-  --drain SECONDS          how long requests in hand may take at the end [5]
-  --duration SECONDS       ends by itself after so long [never]
+  --drain SECONDS          time limit for the requests in progress at shutdown [5]
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 

@@ -95,7 +95,7 @@ fn understand<'a>(
     asked: Asked,
 ) -> Result<(Reply, Hops<'a>), &'static str> {
     let status = response.code.unwrap_or_default();
-    // Nobody has asked for another protocol: `Upgrade` is not passed on.
+    // No request has asked for another protocol: `Upgrade` is not passed on.
     if !(100..1000).contains(&status) || status == 101 {
         return Err("its status is out of place");
     }

@@ -43,7 +43,7 @@ struct Writer {
 
 impl AccessLog {
     pub(crate) fn new() -> io::Result<AccessLog> {
-        // Its own, so that it holds up nobody who writes to stdout while it is held up itself.
+        // Its own, so that other writers to stdout are not blocked while it is blocked itself.
         let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let (pieces, to_write) = sync_channel::<String>(1);
         let (done, ended) = sync_channel(1);
@@ -51,7 +51,7 @@ impl AccessLog {
             .name("access-log".to_owned())
             .spawn(move || {
                 for piece in to_write {
-                    // Nobody may be reading; that is no reason to end.
+                    // The reader may have ended; that is no reason to end.
                     let _ = stdout.write_all(piece.as_bytes());
                 }
                 let _ = done.send(());
@@ -114,7 +114,7 @@ impl AccessLog {
         }
     }
 
-    /// Writes what is left, if somebody reads it. Lines after this are not written.
+    /// Writes what is left, if stdout is read. Lines after this are not written.
     pub(crate) fn finish(&mut self) {
         let Some(writer) = self.writer.take() else {
             return;
@@ -127,7 +127,7 @@ impl AccessLog {
             let _ = last.join();
             let _ = writer.thread.join();
         } else {
-            log::warn!("access log: the last lines were lost; nobody reads them");
+            log::warn!("access log: the last lines were lost: stdout is not read");
             let_go_of_stdout();
         }
         self.tell_lost();
@@ -153,7 +153,7 @@ impl AccessLog {
     }
 }
 
-/// What the program says at its end nobody reads either, and it must not wait for that.
+/// The last messages of the program are not read either, and it must not wait for that.
 fn let_go_of_stdout() {
     if let Ok(nowhere) = File::options().write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdout(nowhere);

@@ -1,8 +1,8 @@
 //! A web server of files: HTTP/1.1, for the open Internet.
 //!
-//! Shows the toolkit in a program that is in use everywhere: a protocol that is parsed where the bytes lie, files that the
-//! kernel sends, threads for the disk, deadlines for clients that are slow on purpose, bounds on everything that they send.
-//! `docs/http.md` says what it does and what it costs.
+//! Shows the toolkit in a kind of program that is used everywhere: a protocol that is parsed without copying, files that
+//! the kernel sends, threads for the disk, deadlines against slow clients, limits for everything that clients send.
+//! `docs/http.md` describes what it does and what it costs.
 //!
 //! ```text
 //! cargo run --release --features examples --example http_server -- --root .
@@ -75,36 +75,36 @@ Serves the files of a folder over HTTP/1.1. POST /echo sends a body back, POST /
 
 Usage: http_server [OPTIONS]
 
-  --root DIR               the folder; without it a page that is built in
-  --access-log             a line for each request on stdout, in the combined format
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7008]
+  --root DIR               the folder; without it a built-in page is served
+  --access-log             prints a line for each request on stdout, in the combined format
+  --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7008]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features examples,tls
   --tls-key FILE           its private key (PEM)
 
 Limits of a request:
-  --max-head BYTES         of its head, else 431 [16384]
-  --max-target BYTES       of the target in it, else 414 [8192]
-  --max-headers N          fields in it, 128 at most, else 431 [64]
-  --max-body BYTES         of its body, else 413 [67108864]
+  --max-head BYTES         size of its head, else 431 [16384]
+  --max-target BYTES       size of the target, else 414 [8192]
+  --max-headers N          fields of the head, at most 128, else 431 [64]
+  --max-body BYTES         size of its body, else 413 [67108864]
   --header-timeout SECONDS from the first byte of its head to the last, else 408 [10]
   --body-timeout SECONDS   from the end of its head to the end of its body, else 408 [300]
-  --request-timeout SECONDS  from its first byte to the end of its answer, else it is cut off [600]
-  --send-timeout SECONDS   without the client taking any of the answer, else it is cut off [60]
+  --request-timeout SECONDS  from its first byte to the end of its answer, else a reset [600]
+  --send-timeout SECONDS   without the client reading any of the answer, else a reset [60]
 
 Limits of connections:
-  --max-connections N      clients served at once; more wait until others leave [no limit]
-  --max-requests N         requests of one connection, 0 for any number [1000]
+  --max-connections N      clients served at once; further ones wait in the kernel [no limit]
+  --max-requests N         requests of one connection; 0: no limit [1000]
   --idle-timeout SECONDS   closes a connection after SECONDS without traffic [60]
-  --drain SECONDS          how long requests in hand may take at the end [5]
+  --drain SECONDS          time limit for the requests in progress at shutdown [5]
 
 Files:
-  --threads N              threads that open files; 0: the loop does it itself [2]
-  --cache-time SECONDS     how long what is known of a file is true [1]
-  --cache-files N          files that are known at once [1024]
+  --threads N              threads that open files; 0: the loop opens them itself [2]
+  --cache-time SECONDS     how long the cached data of a file are valid [1]
+  --cache-files N          files in the cache [1024]
   --cache-bytes BYTES      memory for small files [67108864]
-  --small-file BYTES       up to this size a file is kept in memory [65536]
+  --small-file BYTES       files up to this size are kept in memory [65536]
 
-  --duration SECONDS       ends by itself after so long [never]
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 

@@ -92,7 +92,7 @@ impl Connection {
         }
         match Receiving::new(site, head, raw, sink, after) {
             Ok(receiving) => {
-                // Whoever has sent a part of the body does not wait to be told to.
+                // A client that has sent a part of the body does not wait for a 100.
                 if head.expects_continue && is_all {
                     cx.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
                 }

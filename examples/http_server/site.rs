@@ -1,9 +1,9 @@
 //! What all connections share: limits, cache, date, log, and the way to a file.
 //!
 //! A file that is known is answered at once. One that is not is opened by a thread, because a disk may be slow and a network's
-//! disk may be gone; whoever asks for it meanwhile waits for the same opening. What is known is true for a second
+//! disk may be gone; further requests for it meanwhile wait for the same opening. What is known is true for a second
 //! (`--cache-time`). For one more it is still sent, and looked at anew behind that; so a file that is asked for all the time
-//! is looked at once a second, and nobody waits for it.
+//! is looked at once a second, and no request waits for it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -237,7 +237,7 @@ impl Opener {
         let Looking { who, known } = looking.unwrap_or_default();
         let outcome = self.site.opened(path, found, known, cx.now());
         for who in who {
-            // Whoever has gone meanwhile needs no answer.
+            // A client that has disconnected needs no answer.
             let _ = cx.call(who, |connection, cx| connection.found(cx, &outcome));
         }
     }

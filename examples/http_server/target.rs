@@ -46,7 +46,7 @@ pub(crate) fn below_root(path: &str, index: &str) -> Result<PathBuf, Status> {
         match name.as_slice() {
             b"" | b"." => {}
             b".." => return Err(Status::BAD_REQUEST),
-            // A slash that was encoded is none to us, and may have been one to whoever looked before us.
+            // An encoded slash is no separator here, but may have been one to a proxy in front.
             _ if name.contains(&b'/') => return Err(Status::NOT_FOUND),
             _ => decoded.push(OsString::from_vec(name)),
         }

@@ -1,11 +1,11 @@
-//! What faults look like: a healthy echo server with clients of its own, and one wrong dispatcher for each flag.
+//! Faults in the inspector: a healthy echo server with clients of its own, and one faulty dispatcher for each flag.
 //!
 //! ```text
 //! cargo run --release --features inspector --example misbehave -- --block 800 --inspect 127.0.0.1:7006
 //! ```
 //!
-//! and open <http://127.0.0.1:7006/>. Each flag lights a lint of its own, and with none of them there is none. Compare
-//! `--spin`, which burns the processor while everyone is still served, with `--block`, which uses none and serves nobody.
+//! and open <http://127.0.0.1:7006/>. Each flag triggers a lint of its own; without a flag there is no lint. Compare
+//! `--spin`, which wastes CPU time while all clients are still served, with `--block`, which uses none and serves no client.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -23,29 +23,29 @@ use common::Failure;
 use slabloop::Reactor;
 
 const HELP: &str = "\
-A healthy echo server with clients of its own, and one wrong dispatcher for each flag.
+A healthy echo server with clients of its own, and one faulty dispatcher for each flag.
 
 Usage: misbehave [FAULT]... [OPTIONS]
 
   --block MS               sleeps MS milliseconds in handle_read, every two seconds; over 100 it is a slow callback
-  --spin                   asks for handle_write, and has nothing to write
+  --spin                   calls start_writing, and has nothing to write
   --no-drain               returns from handle_read without having read
   --greedy                 reads for 4 ms in each callback, again and again
-  --slow-client            sends to a client that does not read, from a source that nobody holds
+  --slow-client            sends to a client that does not read, without backpressure
   --leak                   keeps 120 connections whose clients have finished
   --timers                 has a periodic timer of 0 ms
   --posts                  has a thread that posts without pause
 
   --ghost                  has a source that is closed and stays registered: stale events, and no lint
-  --turn-delay MS          sleeps MS milliseconds after every turn, so that one sees the batches grow
+  --turn-delay MS          sleeps MS milliseconds after every turn, so that the batches grow visibly
   --clients N              how many clients there are [4]
-  --every MS               how often each of them says something [25]
+  --every MS               how often each of them sends something [25]
 
-  --listen HOST:PORT       where to listen; port 0 takes any free one [127.0.0.1:7011]
+  --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7011]
   --inspect HOST:PORT      shows the loop in a browser
   --trace FILE             writes what the loop does, for ui.perfetto.dev; build with --features inspector,trace
-  --drain SECONDS          how long queued output may take to leave at the end [5]
-  --duration SECONDS       ends by itself after so long [never]
+  --drain SECONDS          time limit for sending queued output at shutdown [5]
+  --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
 

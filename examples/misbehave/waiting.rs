@@ -1,4 +1,4 @@
-//! Faults that use no processor, or next to none: somebody waits, and should not.
+//! Faults that use little or no CPU time: something waits that should not.
 
 use std::io::{self, Write};
 use std::net::Shutdown;

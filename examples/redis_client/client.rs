@@ -133,7 +133,7 @@ impl Client {
     ) {
         let refused = shared::refusal(arguments);
         let mut made = Some((encode(arguments), deliver));
-        // (It is never busy: it calls nobody.)
+        // (It is never busy: it calls no other dispatcher.)
         cx.with(client, |client, cx| {
             let Some((bytes, deliver)) = made.take() else {
                 return;
@@ -185,7 +185,7 @@ impl Client {
     }
 
     fn accept(&mut self, cx: &mut Context<'_>, request: Request) {
-        // Nobody is overtaken.
+        // No waiting request is overtaken.
         if !self.waiting.is_empty() {
             self.line_up(cx, request, None);
             return self.ask_for_those_that_wait(cx);

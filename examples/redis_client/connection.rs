@@ -157,7 +157,7 @@ impl Connection {
                     .answer(From::Callback(cx), Outcome::Done(reply));
                 Ok(())
             }
-            None => Err(fault("a reply that nobody has asked for")),
+            None => Err(fault("an unsolicited reply")),
         }
     }
 
@@ -266,7 +266,7 @@ impl Dispatcher for Connection {
         cx.abort();
     }
 
-    /// Nobody is left without an answer.
+    /// No request is left without an answer.
     fn handle_close(&mut self, cx: &mut Context<'_>) {
         let sent = self.accepted - cx.unsent() as u64;
         let cause = cx.end_cause().unwrap_or(Cause::Aborted);

@@ -1,19 +1,19 @@
 //! A Redis client on callbacks: one command, or load.
 //!
-//! Shows a client that outlives its server, made of the kit's parts: `kit::pool` keeps the connections and says when
-//! there is none, `kit::retry` spaces the attempts to connect, and [`Context::unsent`](slabloop::Context::unsent) tells,
-//! when a connection has ended, which requests have left. Each request is answered exactly once: *done*, with the
+//! Shows a client that survives restarts of its server, made of the kit's parts: `kit::pool` keeps the connections,
+//! `kit::retry` spaces the attempts to connect, and [`Context::unsent`](slabloop::Context::unsent) returns, when a
+//! connection has ended, which requests were not sent. Each request is answered exactly once: *done*, with the
 //! server's reply; *not sent*, so that it is safe to send it again; or *unknown*: it was sent, and may have been done or
 //! not. Kill the server while it runs, and look at the sums.
 //!
-//! | file | what is in it |
+//! | file | content |
 //! |---|---|
-//! | `client.rs` | which connection a request goes to, who waits, who is refused |
-//! | `connection.rs` | pipelining; what becomes of requests when a connection ends |
+//! | `client.rs` | which connection a request uses, which requests wait, which are refused |
+//! | `connection.rs` | pipelining; the outcome of requests when a connection ends |
 //! | `settings.rs`, `shared.rs` | limits; commands that are refused, because connections are shared |
-//! | `request.rs` | the three outcomes, and that there is one |
+//! | `request.rs` | the three outcomes, exactly one for each request |
 //! | `resp.rs` | the protocol, and its limits |
-//! | `load.rs`, `latency.rs` | the load, and what is printed of it |
+//! | `load.rs`, `latency.rs` | the load, and its report |
 //! | `print.rs` | replies as redis-cli prints them |
 //!
 //! ```text
@@ -225,26 +225,26 @@ fn run_load(reactor: &mut Reactor, client: Id<Client>, wanted: &Wanted) -> Resul
 }
 
 const HELP: &str = "\
-A Redis client: runs one command and prints the reply as redis-cli does, or, without one, makes load
-(SET, GET and INCR) and prints what became of the requests, each second and in the end.
+A Redis client: runs one command and prints the reply as redis-cli does, or, without one, generates load
+(SET, GET and INCR) and prints the outcomes of the requests, each second and at the end.
 
 Usage: redis_client [OPTIONS] [COMMAND [ARGUMENTS..]]
 
   --connect HOST:PORT      the server [127.0.0.1:6379]
-  --connections N          connections at most [4]
-  --pipeline N             requests in flight on each connection at most [64]
-  --waiting N              requests that wait for a connection at most [10000]
-  --timeout SECONDS        from a request to its answer at most [1]
-  --max-reply BYTES        a longer reply ends its connection [67108864]
-  -3, --resp3              speak RESP3, if the server does
-  --no-raw                 print replies for people, though the output is no terminal
-  --rate R                 load: requests a second [as fast as answers come]
+  --connections N          maximum number of connections [4]
+  --pipeline N             maximum number of requests in flight on each connection [64]
+  --waiting N              maximum number of requests that wait for a connection [10000]
+  --timeout SECONDS        the longest time from a request to its answer [1]
+  --max-reply BYTES        a longer reply closes its connection [67108864]
+  -3, --resp3              use RESP3, if the server supports it
+  --no-raw                 print replies for people, even if the output is no terminal
+  --rate R                 load: requests per second [as fast as answers come]
   --duration SECONDS       load: how long [until Ctrl-C]
-  --drain SECONDS          how long answers may take at the end [5]
-  --upstream-tls           speak TLS with the server; build with --features examples,tls
-  --upstream-name NAME     the name that its certificate has to be for [HOST]
-  --upstream-ca FILE       whom to trust (PEM); without it whom the system trusts, which wants the
-                           feature system-roots
+  --drain SECONDS          time limit for the outstanding answers at shutdown [5]
+  --upstream-tls           use TLS with the server; build with --features examples,tls
+  --upstream-name NAME     the name in its certificate [HOST]
+  --upstream-ca FILE       trusted certificates (PEM); without it those of the system, which needs
+                           the feature system-roots
   -h, --help               this text
       --version            the version of slabloop
 

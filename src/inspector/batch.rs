@@ -2,7 +2,7 @@
 
 use crate::AnyId;
 
-/// The events that a turn took in, in their order: who was ready, and for what.
+/// The events that a turn took in, in their order: which dispatchers were ready, and for what.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) turn: u64,

@@ -18,7 +18,7 @@ use super::tracing::{self, Tracing};
 
 /// How long the head of a request may take.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// How long one who does not read is waited for.
+/// The timeout for a client that does not read.
 const STALL_TIME: Duration = Duration::from_secs(15);
 /// Low mark, high mark and hard cap: whatever the program's are, a beat fits.
 const MARKS: (usize, usize, usize) = (32 * 1024, 64 * 1024, 1024 * 1024);
@@ -59,7 +59,7 @@ impl Client {
         Client { server, state }
     }
 
-    /// Once, when it has been added. With `busy` it is told to come later.
+    /// Once, when it has been added. With `busy` it gets an answer to try later.
     pub(super) fn begin(&mut self, cx: &mut Context<'_>, busy: bool) -> io::Result<()> {
         let (low, high, cap) = MARKS;
         cx.set_marks(low, high, cap)?;
@@ -68,7 +68,7 @@ impl Client {
         cx.set_timeout(Timeout::Close, STALL_TIME);
         cx.set_timeout(Timeout::Idle, None);
         if busy {
-            let why = "too many are looking at this program already";
+            let why = "too many connections to the inspector; close another page";
             self.answer(cx, Reply::sorry(false, "503 Service Unavailable", why));
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! What all connections to the inspector share: the pages that are there, and the beats.
+//! What all connections to the inspector share: the open pages, and the beats.
 //!
-//! Beats are made while a page is there, ten a second, in the loop, when the [`Pulse`] says so. So a loop that is stuck
-//! sends none, which is how the page knows. With no page there is no pulse, and the inspector wakes nobody.
+//! Beats are made while a page is open, ten a second, in the loop, when the [`Pulse`] says so. So a blocked loop sends
+//! none, and that is how the page detects it. Without a page there is no pulse, and the inspector does not wake the loop.
 
 use std::io;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use super::json::Json;
 use super::lints::Lint;
 use super::pulse::Pulse;
 
-/// A beat no older than this is good enough for one who asks once.
+/// A beat no older than this is good enough for a single request.
 const FRESH: Duration = Duration::from_millis(250);
 
 /// A dispatcher without a socket.
@@ -115,7 +115,7 @@ impl Hub {
             if page.queued() > 0 {
                 continue;
             }
-            // Its own handle_error is told if it cannot.
+            // If it cannot, its own handle_error is called.
             let sent = page
                 .send(opening.as_bytes())
                 .and_then(|()| page.send(&beat))

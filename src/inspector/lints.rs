@@ -193,7 +193,7 @@ impl Board {
         self.lints.iter().filter(move |lint| at < lint.until)
     }
 
-    /// Whom they are about.
+    /// The dispatchers that they are about.
     pub(super) fn ids(&self) -> impl Iterator<Item = AnyId> {
         self.lints.iter().map(|lint| lint.id)
     }

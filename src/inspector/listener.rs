@@ -10,7 +10,7 @@ use super::gather::Gather;
 
 /// Connections that are served at once.
 const MOST_CLIENTS: usize = 8;
-/// As many more are told so; what is beyond that is closed at once.
+/// As many more get an answer that says so; connections beyond that are closed at once.
 const MOST_TOLD: usize = 8;
 
 #[derive(Debug)]

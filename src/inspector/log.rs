@@ -1,4 +1,4 @@
-//! The event log: what happened to whom, one line each.
+//! The event log: what happened to which dispatcher, one line each.
 
 use std::collections::VecDeque;
 

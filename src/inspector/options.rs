@@ -1,4 +1,4 @@
-//! What can be chosen about an inspector.
+//! The settings of an inspector.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Only this machine may look, and a callback over 50 ms is a slow one.
+    /// The defaults: the inspector can be reached from this machine only, and a callback over 50 ms is a slow one.
     #[must_use]
     pub fn new() -> Options {
         Options {
@@ -31,35 +31,43 @@ impl Options {
         }
     }
 
-    /// The program's name, as the page shows it; default what it was started by.
+    /// The program's name on the page; default: the name of the executable.
     pub fn program(&mut self, name: impl Into<String>) -> &mut Self {
         self.program = name.into();
         self
     }
 
-    /// Whether it may listen where other machines reach it; default no.
+    /// Whether the inspector may listen on an address that other machines can reach; default `false`.
     ///
-    /// There is no password and no encryption. Who reaches the port sees the addresses of all peers, the names of
-    /// all types, the texts of errors and how busy the program is, and can take a little of the loop's time. What
-    /// was sent and received is not shown, and nothing can be changed. Rather than allowing this, forward a port:
-    /// `ssh -L 9000:127.0.0.1:9000 HOST`.
+    /// There is no password and no encryption. Anyone who reaches the port sees the addresses of all peers, the names
+    /// of all types, the texts of errors and the load of the program, and can use a little of the loop's time. Sent
+    /// and received bytes are not shown, and nothing can be changed. In place of allowing this, you can forward a
+    /// port: `ssh -L 9000:127.0.0.1:9000 HOST`.
     pub fn allow_remote(&mut self, on: bool) -> &mut Self {
         self.allow_remote = on;
         self
     }
 
-    /// A further name by which the page may be asked for, without a port.
+    /// A further host name for requests, without a port.
     ///
-    /// A request is answered only if its `Host` is an address of this machine that it came in by, `localhost`,
-    /// or a name that was given here. So no page of the internet can have a browser read the inspector by
-    /// giving its own name this machine's address (DNS rebinding).
+    /// A request is answered only if its `Host` header has an address of this machine, `localhost`, or a name that
+    /// was given here. So a page of another site cannot read the inspector by giving its own name this machine's
+    /// address (DNS rebinding).
+    ///
+    /// ```
+    /// use slabloop::inspector::Options;
+    ///
+    /// // The page is opened as http://build7.example:9000/, through a reverse proxy on this machine.
+    /// let mut options = Options::new();
+    /// options.host("build7.example");
+    /// ```
     pub fn host(&mut self, name: impl Into<String>) -> &mut Self {
         self.hosts.push(name.into());
         self
     }
 
-    /// A callback that takes longer is shown as slow; default 50 ms. It has nothing to do with the threshold
-    /// of the log, [`Builder::slow_callback`](crate::Builder::slow_callback).
+    /// The duration from which a callback is shown as slow; default 50 ms. It is independent of the threshold of the
+    /// log, [`Builder::slow_callback`](crate::Builder::slow_callback).
     pub fn slow_callback(&mut self, threshold: Duration) -> &mut Self {
         self.slow_callback = threshold;
         self

@@ -1,8 +1,8 @@
 //! The page: one file, whose one script and one style run because they carry this answer's number.
 //!
-//! The content policy allows a script with a certain random number (a nonce), and no other. A hash of the script would
-//! do as well, and would need a library for hashing; the number comes from the random keys that std gives its hash maps.
-//! Whoever could put a script into the page would have to guess it.
+//! The content policy allows a script with a certain random number (a nonce), and no other. A hash of the script
+//! would do as well, and would need a library for hashing; the number comes from the random keys that std gives its
+//! hash maps. An attacker who could insert a script into the page would have to guess it.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -12,7 +12,7 @@ use super::reply::{Media, Reply};
 
 const PAGE: &str = include_str!("page.html");
 
-/// What the page goes by: whether it watches a loop, or plays what `/recording.json` has.
+/// The mode of the page: whether it shows a loop live, or plays the content of `/recording.json`.
 const LIVE: &str = "<meta name=\"slabloop-mode\" content=\"live\">";
 const REPLAY: &str = "<meta name=\"slabloop-mode\" content=\"replay\">";
 

@@ -28,7 +28,7 @@ impl Replay {
     pub(super) fn new(bytes: &[u8]) -> io::Result<Replay> {
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
         let recording: Recording = serde_json::from_slice(bytes)
-            .map_err(|error| invalid(format!("no recording of the inspector: {error}")))?;
+            .map_err(|error| invalid(format!("not a recording of the inspector: {error}")))?;
         if recording.v != 1 {
             let version = recording.v;
             return Err(invalid(format!(

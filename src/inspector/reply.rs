@@ -109,10 +109,7 @@ impl Reply {
     /// What a request gets that is not answered.
     pub(super) fn refused(refused: Refused) -> Reply {
         let (status, why) = match refused {
-            Refused::Malformed => (
-                "400 Bad Request",
-                "this is no request that is understood here",
-            ),
+            Refused::Malformed => ("400 Bad Request", "the request is malformed"),
             Refused::TooLarge => (
                 "431 Request Header Fields Too Large",
                 "the head of the request is too large",

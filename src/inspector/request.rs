@@ -83,7 +83,7 @@ fn only(headers: &[httparse::Header<'_>], name: &str) -> Result<Option<String>, 
     value.transpose().map_err(|_| Refused::Malformed)
 }
 
-/// Whether a `Host` names this machine: an address of it, or a name that nobody else can give an address.
+/// Whether a `Host` names this machine: an address of it, or a name that an attacker cannot give an address.
 fn is_ours(host: &str, local: Option<IpAddr>, names: &[String]) -> bool {
     let name = without_port(host);
     let literal = name

@@ -9,7 +9,7 @@ use crate::observe::{Callback, CallbackEnd, Kind};
 
 use super::watch::{Recent, Tally, Watch, nanos};
 
-/// Names of types beyond this many are not told apart. (A program has as many as its source.)
+/// Names of types beyond this many are not distinguished. (A program has as many as its source.)
 const MOST_NAMES: usize = 1024;
 
 /// All rows.

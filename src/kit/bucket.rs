@@ -1,21 +1,21 @@
 //! Token buckets for things that are counted: requests, connections, retries.
 //!
-//! The bytes of a connection need none of this: see [`Context::set_read_rate`](crate::Context::set_read_rate)
-//! and [`rate_group`](crate::Context::rate_group).
+//! To limit the bytes of a connection, use [`Context::set_read_rate`](crate::Context::set_read_rate) and
+//! [`rate_group`](crate::Context::rate_group) instead.
 //!
-//! # One number for a bucket
+//! # How a bucket is stored
 //!
-//! A bucket is kept as the time at which it will be full (the *generic cell rate algorithm*, GCRA, of ATM
-//! networks). Taking a token moves that time by what one token takes to come back. A bucket whose time has passed
-//! is full, and the same as a fresh one: so it can be forgotten. Times are counted in units in which a token is a
-//! whole number of them, so that nothing is rounded and no rate drifts.
+//! A bucket stores one number: the time at which it will be full (the *generic cell rate algorithm*, GCRA, of ATM
+//! networks). Taking a token moves that time forward by the time that one token needs to come back. A bucket whose
+//! time has passed is full and equals a new one, so it need not be stored. Times are counted in units of which a
+//! token takes a whole number, so nothing is rounded and no rate drifts.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How many at once, and how many in the long run.
+/// A rate and a burst: how many in the long run, and how many at once.
 ///
 /// ```
 /// use slabloop::kit::bucket::Quota;
@@ -34,13 +34,13 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// So many a second, at least 1. The burst is the same number.
+    /// `count` per second; at least 1. The burst is the same number.
     #[must_use]
     pub const fn per_second(count: u32) -> Quota {
         Quota::per(count, Duration::from_secs(1))
     }
 
-    /// So many in each `period`, at least 1 in at least a nanosecond. The burst is the same number.
+    /// `count` in each `period`; at least 1, and at least a nanosecond. The burst is the same number.
     #[must_use]
     pub const fn per(count: u32, period: Duration) -> Quota {
         Quota {
@@ -50,7 +50,7 @@ impl Quota {
         }
     }
 
-    /// How many at once after a quiet time, at least 1.
+    /// How many at once after a quiet time; at least 1.
     #[must_use]
     pub const fn burst(mut self, count: u32) -> Quota {
         self.burst = count;
@@ -58,11 +58,11 @@ impl Quota {
     }
 }
 
-/// A token bucket: so many requests at once, and so many a second in the long run.
+/// A token bucket: a number of requests at once, and a number per second in the long run.
 ///
-/// In any span of time it gives no more than the burst and what the rate brings in that span, exactly. The time is
-/// given in each call, [`Context::now`](crate::Context::now) as a rule; a time that is earlier than the latest one
-/// counts as that, and after 584 years time stands still. It takes 64 bytes.
+/// In any span of time it gives exactly the burst and what the rate adds in that span, and no more. The time is a
+/// parameter of each call, usually [`Context::now`](crate::Context::now). A time that is earlier than the latest one
+/// counts as the latest one; after 584 years the bucket's clock stops. A bucket takes 64 bytes.
 ///
 /// ```
 /// use slabloop::kit::bucket::{Quota, TokenBucket};
@@ -95,7 +95,17 @@ impl TokenBucket {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a count, a period or a burst of 0, and for a period of more than a century.
+    /// `InvalidInput` if the count, the period or the burst is 0, or if the period is longer than a century.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::bucket::{Quota, TokenBucket};
+    ///
+    /// assert!(TokenBucket::new(Quota::per_second(10)).is_ok());
+    /// let error = TokenBucket::new(Quota::per_second(0)).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    /// ```
     pub fn new(quota: Quota) -> io::Result<TokenBucket> {
         Ok(TokenBucket {
             scale: Scale::new(quota)?,
@@ -103,36 +113,65 @@ impl TokenBucket {
         })
     }
 
-    /// Takes `count` tokens, or none if there are not so many.
+    /// Takes `count` tokens. If fewer are left, it takes none.
     ///
     /// # Errors
     ///
-    /// [`Exhausted`], which says how long it is until there are so many: `Duration::MAX` if the bucket never
-    /// holds them.
+    /// [`Exhausted`], which contains the time until there are enough tokens: `Duration::MAX` if `count` is more than
+    /// the burst.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::bucket::{Quota, TokenBucket};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let mut bucket = TokenBucket::new(Quota::per_second(10).burst(2))?;
+    /// let now = Instant::now();
+    /// bucket.take(now, 2)?;
+    /// let refused = bucket.take(now, 1).unwrap_err();
+    /// assert_eq!(refused.retry_after, Duration::from_millis(100));
+    /// // A tenth of a second later one token has come back.
+    /// bucket.take(now + refused.retry_after, 1)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn take(&mut self, now: Instant, count: u32) -> Result<(), Exhausted> {
         let now = self.scale.mark(now);
         self.full_at = self.scale.take(self.full_at, now, count)?;
         Ok(())
     }
 
-    /// How many tokens there are.
+    /// How many tokens are left.
     #[must_use]
     pub fn available(&mut self, now: Instant) -> u32 {
         let now = self.scale.mark(now);
         self.scale.available(self.full_at, now)
     }
 
-    /// Puts tokens back that were taken for nothing. More than a full bucket it never is.
+    /// Returns tokens that were taken but not used. The bucket never holds more than its burst.
+    ///
+    /// ```
+    /// use slabloop::kit::bucket::{Quota, TokenBucket};
+    /// use std::time::Instant;
+    ///
+    /// let mut bucket = TokenBucket::new(Quota::per_second(5))?;
+    /// let now = Instant::now();
+    /// bucket.take(now, 3)?;
+    /// // The request turned out to be invalid: it costs nothing.
+    /// bucket.give_back(3);
+    /// assert_eq!(bucket.available(now), 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn give_back(&mut self, count: u32) {
         let back = self.scale.units(count);
         self.full_at = Mark(self.full_at.0.saturating_sub(back));
     }
 }
 
-/// There are not enough tokens.
+/// The bucket has too few tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted {
-    /// After how long there are, if nobody takes any before. `Duration::MAX` means never.
+    /// The time until there are enough, if no other call takes any before. `Duration::MAX` means never.
     pub retry_after: Duration,
 }
 
@@ -155,7 +194,7 @@ impl From<Exhausted> for io::Error {
     }
 }
 
-/// A point in time in the units of a [`Scale`], from the first time that it was told.
+/// A point in time in the units of a [`Scale`], counted from the first time that it was given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mark(u128);
 
@@ -198,7 +237,7 @@ impl Scale {
         })
     }
 
-    /// The units of `now`, or of the latest time that was told if that is later.
+    /// The units of `now`, or of the latest time that was given if that is later.
     pub(super) fn mark(&mut self, now: Instant) -> Mark {
         let origin = *self.origin.get_or_insert(now);
         let nanos = now.saturating_duration_since(origin).as_nanos();

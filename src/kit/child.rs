@@ -1,8 +1,8 @@
 //! Child processes as dispatchers.
 //!
-//! A child is spawned from a [`Command`] with a [`ChildHandler`], which gets its output and its exit. The
-//! streams that the command makes pipes of are read and written by the loop, bounded like any connection; nothing
-//! blocks, and no child is left a zombie.
+//! A child is spawned from a [`Command`] with a [`ChildHandler`], whose methods are called with the child's output
+//! and its exit status. If the command makes a pipe of a standard stream, the loop reads or writes it with the same
+//! limits as any connection. Nothing blocks, and no child remains as a zombie.
 //!
 //! ```
 //! use std::io;
@@ -53,31 +53,31 @@
 //! }
 //! ```
 //!
-//! # Four dispatchers
+//! # Dispatchers of a child
 //!
-//! The child's own dispatcher is a [`Child`], which owns the handler and waits for the exit. Each pipe is a
-//! dispatcher as well, whose ids [`Process`] gives: so a client's connection can
-//! [feed](crate::Context::feeds) the child's input, and the child's output a connection.
+//! The child's own dispatcher is a [`Child`], which owns the handler and waits for the exit. Each of the up to three
+//! pipes is a dispatcher as well. [`Process`] has their ids, so a client's connection can
+//! [feed](crate::Context::feeds) the child's input, and the child's output can feed a connection.
 //!
-//! # How it ends
+//! # How a child ends
 //!
 //! | what happens | what follows |
 //! |---|---|
-//! | the child exits, by itself or by a signal | its output is handed out, `handle_exit`, `handle_close` |
-//! | `close` or `abort` on the child's context, a panic in a callback, `close_all` | it is killed; `handle_close` |
-//! | the reactor is dropped, or shut down | the same; see [`handle_shutdown`](ChildHandler::handle_shutdown) |
-//! | [`Process::detach`] | it runs on; `handle_close` |
+//! | the child exits, by itself or by a signal | the rest of its output is delivered, then `handle_exit` and `handle_close` are called |
+//! | `close` or `abort` is called on the child's context, a callback panics, `close_all` is called | the child is killed, then `handle_close` is called |
+//! | the reactor is dropped or shut down | the child is killed, then `handle_close` is called; see [`handle_shutdown`](ChildHandler::handle_shutdown) |
+//! | [`Process::detach`] is called | the child keeps running, and `handle_close` is called |
 //!
-//! A killed child is waited for by the loop: until the system has taken it down, which is soon, a dispatcher
-//! more exists. While a reactor is being dropped or shut down nothing can be added, so there the wait is made on
-//! the spot; it takes a moment, and a second at most.
+//! The loop also waits for a child that it has killed: until the system has removed the process, which takes a
+//! moment, one more dispatcher exists. While a reactor is being dropped or shut down no dispatcher can be added, so
+//! the wait then blocks, for at most a second.
 //!
-//! # How the exit is noticed
+//! # How the exit is detected
 //!
-//! On Linux by a descriptor of the process (`pidfd_open`, since 5.3). Elsewhere, and where that is refused, by a
-//! handler of `SIGCHLD`, and then each child costs a look at all others' exits. The program must not ignore
-//! `SIGCHLD` nor wait for children that it has not started: the status would be lost, and `handle_error` says
-//! so.
+//! On Linux the exit is detected by a descriptor of the process (`pidfd_open`, since Linux 5.3). On other systems,
+//! and where the system refuses that descriptor, a handler of `SIGCHLD` is used, and each exit then costs one check
+//! of every child. The program must not ignore `SIGCHLD`, and must not wait for children that it has not started: the
+//! status would be lost, and `handle_error` is called with an error that says so.
 
 mod handler;
 mod process;
@@ -107,24 +107,43 @@ pub use super::numbers::*;
 pub struct Child<H> {
     handler: H,
     process: Process,
-    /// Its pipes have been added as well: from here on the handler is told of everything.
+    /// Its pipes have been added as well: from here on the handler's callbacks are called.
     started: bool,
-    /// Somebody else has waited for it, and nobody knows how it exited.
+    /// Other code has waited for it, so its exit status is unknown.
     lost: bool,
 }
 
 impl<H: ChildHandler> Child<H> {
-    /// The handler, for whoever reaches this through [`Context::with`].
+    /// The handler, for code that reaches this dispatcher through [`Context::with`].
+    ///
+    /// ```
+    /// # use std::process::{Command, ExitStatus};
+    /// # use slabloop::kit::child::{ChildHandler, Process};
+    /// # use slabloop::{Context, Reactor};
+    /// struct Counter { lines: usize }
+    /// # impl ChildHandler for Counter {
+    /// #     fn handle_exit(
+    /// #         &mut self, _: &mut Context<'_>, _: &mut Process, _: ExitStatus,
+    /// #     ) -> std::io::Result<()> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let mut reactor = Reactor::new()?;
+    /// let child = reactor.spawn_child(&mut Command::new("true"), Counter { lines: 0 })?;
+    /// let lines = reactor.with(child, |child, _| child.handler().lines);
+    /// assert_eq!(lines, Some(0));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn handler(&mut self) -> &mut H {
         &mut self.handler
     }
 
-    /// The child, likewise.
+    /// The child process: its streams, its process id, its exit status.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// The handler and the child at once.
+    /// The handler and the child process, both at the same time.
     pub fn parts(&mut self) -> (&mut H, &mut Process) {
         (&mut self.handler, &mut self.process)
     }
@@ -159,7 +178,7 @@ impl<H: ChildHandler> Child<H> {
         self.settle(cx, result);
     }
 
-    /// What follows from what a callback returned.
+    /// Handles the result of a callback.
     fn settle(&mut self, cx: &mut Context<'_>, result: io::Result<()>) {
         if let Err(error) = result {
             if cx.is_fault(&error) {
@@ -231,7 +250,9 @@ impl<H: ChildHandler> Dispatcher for Child<H> {
                 let pid = self.process.pid();
                 self.process.child = None;
                 self.lost = true;
-                let text = format!("child {pid} was waited for by somebody else: {error}");
+                let text = format!(
+                    "child {pid}: other code has waited for it, its exit status is lost: {error}"
+                );
                 Err(io::Error::other(text))
             }
         }
@@ -287,20 +308,48 @@ impl<H: ChildHandler> Dispatcher for Child<H> {
 }
 
 impl Reactor {
-    /// Starts a child process, and has `handler` called with its output and its exit. (Feature `process`.)
+    /// Starts a child process, and has `handler` called with its output and its exit status. (Feature `process`.)
     ///
-    /// The streams that `command` makes pipes of ([`Stdio::piped`](std::process::Stdio::piped)) are
-    /// read and written by the loop. Those it does not mention are inherited, as with
-    /// [`Command::spawn`]: then there is no output to be called with. Each pipe counts as a connection
+    /// The loop reads and writes those standard streams that `command` makes pipes of
+    /// ([`Stdio::piped`](std::process::Stdio::piped)). A stream that the command does not mention is inherited, as
+    /// with [`Command::spawn`]: its callback is then never called. Each pipe counts as a connection
     /// ([`Builder::max_connections`](crate::Builder::max_connections)).
     ///
-    /// No callback comes from inside this call. `fork` and `exec` are made by the standard library, which
-    /// waits until the program has been started.
+    /// No callback is called from inside this call. The standard library calls `fork` and `exec`, and waits until the
+    /// program has been started.
     ///
     /// # Errors
     ///
-    /// What the system says, naming the program: not found, not executable, no more processes; out of descriptors
-    /// for the pipes. If the child ran already it is killed. Nothing was added then, and no callback comes.
+    /// The system's error, with the name of the program: it is not found, is not executable, or there are too many
+    /// processes or descriptors. If the child was running already, it is killed. Nothing was added, and no callback
+    /// follows.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::child::{ChildHandler, Process};
+    /// use slabloop::{Context, Reactor};
+    /// use std::process::{Command, ExitStatus};
+    ///
+    /// struct Quiet;
+    ///
+    /// impl ChildHandler for Quiet {
+    ///     fn handle_exit(
+    ///         &mut self,
+    ///         _: &mut Context<'_>,
+    ///         _: &mut Process,
+    ///         status: ExitStatus,
+    ///     ) -> std::io::Result<()> {
+    ///         assert!(status.success());
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// reactor.spawn_child(&mut Command::new("true"), Quiet)?;
+    /// reactor.run()?; // returns when the child has exited
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn spawn_child<H: ChildHandler>(
         &mut self,
         command: &mut Command,
@@ -311,11 +360,11 @@ impl Reactor {
 }
 
 impl Context<'_> {
-    /// As [`Reactor::spawn_child`].
+    /// Starts a child process from inside a callback: see [`Reactor::spawn_child`].
     ///
     /// # Errors
     ///
-    /// As [`Reactor::spawn_child`], and if the reactor is shutting down.
+    /// Those of [`Reactor::spawn_child`]; also if the reactor is shutting down.
     pub fn spawn_child<H: ChildHandler>(
         &mut self,
         command: &mut Command,
@@ -380,7 +429,7 @@ fn spawn<H: ChildHandler>(
     set_up.unwrap_or_else(|| Err(io::Error::other("its dispatcher is gone")))
 }
 
-/// The ids of the three pipes, as far as there are any.
+/// The ids of those of the three streams that are pipes.
 type Pipes = (Option<AnyId>, Option<Stream>, Option<Stream>);
 
 /// Adds those streams of a child that are pipes; all of them or none.

@@ -1,18 +1,18 @@
-//! Limits that keep a server usable when more is asked of it than it can do.
+//! Limits that keep a server usable under overload.
 //!
-//! | | limits | when it is reached |
+//! | | limits | what happens at the limit |
 //! |---|---|---|
-//! | [`PerPeer`] | connections of each peer, or of each network | the connection is refused |
-//! | [`TokenBucket`], [`Buckets`] | requests a second, of a connection or of each key | the request is refused, with when to come again |
-//! | [`Concurrency`] | requests that are worked on at once | the request waits in a bounded queue, or is shed |
+//! | [`PerPeer`] | the connections of each peer, or of each network | the connection is refused |
+//! | [`TokenBucket`], [`Buckets`] | the requests per second of a connection, or of each key | the request is refused, with the time after which to retry |
+//! | [`Concurrency`] | the requests in progress at the same time | the request waits in a bounded queue, or is shed |
 //!
-//! Bytes a second are the reactor's own: [`Context::set_read_rate`](crate::Context::set_read_rate),
-//! [`rate_group`](crate::Context::rate_group). So are connections in all
+//! The reactor itself limits bytes per second ([`Context::set_read_rate`](crate::Context::set_read_rate),
+//! [`rate_group`](crate::Context::rate_group)), the number of connections
 //! ([`Builder::max_connections`](crate::Builder::max_connections)) and queued output
 //! ([`Builder::max_queued`](crate::Builder::max_queued)).
 //!
-//! Whatever peers do, the memory of each of these is bounded, and each refusal is an error that says what limit it
-//! was. The page `docs/limits.md` in the repository tells how to choose the numbers.
+//! The memory of each of these limits is bounded, whatever the peers do, and each refusal is an error that names the
+//! limit. The page `docs/limits.md` in the repository explains how to choose the numbers.
 
 mod buckets;
 mod concurrency;

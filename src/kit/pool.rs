@@ -1,8 +1,8 @@
-//! A pool of connections for clients (feature `pool`): made when they are needed, lent to one holder at a time, kept
-//! for the next.
+//! A pool of connections for clients (feature `pool`). A connection is opened when it is needed, lent to one holder
+//! at a time, and kept for the next one.
 //!
-//! The pool is a dispatcher without a socket, a service, and is reached by its id from any callback. Its connections
-//! are ordinary dispatchers of one type, which say whether they can be used again ([`Reusable`]).
+//! The pool is a dispatcher without a socket (a service), and any callback can reach it by its id. Its connections
+//! are ordinary dispatchers of one type; a method of theirs decides whether they can be used again ([`Reusable`]).
 //!
 //! ```
 //! use std::io;
@@ -112,28 +112,29 @@
 //! # Ok::<(), io::Error>(())
 //! ```
 //!
-//! # The order
+//! # The order of service
 //!
-//! Those that wait for one destination are served in the order in which they came, and nobody overtakes them: who
-//! comes gets an idle connection only if nobody waits. Of the idle connections the one that was used last is lent
-//! first. Where all may have so many connections at most ([`max_connections`](PoolOptions::max_connections)),
-//! destinations take turns: one that has none and needs one comes first, the connection that has been idle longest is
-//! closed to make room, and if there is no idle one, one that comes back and is waited for gives way to whoever has
-//! waited for longer at a destination without any.
+//! Requests for one destination are served first in, first out: a new request gets an idle connection only if no
+//! request waits. Of the idle connections, the one that was used last is lent first.
+//!
+//! When the pool is at its limit of [`max_connections`](PoolOptions::max_connections), destinations take turns. A
+//! destination without connections comes first. To make room for it, the connection that has been idle longest is
+//! closed. If no connection is idle, the next one that is released is closed, provided that the request for the other
+//! destination has waited for longer than those for its own.
 //!
 //! # When a holder is called
 //!
-//! Nobody is called while the pool runs. What [`Pool::acquire`] does not know at once comes to the holder's closure
-//! later in the same turn, or in the next: after the callbacks, in the deferred closures of the
-//! [turn](crate#one-turn). A lease that is dropped comes back in the posts of the turn, and one that is released in that
-//! very call. No timer is in between.
+//! The pool calls no holder while it runs itself. If [`Pool::acquire`] has no result at once, the holder's closure is
+//! called later in the same turn or in the next one: after the callbacks, with the deferred closures of the
+//! [turn](crate#one-turn). A lease that is dropped returns with the posted closures of the turn; one that is released
+//! returns inside that call. No timer is involved.
 //!
 //! # Shutting down
 //!
-//! With [`Pool::shut_down`], and when the reactor [shuts down](crate::Reactor::shutdown), idle connections and
-//! attempts are closed at once, those that wait are refused, and leased connections go when they come back. Then the
-//! pool's own dispatcher ends. If that ends before, by `close` or a panic, leases stay good, and their connections
-//! close when they come back.
+//! After [`Pool::shut_down`], and when the reactor [shuts down](crate::Reactor::shutdown), idle connections and
+//! attempts are closed at once, waiting requests are refused, and leased connections are closed when they return.
+//! Then the pool's own dispatcher ends. If it ends earlier, by `close` or a panic, leases remain valid, and their
+//! connections are closed when they return.
 
 mod connection;
 mod gauges;
@@ -166,8 +167,8 @@ pub use self::refused::{Reason, Refused};
 pub use self::supply::AfterFailure;
 pub use self::waiting::{Acquired, Ticket};
 
-/// What can name a destination: a `SocketAddr`, the path of a Unix socket, a name and a port. Every such type is one.
-/// Its `Debug` is how errors and log lines name the destination.
+/// A type that can name a destination: a `SocketAddr`, the path of a Unix socket, a name and a port. Every type with
+/// these traits is a key. Errors and log lines show the destination by its `Debug`.
 pub trait Key: Hash + Eq + Clone + fmt::Debug + 'static {}
 
 impl<K: Hash + Eq + Clone + fmt::Debug + 'static> Key for K {}
@@ -177,7 +178,7 @@ type Connect<K, D> =
 
 type Decide<K> = Box<dyn FnMut(&K, &io::Error, u32) -> AfterFailure>;
 
-/// A pool of connections, each a dispatcher of type `D`, to destinations that a `K` names. Added with
+/// A pool of connections, each a dispatcher of type `D`, to destinations that a `K` names. Add it with
 /// [`Reactor::add_service`](crate::Reactor::add_service); see the [module](self).
 pub struct Pool<K: Key, D: Reusable> {
     options: PoolOptions,
@@ -185,7 +186,7 @@ pub struct Pool<K: Key, D: Reusable> {
     after_failure: Option<Decide<K>>,
     /// Its own; known from the first call on.
     id: Option<Id<Pool<K, D>>>,
-    /// What leases reserve their return with. It does not keep the loop running: the connections do.
+    /// By it leases reserve their return. It does not keep the loop running: the connections do.
     handle: Option<Handle>,
     connections: Items<Entry<K, D>, 2>,
     /// All idle connections, in the order of their return.
@@ -194,14 +195,15 @@ pub struct Pool<K: Key, D: Reusable> {
     counts: [usize; STANDS],
     destinations: Items<Destination<K>, 3>,
     by_key: HashMap<K, usize>,
-    /// Destinations where somebody waits for whom nothing is under way, and that may have a connection more.
+    /// Destinations with a waiting request for which no attempt is in progress, and that may have one more
+    /// connection.
     wanting: List,
     /// Those of them that have no connection at all.
     starved: List,
     /// Destinations that are kept for their failures alone.
     remembered: List,
     waiters: Items<Waiter<K, D>, 2>,
-    /// All who wait, in the order in which they came.
+    /// All waiting requests, in the order in which they came.
     waiting: List,
     /// When those were looked for last whose holders have ended.
     orphans_dropped: Option<Instant>,
@@ -215,22 +217,50 @@ pub struct Pool<K: Key, D: Reusable> {
 }
 
 impl<K: Key, D: Reusable> Pool<K, D> {
-    /// A pool whose connections are made by `connect`. It is called when one is needed, with the pool's context, the
-    /// destination and a seat, and adds a connection that is connecting, held by the [seat](Seat::hold):
+    /// A pool whose connections `connect` opens. The closure is called when a connection is needed, with the pool's
+    /// context, the destination and a seat. It adds a dispatcher with a connecting socket, which is made by
+    /// [`Seat::hold`]:
     ///
-    /// - `cx.connect(*address, seat.hold(..))`, `cx.connect_with(..)` with options such as the connect deadline,
+    /// - `cx.connect(*address, seat.hold(..))`, `cx.connect_with(..)` with options such as the connect timeout,
     ///   `cx.connect_unix(path, seat.hold(..))`;
     /// - with TLS `cx.add(Socket::dial(*address)?.layered(connector.session(name)?), seat.hold(..))`: the connection
     ///   is ready when the handshake is done;
     /// - `cx.add(Socket::connecting(stream), seat.hold(..))` for a stream whose `connect` was called elsewhere, and
     ///   for one that is connected.
     ///
-    /// The deadline of an attempt is the reactor's ([`connect_timeout`](crate::Builder::connect_timeout)). The closure
-    /// cannot reach the pool. An error that it returns is a failed attempt. If it panics, the pool ends.
+    /// The timeout of an attempt is the reactor's ([`connect_timeout`](crate::Builder::connect_timeout)). The closure
+    /// cannot reach the pool. If it returns an error, the attempt has failed. If it panics, the pool ends.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` that names the option if a limit is out of its range.
+    /// `InvalidInput`, with the name of the option, if a limit is out of its range.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::pool::{Pool, PoolOptions, Reusable, Seat};
+    /// use slabloop::{Context, Dispatcher, Reactor};
+    /// use std::net::SocketAddr;
+    ///
+    /// #[derive(Default)]
+    /// struct Connection { outstanding: u32 }
+    /// impl Dispatcher for Connection {}
+    /// impl Reusable for Connection {
+    ///     fn is_reusable(&mut self, _: &mut Context<'_>) -> bool {
+    ///         self.outstanding == 0
+    ///     }
+    /// }
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let pool = Pool::new(
+    ///     PoolOptions::new().max_per_destination(4),
+    ///     |cx: &mut Context<'_>, server: &SocketAddr, seat: Seat<SocketAddr, Connection>| {
+    ///         cx.connect(*server, seat.hold(Connection::default()))
+    ///     },
+    /// )?;
+    /// let pool = reactor.add_service(pool)?; // nothing is opened yet
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(
         options: &PoolOptions,
         connect: impl FnMut(&mut Context<'_>, &K, Seat<K, D>) -> io::Result<Id<Pooled<K, D>>> + 'static,
@@ -261,12 +291,12 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         })
     }
 
-    /// Has `decide` say what follows when an attempt to connect has failed: for a backoff. It gets the destination,
-    /// the error, and how many attempts there have failed in a row, at least 1. Attempts that were under way together
-    /// with one for which a pause follows are not asked for again. It cannot reach the pool; if it panics, the pool
-    /// ends. Without it, it is [`AfterFailure::Tell`].
+    /// Sets what follows when an attempt to connect has failed, for example a backoff. `decide` is called with the
+    /// destination, the error, and the number of attempts that have failed in a row there, at least 1. If it decides
+    /// on a pause, it is not called again for attempts that were in progress at the same time. It cannot reach the
+    /// pool; if it panics, the pool ends. The default is [`AfterFailure::Tell`].
     ///
-    /// The number is kept for the 1,024 destinations that failed last and have nothing else in the pool.
+    /// The number of failures is kept for the 1,024 destinations that failed last and have nothing else in the pool.
     ///
     /// ```
     /// use slabloop::kit::pool::{AfterFailure, Pool, Reusable};
@@ -289,13 +319,13 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         self
     }
 
-    /// Asks for a connection to the destination `key`, for the dispatcher `holder`, which is usually the one that
-    /// asks. An idle connection is given at once. Otherwise `deliver` is called with `holder` when there is one, or
-    /// none to be had, as a callback of it: what it returns follows
-    /// [the table](Dispatcher#what-a-returned-error-does). It is called once, unless the wait is
-    /// [cancelled](Pool::cancel) or the holder has ended.
+    /// Asks for a connection to the destination `key`, for the dispatcher `holder`, which is usually the calling one.
+    /// An idle connection is returned at once. Otherwise `deliver` is called later, as a callback of `holder`, with a
+    /// connection or with the reason why there is none. What it returns follows [the
+    /// table](Dispatcher#what-a-returned-error-does). It is called once, unless the wait is [cancelled](Pool::cancel)
+    /// or the holder has ended.
     ///
-    /// The wait ends after [`wait_timeout`](PoolOptions::wait_timeout). `cx` may be anybody's context.
+    /// The wait ends after [`wait_timeout`](PoolOptions::wait_timeout). `cx` may be the context of any dispatcher.
     pub fn acquire<H: Dispatcher>(
         cx: &mut Context<'_>,
         pool: Id<Pool<K, D>>,
@@ -307,8 +337,33 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         Pool::acquire_by(cx, pool, key, holder, Limit::Usual, deliver)
     }
 
-    /// As [`acquire`](Pool::acquire), with a limit of its own for the wait: `None` waits without end, and zero not at
-    /// all. (Then only an idle connection is of use, and none is made.)
+    /// Like [`acquire`](Pool::acquire), with a limit for this wait: `None` waits without end, zero does not wait.
+    /// (With zero only an idle connection is returned, and no connection is opened.)
+    ///
+    /// ```
+    /// use slabloop::kit::pool::{Acquired, Lease, Pool, Reusable};
+    /// use slabloop::{Context, Dispatcher, Id};
+    /// use std::io;
+    /// use std::net::SocketAddr;
+    /// use std::time::Duration;
+    ///
+    /// struct Holder<D: Reusable> { pool: Id<Pool<SocketAddr, D>>, lease: Option<Lease<SocketAddr, D>> }
+    /// impl<D: Reusable> Dispatcher for Holder<D> {}
+    ///
+    /// impl<D: Reusable> Holder<D> {
+    ///     fn ask(&mut self, cx: &mut Context<'_>, server: SocketAddr) -> io::Result<()> {
+    ///         let (pool, me, limit) = (self.pool, cx.id::<Self>(), Duration::from_secs(1));
+    ///         let asked = Pool::acquire_within(cx, pool, &server, me, limit, |holder: &mut Self, _, got| {
+    ///             holder.lease = Some(got?);
+    ///             Ok(())
+    ///         });
+    ///         if let Acquired::Now(outcome) = asked {
+    ///             self.lease = Some(outcome?);
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
     pub fn acquire_within<H: Dispatcher>(
         cx: &mut Context<'_>,
         pool: Id<Pool<K, D>>,
@@ -340,19 +395,19 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         })
     }
 
-    /// Ends a wait: the closure is dropped and does not run. False if the outcome is on its way or has come; a lease is
-    /// then delivered, and its holder gives it back.
+    /// Ends a wait: the closure is dropped and is not called. Returns `false` if the outcome was delivered or is
+    /// about to be; if it is a lease, the holder receives it and has to release it.
     pub fn cancel(cx: &mut Context<'_>, pool: Id<Pool<K, D>>, ticket: Ticket) -> bool {
         let withdrawn = cx.with(pool, |pool, cx| pool.withdraw(cx, ticket));
         withdrawn.flatten().is_some()
     }
 
-    /// Shuts the pool down: see the [module](self#shutting-down). Doing it again does nothing.
+    /// Shuts the pool down: see the [module](self#shutting-down). A second call does nothing.
     pub fn shut_down(cx: &mut Context<'_>, pool: Id<Pool<K, D>>) {
         cx.with(pool, |pool, cx| pool.begin_to_end(cx));
     }
 
-    /// What the pool holds, and has counted. `None` if it is gone, or itself running.
+    /// What the pool contains now, and its counters. `None` if the pool is gone, or is itself running.
     #[must_use]
     pub fn gauges(cx: &mut Context<'_>, pool: Id<Pool<K, D>>) -> Option<PoolGauges> {
         cx.with(pool, |pool, cx| {
@@ -387,7 +442,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
     fn close_unleased(&mut self, cx: &mut Context<'_>) {
         for place in self.connections.places() {
             let stand = self.connections[place].stand;
-            // What is returning is closed when it is looked at, unless nobody will look.
+            // A returning connection is closed when it is checked, unless it will not be checked any more.
             let is_to_go = matches!(stand, Stand::Connecting | Stand::Idle)
                 || stand == Stand::Returning && cx.is_closing();
             if is_to_go {

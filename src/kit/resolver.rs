@@ -1,15 +1,15 @@
-//! Names to addresses, and connections to names, without blocking the loop.
+//! Name lookup, and connections to names, without blocking the loop.
 //!
-//! Two resolvers stand behind one trait, [`Resolve`]. [`SystemResolver`] asks the C library, on worker threads, and so
-//! obeys all that `nsswitch.conf` says. [`DnsResolver`] asks name servers itself, on the loop, knows how long an answer
-//! holds, and needs no thread. [`connect_host`] connects to a name: to whichever of its addresses answers first.
+//! There are two resolvers with one trait, [`Resolve`]. [`SystemResolver`] calls the C library on worker threads, and
+//! so respects `nsswitch.conf`. [`DnsResolver`] queries name servers itself, on the loop; it knows how long an answer
+//! is valid, and needs no thread. [`connect_host`] connects to a name: to the first of its addresses that answers.
 //!
 //! ```no_run
 //! use slabloop::kit::resolver::{connect_host, ConnectError, DnsConfig, DnsResolver};
 //! use slabloop::{Context, Dispatcher, Id, Reactor};
 //! use std::io;
 //!
-//! /// What talks to the server.
+//! /// The connection to the server.
 //! struct Client;
 //! impl Dispatcher for Client {
 //!     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -17,7 +17,7 @@
 //!     }
 //! }
 //!
-//! /// What wants it.
+//! /// The dispatcher that asks for the connection.
 //! struct Owner { resolver: DnsResolver }
 //! impl Dispatcher for Owner {}
 //!
@@ -32,7 +32,7 @@
 //!         _: &mut Context<'_>,
 //!         outcome: Result<Id<Client>, ConnectError>,
 //!     ) -> io::Result<()> {
-//!         // Says which address failed for what reason.
+//!         // The error names each address and why it failed.
 //!         outcome?;
 //!         Ok(())
 //!     }
@@ -83,28 +83,42 @@ pub use self::eyeballs::{ConnectError, Dial, Dialling, connect_host};
 pub use self::system::{SystemConfig, SystemResolver, SystemStats};
 pub use self::waiters::Lookup;
 
-/// What a lookup gives.
+/// The outcome of a lookup.
 pub type Outcome = Result<Addresses, LookupError>;
 
-/// What is called with the outcome of a lookup, boxed; see [`Resolve::start`].
+/// The boxed closure that is called with the outcome of a lookup; see [`Resolve::start`].
 pub type Then = Box<dyn FnOnce(&mut Reactor, Outcome)>;
 
 /// Looks up the addresses of names.
 ///
-/// A resolver is a small handle; what it stands for lives in the reactor that it was made with. With the context of
-/// another reactor it is as if it were closed. `Rc<dyn Resolve>` is a resolver as well.
+/// A resolver is a small handle; its state is in the reactor that it was made with. With the context of another
+/// reactor it behaves as if it were closed. `Rc<dyn Resolve>` is a resolver as well.
+///
+/// ```
+/// use slabloop::kit::resolver::{DnsConfig, DnsResolver, Resolve, SystemConfig, SystemResolver};
+/// use slabloop::Reactor;
+/// use std::rc::Rc;
+///
+/// /// The choice of a resolver as an option of the program.
+/// fn resolver(reactor: &mut Reactor, system: bool) -> std::io::Result<Rc<dyn Resolve>> {
+///     Ok(match system {
+///         true => Rc::new(SystemResolver::new(reactor, SystemConfig::new())?),
+///         false => Rc::new(DnsResolver::new(reactor, DnsConfig::system()?)?),
+///     })
+/// }
+/// ```
 pub trait Resolve {
     /// Looks up `name`, and calls `then` on the dispatcher `id` with the outcome, as if it were one of its callbacks
     /// ([`Context::call`]).
     ///
-    /// *When:* once, never from inside this call: later in this turn if the answer is known (a literal address, a
-    /// name in the hosts file or in the cache), else when it comes or the resolver's deadline passes. Not at all after
-    /// [`cancel`](Resolve::cancel), or if the dispatcher has ended by then. *Inside:* anything, further lookups
-    /// included. What it returns follows [the table](Dispatcher#what-a-returned-error-does). Answers that are known
-    /// come in the order of the calls.
+    /// *When:* `then` is called once, and never from inside this call. If the answer is known (a literal address, a
+    /// name in the hosts file or in the cache), it is called later in this turn, otherwise when the answer arrives or
+    /// the resolver's deadline passes. It is not called after [`cancel`](Resolve::cancel), or if the dispatcher has
+    /// ended. Known answers are delivered in the order of the calls. *Inside:* anything is allowed, further lookups
+    /// as well. What it returns follows [the table](Dispatcher#what-a-returned-error-does).
     ///
-    /// While a lookup waits, [`run`](Reactor::run) does not return. If the dispatcher ends before, the lookup is
-    /// cancelled in the turn after.
+    /// While a lookup waits, [`run`](Reactor::run) does not return. If the dispatcher ends before the outcome, the
+    /// lookup is cancelled in the next turn.
     ///
     /// ```no_run
     /// use slabloop::kit::resolver::{Addresses, DnsResolver, LookupError, Resolve};
@@ -149,8 +163,8 @@ pub trait Resolve {
         self.start(cx, id.any(), name, None, boxed(id, then))
     }
 
-    /// As [`lookup`](Resolve::lookup), with a deadline of its own: when `limit` has passed, the outcome is
-    /// [`Failure::DeadlinePassed`]. `Duration::MAX` means no deadline; then what the servers have together counts.
+    /// Like [`lookup`](Resolve::lookup), with a deadline for this lookup: when `limit` has passed, the outcome is
+    /// [`Failure::DeadlinePassed`]. `Duration::MAX` means no deadline; then only the timeouts of the servers apply.
     fn lookup_within<D: Dispatcher>(
         &self,
         cx: &mut Context<'_>,
@@ -165,10 +179,10 @@ pub trait Resolve {
         self.start(cx, id.any(), name, Some(limit), boxed(id, then))
     }
 
-    /// What the other two do, for resolvers of one's own to implement. `owner` is the dispatcher that wants to know:
-    /// when it has ended ([`Context::watch`]) the lookup is of no use any more. `then` is to be called as
-    /// [`lookup`](Resolve::lookup) says, with the reactor, so from [`defer`](Context::defer) or the like. `None`
-    /// means the resolver's own deadline.
+    /// The basis of the other two; a resolver of your own implements this method. `owner` is the dispatcher that
+    /// asked: when it has ended ([`Context::watch`]), the lookup can be dropped. Call `then` at the times that
+    /// [`lookup`](Resolve::lookup) describes, with the reactor, for example from [`defer`](Context::defer). A `limit`
+    /// of `None` means the resolver's own deadline.
     fn start(
         &self,
         cx: &mut Context<'_>,
@@ -178,8 +192,8 @@ pub trait Resolve {
         then: Then,
     ) -> Lookup;
 
-    /// Forgets a lookup: what was given for its outcome is dropped without a call. False if it was called already, or
-    /// cancelled. Other lookups of the same name go on.
+    /// Cancels a lookup: its closure is dropped and is not called. Returns `false` if it was called or cancelled
+    /// before. Other lookups of the same name are not affected.
     fn cancel(&self, cx: &mut Context<'_>, lookup: Lookup) -> bool;
 }
 
@@ -188,7 +202,7 @@ fn boxed<D: Dispatcher>(
     then: impl FnOnce(&mut D, &mut Context<'_>, Outcome) -> io::Result<()> + 'static,
 ) -> Then {
     Box::new(move |reactor, outcome| {
-        // One that has gone no longer wants to know; what it does with the answer is its own affair.
+        // The dispatcher may have ended; what it returns is handled as for any callback.
         let _ = reactor.call(id, |dispatcher, cx| then(dispatcher, cx, outcome));
     })
 }
@@ -210,7 +224,7 @@ impl<R: Resolve + ?Sized> Resolve for Rc<R> {
     }
 }
 
-/// The addresses of a name, at least one, the best first (RFC 6724). Cheap to clone.
+/// The addresses of a name, at least one, sorted by preference (RFC 6724). Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Addresses {
     list: Rc<[IpAddr]>,
@@ -218,7 +232,7 @@ pub struct Addresses {
     until: Option<Instant>,
 }
 
-/// Where an answer came from.
+/// The source of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
@@ -226,9 +240,9 @@ pub enum Origin {
     Literal,
     /// The hosts file.
     Hosts,
-    /// It was known from before.
+    /// The cache.
     Cache,
-    /// It was asked for: of name servers, or of the C library.
+    /// A query to the name servers, or a call of the C library.
     Asked,
 }
 
@@ -241,19 +255,28 @@ impl Addresses {
         }
     }
 
-    /// Where the answer came from.
+    /// The source of the answer.
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// Until when it holds, by the reactor's clock ([`Context::now`]); `None` if nothing says so.
+    /// Until when the answer is valid, by the reactor's clock ([`Context::now`]); `None` if that is unknown.
     #[must_use]
     pub fn valid_until(&self) -> Option<Instant> {
         self.until
     }
 
-    /// The addresses with a port, to be connected to.
+    /// The addresses with a port, as socket addresses.
+    ///
+    /// ```
+    /// use slabloop::kit::resolver::Addresses;
+    /// use std::net::SocketAddr;
+    ///
+    /// fn first(addresses: &Addresses, port: u16) -> SocketAddr {
+    ///     addresses.with_port(port).next().expect("there is at least one")
+    /// }
+    /// ```
     pub fn with_port(&self, port: u16) -> impl Iterator<Item = SocketAddr> + '_ {
         self.list.iter().map(move |&address| (address, port).into())
     }
@@ -273,7 +296,7 @@ impl fmt::Debug for Addresses {
     }
 }
 
-/// An address that is written as one, an IPv6 one with or without brackets.
+/// The address if the name is a literal one; an IPv6 address may be in brackets.
 fn literal(name: &str) -> Option<IpAddr> {
     let bare = name
         .strip_prefix('[')

@@ -1,14 +1,14 @@
-//! Trying again without making matters worse.
+//! Retrying without making a failure worse.
 //!
-//! | | answers | shared by |
+//! | | question that it answers | shared by |
 //! |---|---|---|
-//! | [`Backoff`] | when does this client try again? | nobody |
+//! | [`Backoff`] | when does this client try again? | not shared |
 //! | [`Budget`] | how many retries do all clients make together? | the clients of a program |
-//! | [`Breaker`] | is it any use to try now? | the callers of one server |
-//! | [`Reconnect`] | keeps a connection up with the three | |
+//! | [`Breaker`] | should a call be attempted now? | the callers of one server |
+//! | [`Reconnect`] | uses all three to keep a connection up | not shared |
 //!
-//! All but the last are plain values that are told the time and call nobody: use them for requests, too.
-//! The page `docs/retry.md` in the repository says which numbers to choose.
+//! All but the last are plain values, with the time as a parameter and without callbacks: use them for requests, too.
+//! The page `docs/retry.md` in the repository explains which numbers to choose.
 
 mod backoff;
 mod breaker;

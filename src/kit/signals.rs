@@ -1,4 +1,4 @@
-//! Signals of the system, as callbacks on the loop.
+//! Operating system signals as callbacks on the loop.
 //!
 //! ```no_run
 //! use slabloop::kit::signals::{SIGINT, SIGTERM};
@@ -15,15 +15,15 @@
 //! }
 //! ```
 //!
-//! A signal handler may do next to nothing, so the one that is installed here only notes the signal and wakes
-//! the loop. The callback runs later, in a turn, where everything is allowed. A loop that is kept by
-//! a long callback hears of the signal when that callback returns.
+//! Very little is allowed inside a signal handler, so the one that is installed here only records the signal and
+//! wakes the loop. The callback runs later, in a turn, where everything is allowed. If a long callback is running,
+//! the signal is handled after that callback has returned.
 //!
 //! # Signals coalesce
 //!
-//! A signal that comes again before its callback has run is one call, not two, as the kernel itself does it.
-//! Different signals are different calls, in no order that could be relied on, each in a turn of its own. So a
-//! callback is told *that* a signal came, never how often: after `SIGCHLD`, look at every child.
+//! A signal that arrives again before its callback has run causes one call, not two; the kernel does the same.
+//! Different signals cause different calls, each in a turn of its own, in no guaranteed order. So a callback means
+//! *that* a signal arrived, never how often: after `SIGCHLD`, check every child.
 
 use std::fmt;
 use std::io;
@@ -41,29 +41,47 @@ use crate::world::socket::Socket;
 
 pub use super::numbers::*;
 
-/// What is called when a signal came.
+/// The callback for signals.
 ///
-/// Closures that take a context and a number implement it; their arguments need their types written out:
+/// Closures with a context and a number as parameters implement it. The types of the parameters must be written out:
 /// `|cx: &mut Context<'_>, signal: i32| ..`.
+///
+/// ```
+/// use slabloop::kit::signals::{SIGHUP, SignalHandler};
+/// use slabloop::Context;
+///
+/// /// Reads its configuration again at `SIGHUP`, and stops at any other signal.
+/// struct Control { reloads: u32 }
+///
+/// impl SignalHandler for Control {
+///     fn handle_signal(&mut self, cx: &mut Context<'_>, signal: i32) -> std::io::Result<()> {
+///         match signal {
+///             SIGHUP => self.reloads += 1,
+///             _ => cx.stop(),
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
 #[expect(unused_variables, reason = "the names are documentation")]
 pub trait SignalHandler: 'static {
-    /// A signal came, once or more often since the last call.
+    /// A signal has arrived, once or several times since the last call.
     ///
-    /// *When:* once a turn, with one signal; the next that waits comes in the next turn. *Inside:* anything:
-    /// [`stop`](Context::stop), [`close_all`](Context::close_all), other dispatchers. *Panic:* closes, and
-    /// from then on the signals are ignored.
+    /// *When:* once a turn, with one signal; the next pending one follows in the next turn. *Inside:* anything is
+    /// allowed: [`stop`](Context::stop), [`close_all`](Context::close_all), calls to other dispatchers. *Panic:*
+    /// closes this dispatcher, and from then on the signals are ignored.
     ///
     /// # Errors
     ///
-    /// Whatever the implementation returns: as for any callback, a fault goes to `handle_error`.
+    /// Whatever the implementation returns. As for any callback, an error is passed to `handle_error`.
     fn handle_signal(&mut self, cx: &mut Context<'_>, signal: i32) -> io::Result<()>;
 
-    /// As [`Dispatcher::handle_error`]. The default logs, and goes on.
+    /// Something failed: see [`Dispatcher::handle_error`]. The default logs the error and continues.
     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
         cx.log_fault(&error);
     }
 
-    /// As [`Dispatcher::handle_close`].
+    /// The dispatcher has ended: see [`Dispatcher::handle_close`].
     fn handle_close(&mut self, cx: &mut Context<'_>) {}
 }
 
@@ -82,7 +100,7 @@ pub struct Signals<H> {
 }
 
 impl<H> Signals<H> {
-    /// The handler, for whoever reaches this through [`Context::with`].
+    /// The handler, for code that reaches this dispatcher through [`Context::with`].
     pub fn handler(&mut self) -> &mut H {
         &mut self.handler
     }
@@ -96,7 +114,7 @@ impl<H> fmt::Debug for Signals<H> {
 
 impl<H: SignalHandler> Dispatcher for Signals<H> {
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        // One a turn: the others stay noted in the source, which is asked again until it has none.
+        // One a turn: the others stay recorded in the source, which is read again until it has none.
         let signal = cx.read_with(|source: &mut Source| {
             let next = source.pending().next();
             next.ok_or_else(|| io::ErrorKind::WouldBlock.into())
@@ -114,21 +132,36 @@ impl<H: SignalHandler> Dispatcher for Signals<H> {
 }
 
 impl Reactor {
-    /// Has `handler` called on the loop when one of `signals` comes to this process. (Feature `signals`.)
+    /// Has `handler` called on the loop when this process receives one of `signals`. (Feature `signals`.)
     ///
-    /// What the signal did before, ending the process for example, it does no more: not even after this
-    /// dispatcher has closed, for a handler that is installed once stays, and then does nothing. Other users
-    /// of the same signal in this process (a second reactor, the crate `signal-hook`) hear of it as
-    /// well. Child processes begin with the default action.
+    /// The default action of the signal, such as ending the process, does not happen any more. It does not return
+    /// when this dispatcher has closed either: the installed handler stays, and then does nothing. Other users of the
+    /// same signal in this process (a second reactor, the crate `signal-hook`) still receive it. Child processes
+    /// start with the default action.
     ///
-    /// Like any other dispatcher it keeps [`run`](Reactor::run) from returning by itself, and is not waited
-    /// for by [`shutdown`](Reactor::shutdown).
+    /// Like any other dispatcher, this one keeps [`run`](Reactor::run) from returning by itself.
+    /// [`shutdown`](Reactor::shutdown) does not wait for it.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for no signal at all, for a number that is no signal's, and for signals that cannot be
-    /// caught (`SIGKILL`, `SIGSTOP`) or must not be (`SIGILL`, `SIGFPE`, `SIGSEGV`). What the system says when
-    /// a handler is installed.
+    /// `InvalidInput` if `signals` is empty, has a number that is not a signal's, or has a signal that cannot be
+    /// caught (`SIGKILL`, `SIGSTOP`) or must not be (`SIGILL`, `SIGFPE`, `SIGSEGV`). The system's error if the
+    /// handler cannot be installed.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use slabloop::kit::signals::{SIGINT, SIGTERM};
+    /// use slabloop::{Context, Reactor};
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// reactor.signals([SIGINT, SIGTERM], |cx: &mut Context<'_>, _: i32| {
+    ///     cx.stop();
+    ///     Ok(())
+    /// })?;
+    /// reactor.run()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn signals<H: SignalHandler>(
         &mut self,
         signals: impl IntoIterator<Item = i32>,
@@ -139,11 +172,11 @@ impl Reactor {
 }
 
 impl Context<'_> {
-    /// As [`Reactor::signals`].
+    /// Has `handler` called when this process receives one of `signals`: see [`Reactor::signals`].
     ///
     /// # Errors
     ///
-    /// As [`Reactor::signals`].
+    /// Those of [`Reactor::signals`].
     pub fn signals<H: SignalHandler>(
         &mut self,
         signals: impl IntoIterator<Item = i32>,
@@ -161,16 +194,18 @@ impl Context<'_> {
     }
 }
 
-/// What signal-hook would panic for.
+/// Refuses the signals for which signal-hook would panic.
 fn check(signals: &[i32]) -> io::Result<()> {
     /// Above those of every system.
     const TOO_HIGH: i32 = 128;
     if signals.is_empty() {
-        return Err(invalid("signals: none is given".to_owned()));
+        return Err(invalid("signals: the list is empty".to_owned()));
     }
     for &signal in signals {
         if !(1..TOO_HIGH).contains(&signal) {
-            return Err(invalid(format!("signals: {signal} is no signal's number")));
+            return Err(invalid(format!(
+                "signals: {signal} is not the number of a signal"
+            )));
         }
         if FORBIDDEN.contains(&signal) {
             return Err(invalid(format!(

@@ -1,7 +1,7 @@
-//! A bounded pool of threads, for work that takes long and for calls that block.
+//! A bounded pool of threads, for long computations and for blocking calls.
 //!
-//! A callback must return soon: everybody waits for it. What computes for a while, or waits for a disk or a
-//! lock, goes to a thread, and its result comes back to the dispatcher as one more callback:
+//! A callback must return soon, because the whole loop waits for it. Long computations, and calls that wait for a
+//! disk or a lock, run on a thread of the pool; the result is delivered to the dispatcher as one more callback:
 //!
 //! ```
 //! use slabloop::kit::workers::Workers;
@@ -27,24 +27,25 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //!
 //! - Jobs start in the order of spawning. They end in any order.
-//! - `then` is called exactly once, unless the job was cancelled before it began, the dispatcher is gone, or the
-//!   pool or the reactor has ended. It cannot be refused for want of room: its place in the reactor's queue of posts
-//!   is taken when the job is spawned.
-//! - What does not fit is refused at once, and both closures come back ([`SpawnError`]).
-//! - A panic in the work is a [`WorkerPanic`] for `then`, and the thread goes on.
+//! - `then` is called exactly once, unless the job was cancelled before it began, the dispatcher is gone, or the pool
+//!   or the reactor has ended. The result cannot be lost for lack of room: its place in the reactor's queue of posts
+//!   is reserved when the job is spawned.
+//! - A job for which there is no room is refused at once, and the error returns both closures ([`SpawnError`]).
+//! - If the work panics, `then` gets a [`WorkerPanic`], and the thread takes the next job.
 //! - `then` stays on the loop's thread and need not be `Send`. A result whose dispatcher is gone is dropped there,
 //!   too. (If the reactor itself is gone, it is dropped on the thread that made it.)
 //!
 //! # How a pool ends
 //!
-//! By [`Workers::shutdown`], with a deadline and a report. If the last [`Workers`] is dropped without it, jobs that
-//! were taken are done and delivered, and then the threads end. If the reactor closes everything or is dropped, jobs
-//! that have not begun are dropped, and threads end after the work in hand. None of these waits for a thread.
+//! [`Workers::shutdown`] ends a pool, with a deadline and a report. If the last [`Workers`] is dropped without it,
+//! the accepted jobs are still done and their results delivered, and then the threads end. If the reactor closes
+//! everything or is dropped, jobs that have not begun are dropped, and each thread ends after its present job. Only
+//! `shutdown` waits for threads.
 //!
-//! `docs/workers.md` in the repository says what to do about overload, and what it costs.
+//! `docs/workers.md` in the repository explains what to do about overload, and what a pool costs.
 
 mod builder;
 mod error;
@@ -69,9 +70,9 @@ pub use self::error::{FullQueue, SpawnError, WorkerPanic};
 pub use self::stop::{Stopped, Unfinished};
 pub use self::table::Job;
 
-/// A pool of threads that belongs to a reactor. Clones are the same pool; cloning costs an addition.
+/// A pool of threads that belongs to a reactor. Clones are the same pool, and cloning is cheap (a reference count).
 ///
-/// It stays on the reactor's thread: dispatchers keep a clone each.
+/// It stays on the reactor's thread: each dispatcher that uses it keeps a clone.
 #[derive(Clone)]
 pub struct Workers {
     owner: Rc<Owner>,
@@ -88,27 +89,61 @@ struct Owner {
 }
 
 impl Workers {
-    /// Chooses the limits of a pool. It is built in a reactor.
+    /// A builder with the default limits. A pool is built in a reactor.
+    ///
+    /// ```
+    /// use slabloop::Reactor;
+    /// use slabloop::kit::workers::Workers;
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let workers = Workers::builder().threads(4).queue(100).name("disk").build(&mut reactor)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn builder() -> Builder {
         Builder::new()
     }
 
-    /// Has a thread run `work`, and then the loop call `then` with the dispatcher `id`, its context and the result.
+    /// Runs `work` on a thread, and then calls `then` on the loop with the dispatcher `id`, its context and the
+    /// result.
     ///
-    /// Never blocks. `cx` is the context of any dispatcher of the same reactor; usually it is the one of `id`. `then` is
-    /// called from the loop, after the timers of a turn, as [posted](crate::Handle::post) closures are and within
-    /// the same budget for each turn. It is treated as a callback of that dispatcher: what it returns follows
-    /// [the table](Dispatcher#what-a-returned-error-does), and its panic is contained and ends that dispatcher.
-    /// It may spawn again. If the dispatcher is gone by then, or [replaced](Context::replace) by one of another
-    /// type, neither it nor anything else is called, and the result is dropped.
+    /// This never blocks. `cx` is the context of any dispatcher of the same reactor, usually the one of `id`. `then`
+    /// is called after the timers of a turn, like a [posted](crate::Handle::post) closure and within the same budget
+    /// for each turn. It is treated as a callback of that dispatcher: what it returns follows [the
+    /// table](Dispatcher#what-a-returned-error-does), and its panic is contained and ends that dispatcher. It may
+    /// spawn again. If the dispatcher is gone by then, or was [replaced](Context::replace) by one of another type,
+    /// `then` is not called, and the result is dropped.
     ///
     /// Until then the job keeps [`run`](crate::Reactor::run) from returning.
     ///
     /// # Errors
     ///
-    /// [`SpawnError::Full`] if as many jobs wait as may, or if the reactor's queue of posts has no place for the result;
-    /// [`SpawnError::Closed`] during and after a shutdown of the pool or the reactor. Both closures come back.
+    /// [`SpawnError::Full`] if too many jobs are waiting, or if the reactor's queue of posts has no place for the
+    /// result. [`SpawnError::Closed`] during and after a shutdown of the pool or the reactor. The error returns both
+    /// closures.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::workers::Workers;
+    /// use slabloop::{Context, Dispatcher};
+    /// use std::io;
+    ///
+    /// struct Client { workers: Workers }
+    ///
+    /// impl Client {
+    ///     /// Sends a file; reading it may block, so a thread does it.
+    ///     fn send_file(&mut self, cx: &mut Context<'_>, path: String) -> io::Result<()> {
+    ///         let (work, me) = (move || std::fs::read(path), cx.id());
+    ///         self.workers.spawn(cx, me, work, |_: &mut Client, cx, result| {
+    ///             let bytes = result.map_err(io::Error::other)??; // a panic, an error
+    ///             cx.send(&bytes)
+    ///         })?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # impl Dispatcher for Client {}
+    /// ```
     pub fn spawn<D, T, W, N>(
         &self,
         cx: &mut Context<'_>,
@@ -168,7 +203,7 @@ impl Workers {
         }
     }
 
-    /// How the pool stands. Costs one lock and a look at each thread.
+    /// The present state of the pool, and its counters. Costs one lock and a look at each thread.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         let side = &self.owner.side;
@@ -259,7 +294,7 @@ impl fmt::Debug for Workers {
     }
 }
 
-/// How a pool stands: what is in it, and what has been since it was built.
+/// The present state of a pool, and its counters since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gauges {
@@ -273,14 +308,14 @@ pub struct Gauges {
     pub panicked: u64,
     /// Results whose dispatcher was gone; they are in `finished` or `panicked` as well.
     pub undelivered: u64,
-    /// Jobs that were refused, for whatever reason.
+    /// Jobs that were refused, for any reason.
     pub refused: u64,
     /// Jobs that were cancelled.
     pub cancelled: u64,
-    /// Real time that threads have spent in jobs whose results have reached the loop, the sum over all threads.
+    /// Wall-clock time that threads have spent in jobs whose results have reached the loop, summed over all threads.
     pub busy: Duration,
-    /// How long the first of those that wait has waited.
+    /// How long the oldest waiting job has waited.
     pub oldest_queued: Option<Duration>,
-    /// How long the longest of the jobs that a thread is in has taken so far.
+    /// How long the longest of the running jobs has taken so far.
     pub longest_running: Option<Duration>,
 }

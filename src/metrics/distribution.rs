@@ -1,4 +1,4 @@
-//! Many values in little memory: how often each size has occurred, within one per cent of it.
+//! Many values in little memory: how often each value has occurred, within one per cent.
 
 use std::time::Duration;
 
@@ -58,7 +58,17 @@ impl Default for Recorded {
     }
 }
 
-/// How long something took, each time that it happened.
+/// The distribution of durations, one for each event.
+///
+/// ```
+/// use slabloop::Reactor;
+/// use slabloop::metrics::Metrics;
+///
+/// let mut reactor = Reactor::builder().observer(Metrics::new).build()?;
+/// let turns = reactor.metrics().turn_work;
+/// println!("median {:?}, p99 {:?}, longest {:?}", turns.quantile(0.5), turns.quantile(0.99), turns.max());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Durations(Recorded);
 
@@ -67,19 +77,19 @@ impl Durations {
         self.0.record(nanos(duration));
     }
 
-    /// How often it happened.
+    /// The number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.histogram.len()
     }
 
-    /// All of them together, exactly.
+    /// The exact sum.
     #[must_use]
     pub fn total(&self) -> Duration {
         Duration::from_nanos(self.0.sum)
     }
 
-    /// The mean; zero if nothing happened.
+    /// The mean; zero if there is no value.
     #[must_use]
     pub fn mean(&self) -> Duration {
         let nanos = self.0.sum.checked_div(self.count());
@@ -92,20 +102,33 @@ impl Durations {
         Duration::from_nanos(self.0.histogram.max())
     }
 
-    /// What `part` of them did not exceed, rounded up by at most one per cent: 0.5 for the median, 0.99 for what one in a
-    /// hundred exceeded. `part` is from 0 to 1; zero if nothing happened.
+    /// A quantile, rounded up by at most one per cent: 0.5 is the median, and 0.99 is exceeded by one value in a
+    /// hundred. `part` is from 0 to 1. Zero if there is no value.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Duration {
         Duration::from_nanos(self.0.histogram.value_at_quantile(part))
     }
 
-    /// What has happened since `earlier`, which is an older state of the same.
+    /// The distribution since `earlier`, which is an older copy of the same one.
+    ///
+    /// ```
+    /// use slabloop::Reactor;
+    /// use slabloop::metrics::Metrics;
+    /// use std::time::Duration;
+    ///
+    /// let mut reactor = Reactor::builder().observer(Metrics::new).build()?;
+    /// let before = reactor.metrics();
+    /// reactor.turn(Duration::ZERO)?;
+    /// let now = reactor.metrics();
+    /// assert_eq!(now.turn_work.since(&before.turn_work).count(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn since(&self, earlier: &Durations) -> Durations {
         Durations(self.0.since(&earlier.0))
     }
 
-    /// The histogram itself, in nanoseconds.
+    /// The histogram, in nanoseconds.
     #[must_use]
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.0.histogram
@@ -119,7 +142,7 @@ impl Durations {
     }
 }
 
-/// How many there were, or how large something was, each time that it happened.
+/// The distribution of counts or sizes, one for each event.
 #[derive(Clone, Debug, Default)]
 pub struct Sizes(Recorded);
 
@@ -128,13 +151,13 @@ impl Sizes {
         self.0.record(size);
     }
 
-    /// How often it happened.
+    /// The number of values.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.histogram.len()
     }
 
-    /// All of them together, exactly.
+    /// The exact sum.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.sum
@@ -146,19 +169,19 @@ impl Sizes {
         self.0.histogram.max()
     }
 
-    /// What `part` of them did not exceed; see [`Durations::quantile`].
+    /// A quantile; see [`Durations::quantile`].
     #[must_use]
     pub fn quantile(&self, part: f64) -> u64 {
         self.0.histogram.value_at_quantile(part)
     }
 
-    /// What has happened since `earlier`, which is an older state of the same.
+    /// The distribution since `earlier`, which is an older copy of the same one.
     #[must_use]
     pub fn since(&self, earlier: &Sizes) -> Sizes {
         Sizes(self.0.since(&earlier.0))
     }
 
-    /// The histogram itself.
+    /// The histogram.
     #[must_use]
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.0.histogram

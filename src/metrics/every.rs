@@ -1,4 +1,4 @@
-//! A hook that sees the figures every so often.
+//! A hook that is called periodically with the figures.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use super::snapshot::Snapshot;
 use crate::reactor::Reactor;
 use crate::time::timers::TimerId;
 
-/// Calls `hook` with the reactor and a fresh [`Snapshot`] every `period`, from inside the loop: to push figures somewhere,
-/// to write a line, to shed load. The first call comes after one `period`.
+/// Calls `hook` with the reactor and a new [`Snapshot`] every `period`, from inside the loop: to send figures to a
+/// server, to write a log line, to shed load. The first call follows after one `period`.
 ///
-/// It is a timer's closure, as of [`call_every`](Reactor::call_every), and costs what that may cost: it must not block.
-/// [`cancel_timer`](Reactor::cancel_timer) ends it. It does not keep [`run`](Reactor::run) running. As there is always this
-/// timer, [`Snapshot::timer_lag`] has values although the program sets none.
+/// The hook is a timer's closure, as with [`call_every`](Reactor::call_every), and must not block.
+/// [`cancel_timer`](Reactor::cancel_timer) ends it. It does not keep [`run`](Reactor::run) from returning. Because of
+/// this timer, [`Snapshot::timer_lag`] has values also in a program that sets no timer.
 ///
 /// ```
 /// use slabloop::Reactor;

@@ -1,4 +1,4 @@
-//! A snapshot as Prometheus' text.
+//! A snapshot as text for Prometheus.
 
 use std::fmt;
 
@@ -10,12 +10,26 @@ use prometheus_client::registry::Registry;
 use super::families::{Family, Kind, Value};
 use super::snapshot::Snapshot;
 
-/// What to answer as the `Content-Type` of [`Snapshot::to_prometheus`].
+/// The `Content-Type` for an answer with [`Snapshot::to_prometheus`].
 pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
 impl Snapshot {
-    /// The figures in Prometheus' text format, version 0.0.4: what it gets when it asks for `/metrics`. A program with
-    /// figures of its own writes them behind these.
+    /// The figures in the text format of Prometheus, version 0.0.4: the answer to a request for `/metrics`. A program
+    /// can append figures of its own.
+    ///
+    /// ```
+    /// use slabloop::Reactor;
+    /// use slabloop::metrics::CONTENT_TYPE;
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let body = reactor.metrics().to_prometheus();
+    /// let answer = format!(
+    ///     "HTTP/1.1 200 OK\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {}\r\n\r\n{body}",
+    ///     body.len()
+    /// );
+    /// assert!(body.contains("slabloop_turns_total"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "a string takes everything")]
     pub fn to_prometheus(&self) -> String {
@@ -27,7 +41,7 @@ impl Snapshot {
     }
 }
 
-/// What is written. A registry wants to own it.
+/// What is written. A registry has to own it.
 #[derive(Debug)]
 struct Page(Vec<Family>);
 

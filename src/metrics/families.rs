@@ -1,4 +1,4 @@
-//! What a figure is, to whoever writes or sends figures: a name, a kind, a value.
+//! A figure for code that writes or sends figures: a name, a kind, a value.
 
 use std::time::Duration;
 
@@ -14,28 +14,43 @@ const SECONDS: [f64; 19] = [
 const NUMBERS: [u64; 11] = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000];
 
 /// All figures of one name.
+///
+/// ```
+/// use slabloop::Reactor;
+/// use slabloop::metrics::Value;
+///
+/// let mut reactor = Reactor::new()?;
+/// for family in reactor.metrics().families() {
+///     for sample in &family.samples {
+///         if let Value::Count(count) = sample.value {
+///             println!("{} {:?} {count}", family.name, sample.label);
+///         }
+///     }
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Family {
-    /// Its name, with the unit and, for counters, with `_total`.
+    /// The name, with the unit and, for counters, with `_total`.
     pub name: &'static str,
-    /// What it is, in a sentence.
+    /// The description, in a sentence.
     pub help: &'static str,
-    /// How it changes.
+    /// The kind.
     pub kind: Kind,
-    /// Its figures.
+    /// The figures.
     pub samples: Vec<Sample>,
 }
 
-/// How figures change.
+/// The kind of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// They only rise, and begin anew with the program.
+    /// It only grows, and starts from 0 with the program.
     Counter,
-    /// They rise and fall.
+    /// It rises and falls.
     Gauge,
-    /// How often values of each size have occurred.
+    /// A distribution of values.
     Histogram,
 }
 
@@ -43,19 +58,19 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Sample {
-    /// What tells it from the others of its family, if there are others: `("cause", "reset")`.
+    /// The label that distinguishes it from the others of its family, if there are others: `("cause", "reset")`.
     pub label: Option<(&'static str, &'static str)>,
-    /// The figure.
+    /// The value.
     pub value: Value,
 }
 
-/// What a figure is.
+/// The value of a figure.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
     /// A whole number.
     Count(u64),
-    /// A measure, in the unit that the name ends with.
+    /// A quantity, in the unit at the end of the name.
     Amount(f64),
     /// Values by size.
     Histogram(Histogram),

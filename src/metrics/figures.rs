@@ -10,8 +10,8 @@ use crate::watch::gauges::Gauges;
 use crate::watch::observer::Step;
 
 impl Snapshot {
-    /// Every figure by its name. What has no value is left out: [`Process`] where the system does not tell, callbacks that
-    /// have not occurred.
+    /// All figures by name. A figure without a value is omitted: [`Process`] where the system does not provide it,
+    /// and callbacks that have not occurred.
     #[must_use]
     pub fn families(&self) -> Vec<Family> {
         let mut families = Families::default();

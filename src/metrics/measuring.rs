@@ -12,13 +12,13 @@ use crate::watch::reports::Reports;
 use crate::world::ids::AnyId;
 
 /// Measures the loop that it is added to, by [`Builder::observer`](crate::Builder::observer) or
-/// [`Reactor::observe`](crate::Reactor::observe). [`Reactor::metrics`](crate::Reactor::metrics) reads it.
+/// [`Reactor::observe`](crate::Reactor::observe). [`Reactor::metrics`](crate::Reactor::metrics) returns the results.
 ///
-/// A callback costs it two records in a histogram, some nanoseconds each, beside the two readings of the clock that any
-/// observer needs. It holds some 20 KB for each kind of callback that the program has.
+/// For each callback it adds two values to histograms, some nanoseconds each, in addition to the two clock readings
+/// of any observer. It takes about 20 KB for each kind of callback that the program has.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    /// The first and the last reading of the clock that it was given.
+    /// The first and the last reading of the clock.
     began: Option<Duration>,
     last: Duration,
     /// The step that runs, and since when.
@@ -47,7 +47,16 @@ pub(super) struct Measured {
 }
 
 impl Metrics {
-    /// Measures nothing until it is added.
+    /// An observer that starts to measure when it is added.
+    ///
+    /// ```
+    /// use slabloop::Reactor;
+    /// use slabloop::metrics::Metrics;
+    ///
+    /// let mut reactor = Reactor::builder().observer(Metrics::new).build()?;
+    /// println!("{:.0} % busy", 100.0 * reactor.metrics().utilization());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn new() -> Metrics {
         Metrics::default()

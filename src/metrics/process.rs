@@ -1,4 +1,4 @@
-//! What the system says of this process. Five numbers do not need a crate: procfs would bring six.
+//! The system's figures of this process. Five numbers do not need a crate: procfs would bring six.
 
 use std::fs;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use rustix::param;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-/// This process, as the system sees it. All of its threads together.
+/// The system's figures of this process, for all of its threads together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Process {
@@ -15,19 +15,19 @@ pub struct Process {
     pub resident_bytes: u64,
     /// Bytes of address space in use.
     pub virtual_bytes: u64,
-    /// Processor time used, by the program and by the kernel on its behalf.
+    /// CPU time used, in user mode and in the kernel.
     pub cpu: Duration,
     /// Open descriptors.
     pub open_descriptors: u64,
-    /// How many descriptors it may have open; `None` if there is no limit.
+    /// The limit of open descriptors; `None` if there is none.
     pub max_descriptors: Option<u64>,
-    /// When it began, since the beginning of 1970 (UTC).
+    /// The start time of the process, since the beginning of 1970 (UTC).
     pub started: Duration,
 }
 
 impl Process {
-    /// Asks the system; `None` where it does not tell. Takes some ten microseconds, and on Linux before 6.2 a look at each
-    /// open descriptor.
+    /// Asks the system; `None` where it does not provide this. Takes about ten microseconds, and on Linux before 6.2
+    /// a look at each open descriptor.
     pub(super) fn read() -> Option<Process> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
         let boot = fs::read_to_string("/proc/stat").ok()?;

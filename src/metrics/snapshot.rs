@@ -1,4 +1,4 @@
-//! Everything that is known of a loop at one moment.
+//! All figures of a loop at one moment.
 
 use std::time::Duration;
 
@@ -12,24 +12,37 @@ use crate::watch::counters::Counters;
 use crate::watch::gauges::Gauges;
 use crate::watch::observer::Step;
 
-/// What a reactor has counted and measured, and what it holds at this moment. A copy: keep the one before, and
-/// subtract.
+/// What a reactor has counted and measured, and its present state. It is a copy: to get the changes, keep the
+/// previous one and subtract.
+///
+/// ```
+/// use slabloop::Reactor;
+/// use std::time::Duration;
+///
+/// let mut reactor = Reactor::new()?;
+/// let before = reactor.metrics();
+/// reactor.turn(Duration::ZERO)?;
+/// let now = reactor.metrics();
+/// assert_eq!(now.counters.turns - before.counters.turns, 1);
+/// assert_eq!(now.gauges.connections, 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// For how long [`Metrics`] has measured.
+    /// The time for which [`Metrics`] has measured.
     pub measured: Duration,
-    /// What has been counted since the reactor was built.
+    /// The counters since the reactor was built.
     pub counters: Counters,
-    /// What there is now.
+    /// The present state.
     pub gauges: Gauges,
-    /// The process, if the system tells: on Linux.
+    /// The process; only on Linux.
     pub process: Option<Process>,
-    /// How long each kind of callback took; those that have occurred, each once.
+    /// The durations of each kind of callback that has occurred, each once.
     pub callbacks: Vec<(Callback, Durations)>,
-    /// How long dispatchers were ready before their callback: what the others' work cost them.
+    /// How long dispatchers were ready before their callback, because the loop was running other callbacks.
     pub queued: Durations,
-    /// How late timers fired. A loop that does not keep up shows it here first.
+    /// How late timers fired. An overloaded loop is visible here first.
     pub timer_lag: Durations,
     /// How long turns worked, from the end of their wait.
     pub turn_work: Durations,
@@ -37,13 +50,13 @@ pub struct Snapshot {
     pub events_per_turn: Sizes,
     /// Callbacks of dispatchers that a turn made; closures are not among them.
     pub callbacks_per_turn: Sizes,
-    /// Dispatchers that were added, by what they are.
+    /// Dispatchers that were added, by kind.
     pub opened: Opened,
-    /// Times that a listener stopped accepting, by reason.
+    /// How often a listener stopped accepting, by reason.
     pub accept_pauses: AcceptPauses,
-    /// Times that an outbox rose over its high mark.
+    /// How often an outbox rose over its high watermark.
     pub over_high_mark: u64,
-    /// Times that a dispatcher was no longer read because of what it feeds.
+    /// How often reading from a dispatcher was suspended because of the dispatcher that it feeds.
     pub held: u64,
     steps: [Duration; Step::ALL.len()],
 }
@@ -64,17 +77,17 @@ pub struct Opened {
     pub services: u64,
 }
 
-/// Times that a listener stopped accepting.
+/// How often a listener stopped accepting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AcceptPauses {
-    /// The reactor had as many connections as it may have.
+    /// The reactor was at its limit of connections.
     pub limit: u64,
     /// Descriptors or memory had run out.
     pub shortage: u64,
     /// Accepting had failed in some other way.
     pub fault: u64,
-    /// All outboxes together held more than they may.
+    /// All outboxes together were over their limit.
     pub over_total: u64,
 }
 
@@ -110,7 +123,19 @@ impl Snapshot {
         }
     }
 
-    /// How long one kind of callback took, if there was one.
+    /// The durations of one kind of callback; `None` if it has not occurred.
+    ///
+    /// ```
+    /// use slabloop::Reactor;
+    /// use slabloop::observe::Callback;
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let snapshot = reactor.metrics();
+    /// if let Some(reads) = snapshot.callback(Callback::Read) {
+    ///     println!("handle_read: {} calls, the longest {:?}", reads.count(), reads.max());
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn callback(&self, callback: Callback) -> Option<&Durations> {
         let mut all = self.callbacks.iter();
@@ -118,26 +143,26 @@ impl Snapshot {
             .map(|(_, durations)| durations)
     }
 
-    /// How long a step of the turn took, in all turns together.
+    /// The time of one step of the turn, over all turns.
     #[must_use]
     pub fn step(&self, step: Step) -> Duration {
         self.steps[step as usize]
     }
 
-    /// How long the loop waited for events.
+    /// The time that the loop waited for events.
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.step(Step::Wait)
     }
 
-    /// How long the loop worked: all steps but the wait.
+    /// The time that the loop worked: all steps but the wait.
     #[must_use]
     pub fn worked(&self) -> Duration {
         self.steps.iter().sum::<Duration>() - self.waited()
     }
 
-    /// What part of its time the loop worked, from 0 to 1; 0 if nothing was measured. At 1 it never waits: it has as much
-    /// to do as one thread can.
+    /// The share of its time that the loop worked, from 0 to 1; 0 if nothing was measured. At 1 it never waits: one
+    /// thread cannot do more.
     #[must_use]
     pub fn utilization(&self) -> f64 {
         let both = self.worked() + self.waited();
@@ -149,10 +174,10 @@ impl Snapshot {
 }
 
 impl Reactor {
-    /// What has been counted and measured, and what there is now. (Feature `metrics`.)
+    /// The counters, the measurements and the present state. (Feature `metrics`.)
     ///
-    /// If there is no [`Metrics`] among the observers yet, this adds one, and what it measures begins here. Looks at every
-    /// dispatcher and asks the system of the process: for once a second, not for every message.
+    /// If no observer is a [`Metrics`] yet, this adds one, and its measurements begin now. The call looks at every
+    /// dispatcher and asks the system about the process: call it once a second, not for every message.
     #[must_use]
     pub fn metrics(&mut self) -> Snapshot {
         self.outside().metrics()
@@ -161,7 +186,8 @@ impl Reactor {
 
 /// # Measuring
 impl Context<'_> {
-    /// As [`Reactor::metrics`](crate::Reactor::metrics). (Feature `metrics`.)
+    /// The counters, the measurements and the present state: see [`Reactor::metrics`](crate::Reactor::metrics).
+    /// (Feature `metrics`.)
     #[must_use]
     pub fn metrics(&mut self) -> Snapshot {
         if self.observer::<Metrics>().is_none() {

@@ -26,7 +26,7 @@ pub(super) struct Lane {
     began: Duration,
     /// Its life has been written.
     is_over: bool,
-    /// The viewer has been told the name.
+    /// The record with the name has been written.
     pub(super) is_named: bool,
     /// From where it was added to its first callback.
     pub(super) first: Option<Flow>,

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-/// Longer texts end in an ellipsis. Peers choose what stands in errors and in the names of Unix sockets.
+/// Longer texts end in an ellipsis. Peers may choose texts in errors and the names of Unix sockets.
 const LONGEST_TEXT: usize = 200;
 
 /// A thread in the viewer.
@@ -120,7 +120,7 @@ impl Write for Escaping<'_> {
             match character {
                 '"' => self.out.push_str("\\\""),
                 '\\' => self.out.push_str("\\\\"),
-                // Markup stays text although somebody should paste a trace into a page.
+                // Markup stays text, even if a trace is pasted into a page.
                 '<' | '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
                     write!(self.out, "\\u{:04x}", u32::from(character))?;
                 }

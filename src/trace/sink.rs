@@ -25,7 +25,7 @@ const LEAST: u64 = 4 * 1024;
 /// What one turn may take: some 5,000 callbacks. Of those beyond, a turn's slice still says how many there were.
 const TURN_LIMIT: usize = 2 * 1024 * 1024;
 
-/// What has become of a trace.
+/// The size of a trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Written {

@@ -1,4 +1,4 @@
-//! The records, as a viewer wants them: turns, steps, callbacks, moments, levels, arrows.
+//! The records in the form that a viewer reads: turns, steps, callbacks, moments, levels, arrows.
 
 use std::fmt;
 use std::time::Duration;

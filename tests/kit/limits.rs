@@ -244,7 +244,7 @@ fn each_peer_has_its_places_and_a_flood_of_peers_leaves_no_memory_behind() {
     let refused = limit.admit(plain).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "192.0.2.1 has 2 connections, as many as one peer may have"
+        "192.0.2.1 has 2 connections, which is the limit for one peer"
     );
     assert_eq!(
         io::Error::from(refused).kind(),

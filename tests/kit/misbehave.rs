@@ -240,5 +240,5 @@ fn a_recording_is_replayed_from_a_file() {
     std::fs::remove_file(&file).unwrap();
     assert_eq!(ended.status.code(), Some(1));
     let text = String::from_utf8(ended.stderr).unwrap();
-    assert!(text.contains("no recording of the inspector"), "{text}");
+    assert!(text.contains("not a recording of the inspector"), "{text}");
 }

@@ -451,7 +451,9 @@ fn more_than_may_wait_are_refused_and_those_whose_holders_have_ended_do_not_coun
     assert_eq!(ask(&mut reactor, pool, first, &place, 4), None);
     let told = refusals(&mut reactor, first);
     assert!(
-        told[0].1.ends_with("as many wait for connections as may"),
+        told[0]
+            .1
+            .ends_with("too many requests are waiting for connections"),
         "{told:?}"
     );
     reactor.at(dying).expect("there").close();

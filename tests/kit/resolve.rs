@@ -51,7 +51,7 @@ fn what_fails_is_named_and_the_exit_code_says_so() {
         "{errors}"
     );
     assert!(
-        errors.contains("\"a..b\": this is no host's name"),
+        errors.contains("\"a..b\": not a valid host name"),
         "{errors}"
     );
     assert!(errors.contains("2 of 3 failed"), "{errors}");

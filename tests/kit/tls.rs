@@ -364,7 +364,10 @@ fn keys_that_are_used_up_and_cannot_be_changed_end_the_connection() {
     }
     assert!(got > 0);
     let notes = notes.borrow();
-    assert!(notes[0].contains("the keys are used up"), "{notes:?}");
+    assert!(
+        notes[0].contains("the keys have encrypted as much as is safe"),
+        "{notes:?}"
+    );
     // Its peer was not told that this was all.
     let outcome = peer.connection.reader().read(&mut [0]);
     assert_eq!(

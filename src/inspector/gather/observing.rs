@@ -1,4 +1,4 @@
-//! What the observer is told, and where it goes.
+//! The observer's callbacks, and where their data go.
 
 use std::time::Duration;
 
@@ -122,7 +122,9 @@ impl Observer for Gather {
             again: false,
         };
         self.batch.push(chip);
-        self.note("stale", id, |_| "an event for one that is gone".to_owned());
+        self.note("stale", id, |_| {
+            "an event for a dispatcher that has ended".to_owned()
+        });
     }
 
     fn callback_ended(&mut self, at: Duration, end: &CallbackEnd<'_>) {
@@ -252,10 +254,10 @@ impl Observer for Gather {
     fn accepting_paused(&mut self, at: Duration, id: AnyId, reason: Refusal<'_>) {
         self.at = at;
         let reason = match reason {
-            Refusal::Limit => "the reactor has as many connections as it may have".to_owned(),
+            Refusal::Limit => "the reactor is at its limit of connections".to_owned(),
             Refusal::Shortage(error) => error.to_string(),
             Refusal::Fault(error) => error.to_string(),
-            _ => "all outboxes together hold more than they may".to_owned(),
+            _ => "all outboxes together are over their limit".to_owned(),
         };
         self.note("accept_paused", id, |gather| {
             format!("{}: {reason}", gather.label(id))

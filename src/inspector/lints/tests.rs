@@ -12,11 +12,11 @@ const AT: Duration = Duration::from_secs(100);
 
 /// Ids come from a reactor.
 fn ids(count: usize) -> Vec<AnyId> {
-    struct Nobody;
-    impl crate::Dispatcher for Nobody {}
+    struct Idle;
+    impl crate::Dispatcher for Idle {}
     let mut reactor = crate::Reactor::new().unwrap();
     for _ in 0..count {
-        reactor.add_service(Nobody).unwrap();
+        reactor.add_service(Idle).unwrap();
     }
     let mut ids = reactor.ids();
     ids.sort_unstable();

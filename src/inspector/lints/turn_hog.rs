@@ -5,7 +5,7 @@ use super::{Lint, Second, Subject, lint};
 
 /// Its part of the busy time.
 const SHARE: f64 = 0.5;
-/// The loop's busy part of the second: what is left of a loop that sleeps nobody misses.
+/// The loop's busy part of the second: in a loop that sleeps most of the time there is no lack of it.
 const BUSY: f64 = 0.2;
 /// A callback of it takes so many nanoseconds on average. A connection that is merely busier than others has short
 /// ones, and others their turn in between.

@@ -79,51 +79,64 @@ impl Process {
         }
     }
 
-    /// The number that the system knows it by. Another process may have it once this one has exited.
+    /// The process id. Another process may have it once this one has exited.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// How it exited; `None` while it runs. It is known before
+    /// The exit status; `None` while the child runs. It is set before
     /// [`handle_exit`](super::ChildHandler::handle_exit) if the output has not ended yet.
     #[must_use]
     pub fn status(&self) -> Option<ExitStatus> {
         self.status
     }
 
-    /// The pipe to its standard input; `None` if it has none, or the pipe is closed, because
+    /// The pipe to the child's standard input. `None` if the input is no pipe, or if the pipe is closed because
     /// [`close_stdin`](Process::close_stdin) was called or the child has closed its end.
     ///
-    /// It is a dispatcher of its own: [`cx.at(id)`](Context::at) gives its verbs. A connection that
-    /// [`feeds`](Context::feeds) it is not read while the child does not take its input. A child that takes
-    /// nothing for the [stall timeout](crate::Builder::stall_timeout) ends in `handle_error`.
+    /// The pipe is a dispatcher of its own: [`cx.at(id)`](Context::at) gives a context for it. A connection that
+    /// [`feeds`](Context::feeds) it is not read while the child does not take its input. If the child takes nothing
+    /// for the [stall timeout](crate::Builder::stall_timeout), `handle_error` is called.
+    ///
+    /// ```
+    /// use slabloop::kit::child::Process;
+    /// use slabloop::Context;
+    /// use std::io;
+    ///
+    /// /// Has what this connection receives go to the child, at the speed of the child.
+    /// fn pass_on(cx: &mut Context<'_>, process: &Process, bytes: &[u8]) -> io::Result<()> {
+    ///     let stdin = process.stdin().ok_or(io::ErrorKind::BrokenPipe)?;
+    ///     cx.feeds(stdin);
+    ///     cx.at(stdin).ok_or(io::ErrorKind::BrokenPipe)?.send(bytes)
+    /// }
+    /// ```
     #[must_use]
     pub fn stdin(&self) -> Option<AnyId> {
         self.stdin
     }
 
-    /// The pipe from its standard output; `None` if it has none, or the stream has ended.
+    /// The pipe from the child's standard output. `None` if the output is no pipe, or if the stream has ended.
     ///
-    /// It is a dispatcher of its own: with [`cx.at(id)`](Context::at) it can be
-    /// [paused](Context::pause_reading), and be told what it [feeds](Context::feeds).
+    /// The pipe is a dispatcher of its own: through [`cx.at(id)`](Context::at) it can be
+    /// [paused](Context::pause_reading), and be declared to [feed](Context::feeds) another dispatcher.
     #[must_use]
     pub fn stdout(&self) -> Option<AnyId> {
         self.stdout.as_ref().map(|stream| stream.id)
     }
 
-    /// The pipe from its standard error, as [`stdout`](Process::stdout).
+    /// The pipe from the child's standard error: see [`stdout`](Process::stdout).
     #[must_use]
     pub fn stderr(&self) -> Option<AnyId> {
         self.stderr.as_ref().map(|stream| stream.id)
     }
 
-    /// Sends bytes to its standard input, as [`Context::send`] does: queued, all or none, bounded by the
+    /// Sends bytes to the child's standard input, like [`Context::send`]: they are queued, all or none, up to the
     /// hard cap.
     ///
     /// # Errors
     ///
-    /// `BrokenPipe` if there is no pipe, or it is closed. Otherwise as [`Context::send`].
+    /// `BrokenPipe` if the input is no pipe, or if the pipe is closed. Otherwise those of [`Context::send`].
     pub fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
         let stdin = self.stdin.filter(|_| !self.closing_stdin);
         match stdin.and_then(|id| cx.at(id)) {
@@ -135,9 +148,9 @@ impl Process {
         }
     }
 
-    /// Ends its input once everything queued has been sent; the child then reads the end of the stream. It may
-    /// take its time: unlike after [`close`](Context::close) on the pipe, the
-    /// [stall timeout](crate::Builder::stall_timeout) applies, and not the close timeout.
+    /// Closes the child's standard input when all queued bytes have been sent; the child then reads end of file. The
+    /// child may read slowly: unlike after [`close`](Context::close) on the pipe, the [stall
+    /// timeout](crate::Builder::stall_timeout) applies, and not the close timeout.
     pub fn close_stdin(&mut self, cx: &mut Context<'_>) {
         self.closing_stdin = true;
         let Some(mut stdin) = self.stdin.and_then(|id| cx.at(id)) else {
@@ -146,17 +159,40 @@ impl Process {
         if stdin.queued() == 0 {
             stdin.close();
         } else {
-            // `handle_write` comes when little is left, and again when nothing is.
+            // `handle_write` is called when little is left, and again when nothing is left.
             stdin.start_writing();
         }
     }
 
-    /// Sends it a signal, such as [`SIGTERM`](super::SIGTERM). Nothing happens if it has exited.
+    /// Sends a signal to the child, such as [`SIGTERM`](super::SIGTERM). Nothing happens if the child has exited.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a number that names no signal, and for the real-time signals. What the system
-    /// says: a child that runs under another user's name may not be signalled.
+    /// `InvalidInput` if `signal` is not the number of a signal, or is a real-time signal. The system's error, for
+    /// example if the child runs as another user.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::child::{ChildHandler, Process, SIGTERM};
+    /// use slabloop::Context;
+    /// # use std::process::ExitStatus;
+    /// use std::io;
+    ///
+    /// struct Server;
+    ///
+    /// impl ChildHandler for Server {
+    ///     // Lets the child stop by itself; at the shutdown's deadline it is killed.
+    ///     fn handle_shutdown(&mut self, _: &mut Context<'_>, process: &mut Process) -> io::Result<()> {
+    ///         process.kill(SIGTERM)
+    ///     }
+    /// #   fn handle_exit(
+    /// #       &mut self, _: &mut Context<'_>, _: &mut Process, _: ExitStatus,
+    /// #   ) -> io::Result<()> {
+    /// #       Ok(())
+    /// #   }
+    /// }
+    /// ```
     pub fn kill(&mut self, signal: i32) -> io::Result<()> {
         let named = Signal::from_named_raw(signal)
             .ok_or_else(|| invalid(format!("kill: {signal} is not the number of a signal")))?;
@@ -170,20 +206,19 @@ impl Process {
         }
     }
 
-    /// How long to wait, after the child has exited, for the end of its output streams; default 1 s. It
-    /// matters when another process, a daemon that the child has started, keeps them open. After that time they
-    /// are closed, and whoever still writes to them gets an error. What the child itself had written is handed
-    /// out in any case: output that is paused, or held by the flow control, is waited for.
+    /// How long to wait, after the child has exited, for the end of its output streams; default 1 s. It applies when
+    /// another process, such as a daemon that the child has started, keeps them open. After that time the streams are
+    /// closed, and a process that still writes to them gets an error. What the child itself had written is delivered
+    /// in any case, also if the output is paused or held by flow control.
     pub fn set_linger(&mut self, limit: Duration) {
         self.linger = limit;
     }
 
-    /// Lets the child go: the dispatcher closes, and does not kill it. To have it waited for is now the
-    /// caller's; one that nobody waits for is a zombie from its exit on until this process ends.
-    /// `None` if it has exited already.
+    /// Releases the child: its dispatcher closes without killing it. The caller must now wait for it; otherwise it
+    /// becomes a zombie when it exits, until this process ends. Returns `None` if the child has exited already.
     ///
-    /// Pipes to it are closed: what is queued for its input is still sent, what it writes from now on finds
-    /// no reader. A child that is to go on should have files in their places, or nothing.
+    /// The pipes are closed: bytes that are queued for its input are still sent, but what it writes from now on has
+    /// no reader. A child that is to keep running should have files or the null device as standard streams.
     pub fn detach(&mut self, cx: &mut Context<'_>) -> Option<std::process::Child> {
         if self.status.is_some() {
             return None;
@@ -221,7 +256,7 @@ impl Process {
     }
 }
 
-/// For one that was never added: its dispatcher has no `handle_close` then.
+/// For a child that was never added: its dispatcher's `handle_close` is not called.
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some(child) = self.child.take() {

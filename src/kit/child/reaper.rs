@@ -72,7 +72,7 @@ impl Dispatcher for Reaper {
         {
             return Ok(());
         }
-        // Any other error: somebody else has waited for it.
+        // Any other error: other code has waited for it.
         self.reaped = true;
         cx.close();
         Ok(())

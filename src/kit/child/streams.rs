@@ -43,7 +43,7 @@ impl<H: ChildHandler> Dispatcher for Output<H> {
         })
     }
 
-    /// The child may have something to say until it exits.
+    /// The child may write until it exits.
     fn handle_shutdown(&mut self, _: &mut Context<'_>) -> io::Result<()> {
         Ok(())
     }

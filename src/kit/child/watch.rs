@@ -1,8 +1,8 @@
-//! The event that says that a child has exited.
+//! The event by which the exit of a child is detected.
 //!
-//! On Linux a process can be a descriptor, which becomes readable at its end. Elsewhere, and where that
-//! descriptor is refused, there is `SIGCHLD`, which tells that some child has changed: each watch has a pipe
-//! that the signal handler writes to, and asks for its own child.
+//! On Linux a process can be a descriptor, which becomes readable at its end. Elsewhere, and where that descriptor is
+//! refused, there is `SIGCHLD`, which reports that the state of some child has changed: each watch has a pipe that
+//! the signal handler writes to, and asks for its own child.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};

@@ -13,10 +13,10 @@ use crate::kit::bucket::{Exhausted, Mark, Quota, Scale};
 
 /// A [`TokenBucket`](super::TokenBucket) for each key: for each prefix of addresses, each user, each API key.
 ///
-/// A bucket that is full equals a fresh one, so it is forgotten: each call forgets up to two that have become full.
-/// What is kept are the keys that have used theirs lately. If those are as many as there may be, newcomers share
-/// *one* bucket of the same quota until there is room: so a flood of new keys can neither grow the memory, nor
-/// wash off what the known ones have used, nor get more than one key's quota.
+/// A full bucket equals a new one, so it is not stored: each call removes up to two that have become full. Only keys
+/// that have used tokens recently are stored. When their number is at its maximum, new keys share *one* bucket of the
+/// same quota until there is room again. So a flood of new keys cannot grow the memory, cannot reset the quotas of
+/// the known keys, and gets no more than the quota of one key.
 ///
 /// ```
 /// use slabloop::kit::limits::{Buckets, Prefix, PrefixLengths, Quota};
@@ -48,27 +48,28 @@ pub struct Buckets<K> {
 /// How many keys each call looks at.
 const LOOKS: usize = 2;
 
-/// How many more a newcomer looks at for whom there is no room. With a bound, for others wait meanwhile.
+/// How many more keys a call for a new key looks at if there is no room. Bounded, because other callbacks wait
+/// meanwhile.
 const LOOKS_FOR_ROOM: usize = 64;
 
-/// What [`Buckets`] have seen.
+/// The counters of [`Buckets`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BucketsGauges {
-    /// Keys that are known, because their bucket was not full when it was last looked at.
+    /// Keys that are stored, because their bucket was not full when it was last checked.
     pub keys: usize,
     /// Calls that were refused.
     pub refused: u64,
-    /// Calls that went to the shared bucket. If it grows, raise the number of keys.
+    /// Calls that used the shared bucket. If this number grows, raise the maximum number of keys.
     pub shared: u64,
 }
 
 impl<K: Clone + Eq + Hash + Ord> Buckets<K> {
-    /// Buckets of the same quota for each key, `most` of them at the same time, at least 1.
+    /// Buckets of the same quota for each key, for up to `most` keys at the same time; at least 1.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for 0 keys, and as [`TokenBucket::new`](super::TokenBucket::new).
+    /// `InvalidInput` if `most` is 0, and for the quotas that [`TokenBucket::new`](super::TokenBucket::new) refuses.
     pub fn new(quota: Quota, most: usize) -> io::Result<Buckets<K>> {
         if most == 0 {
             return Err(invalid(
@@ -85,18 +86,30 @@ impl<K: Clone + Eq + Hash + Ord> Buckets<K> {
         })
     }
 
-    /// Takes `count` tokens of `key`, or none if there are not so many.
+    /// Takes `count` tokens from the bucket of `key`. If fewer are left, it takes none.
     ///
     /// # Errors
     ///
-    /// As [`TokenBucket::take`](super::TokenBucket::take).
+    /// [`Exhausted`]: see [`TokenBucket::take`](super::TokenBucket::take).
     pub fn take(&mut self, now: Instant, key: K, count: u32) -> Result<(), Exhausted> {
         let taken = self.take_uncounted(now, key, count);
         self.gauges.refused += u64::from(taken.is_err());
         taken
     }
 
-    /// What they have seen.
+    /// The current number of keys, and the counters.
+    ///
+    /// ```
+    /// use slabloop::kit::limits::{Buckets, Quota};
+    /// use std::time::Instant;
+    ///
+    /// let mut users = Buckets::new(Quota::per_second(1), 10_000)?;
+    /// let now = Instant::now();
+    /// assert!(users.take(now, "ann", 1).is_ok());
+    /// assert!(users.take(now, "ann", 1).is_err());
+    /// assert_eq!((users.gauges().keys, users.gauges().refused), (1, 1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn gauges(&self) -> BucketsGauges {
         BucketsGauges {

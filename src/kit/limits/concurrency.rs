@@ -1,4 +1,4 @@
-//! How many requests are worked on at once, how many wait, and which are turned away.
+//! How many requests are in progress at once, how many wait, and which are refused.
 
 mod gate;
 mod shed;
@@ -15,14 +15,15 @@ use crate::{Context, Dispatcher, Id, Reactor};
 
 pub use self::shed::Shed;
 
-/// A limit on what is done at once, with a bounded queue before it.
+/// A limit on the number of requests in progress, with a bounded queue in front.
 ///
-/// A request asks for a [`Slot`], and is called back with one, or with the reason why it gets none ([`Shed`]). It
-/// keeps the slot while it is worked on. Dropping the slot gives it to the next one that waits; so does the end of
-/// the dispatcher that holds it, a panic included. A waiting request whose dispatcher has ended leaves the queue.
+/// A request asks for a [`Slot`]. Its callback gets a slot, or the reason why there is none ([`Shed`]), and keeps the
+/// slot while the work is in progress. When the slot is dropped, the next waiting request gets it; the slot is also
+/// dropped when the dispatcher that holds it ends, by a panic as well. When the dispatcher of a waiting request ends,
+/// the request leaves the queue.
 ///
-/// Refusing early is what keeps a server that is asked for too much useful: a queue without an end would make each
-/// answer come too late. (Google's SRE book, "Handling Overload"; LIFO and the deadline: B. Maurer, "Fail at Scale".)
+/// A server that refuses early remains useful under overload: with an unbounded queue every answer would come too
+/// late. (Google's SRE book, "Handling Overload"; for LIFO and the deadline: B. Maurer, "Fail at Scale".)
 ///
 /// ```
 /// use slabloop::kit::limits::{Concurrency, Shed, Slot};
@@ -58,21 +59,21 @@ pub use self::shed::Shed;
 /// # Ok(()) }
 /// ```
 ///
-/// Clones are the same limit. It holds one place in the reactor's
-/// [queue of posts](crate::Builder::post_capacity), by which a slot that is dropped anywhere wakes the queue, and
+/// Clones are the same limit. A limit holds one place in the reactor's [queue of
+/// posts](crate::Builder::post_capacity), so that a slot can be dropped anywhere and still wakes the queue. It also
 /// has a dispatcher without a socket, which does not keep [`run`](Reactor::run) from returning and lives as long as
-/// the reactor: make one at the start, not one for each connection.
+/// the reactor. So make one limit at the start, not one for each connection.
 #[derive(Clone)]
 pub struct Concurrency(Rc<RefCell<Gate>>);
 
-/// In which order those that wait are served.
+/// The order in which waiting requests are served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// Who waits longest. Fair, and right while queues are short.
+    /// The oldest first. This is fair, and right while queues are short.
     #[default]
     Fifo,
-    /// Who came last. Under overload those that have waited for long have often given up: their work would be in
-    /// vain. Needs a [deadline](ConcurrencyBuilder::deadline), or the first may wait for ever.
+    /// The newest first. Under overload the clients of old requests have often given up, and the work for them would
+    /// be wasted. Set a [deadline](ConcurrencyBuilder::deadline) as well, or the oldest request may wait for ever.
     Lifo,
 }
 
@@ -84,7 +85,7 @@ pub enum Order {
 /// | [`queue`](ConcurrencyBuilder::queue) | 64 |
 /// | [`deadline`](ConcurrencyBuilder::deadline) | 5 s |
 /// | [`order`](ConcurrencyBuilder::order) | [`Order::Fifo`] |
-/// | [`shed_oldest`](ConcurrencyBuilder::shed_oldest) | no: the newcomer is shed |
+/// | [`shed_oldest`](ConcurrencyBuilder::shed_oldest) | off: the new request is shed |
 #[derive(Clone, Copy, Debug)]
 pub struct ConcurrencyBuilder {
     limit: usize,
@@ -94,7 +95,7 @@ pub struct ConcurrencyBuilder {
     shed_oldest: bool,
 }
 
-/// What a [`Concurrency`] has seen, and how it is now.
+/// The counters of a [`Concurrency`], and its present state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConcurrencyGauges {
@@ -115,7 +116,19 @@ pub struct ConcurrencyGauges {
 }
 
 impl Concurrency {
-    /// For setting what differs from the [defaults](ConcurrencyBuilder).
+    /// A builder with the [defaults](ConcurrencyBuilder).
+    ///
+    /// ```
+    /// use slabloop::Reactor;
+    /// use slabloop::kit::limits::Concurrency;
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let uploads = Concurrency::builder().limit(2).build(&mut reactor)?;
+    /// let slots = (uploads.try_acquire(), uploads.try_acquire());
+    /// assert!(slots.0.is_some() && slots.1.is_some());
+    /// assert!(uploads.try_acquire().is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn builder() -> ConcurrencyBuilder {
         ConcurrencyBuilder {
@@ -127,10 +140,30 @@ impl Concurrency {
         }
     }
 
-    /// Asks for a slot for the dispatcher `id`, as a rule the one whose callback is running. `then` is called once,
-    /// with the slot or the reason why there is none, as a callback of that dispatcher
-    /// ([`Context::call`]): never from inside this call, at the earliest when the running callback and the others
-    /// of this turn have returned. If the dispatcher ends before, `then` is dropped.
+    /// Asks for a slot for the dispatcher `id`, usually the one whose callback is running. `then` is called once, as
+    /// a callback of that dispatcher ([`Context::call`]), with the slot or the reason why there is none. It is never
+    /// called from inside this call, but at the earliest when the running callback and the others of this turn have
+    /// returned. If the dispatcher ends before, `then` is dropped.
+    ///
+    /// ```
+    /// use slabloop::kit::limits::{Concurrency, Shed, Slot};
+    /// use slabloop::{Context, Dispatcher};
+    /// use std::io;
+    ///
+    /// struct Client { limit: Concurrency, slot: Option<Slot> }
+    ///
+    /// impl Client {
+    ///     fn request(&mut self, cx: &mut Context<'_>) {
+    ///         self.limit.acquire(cx, cx.id(), Client::granted);
+    ///     }
+    ///
+    ///     fn granted(&mut self, cx: &mut Context<'_>, slot: Result<Slot, Shed>) -> io::Result<()> {
+    ///         self.slot = Some(slot?); // `Shed` converts to an `io::Error`
+    ///         cx.send(b"begun\n")
+    ///     }
+    /// }
+    /// # impl Dispatcher for Client {}
+    /// ```
     pub fn acquire<D: Dispatcher>(
         &self,
         cx: &mut Context<'_>,
@@ -141,22 +174,22 @@ impl Concurrency {
         gate::enter(&self.0, cx, waiter);
     }
 
-    /// A slot, if one is free at once and nobody waits for it.
+    /// A slot, if one is free now and no request waits for one.
     #[must_use]
     pub fn try_acquire(&self) -> Option<Slot> {
         let is_free = self.0.borrow().is_free();
         is_free.then(|| gate::grant(&self.0, Duration::ZERO))
     }
 
-    /// What it has seen, and how it is now.
+    /// The counters, and the present state.
     #[must_use]
     pub fn gauges(&self) -> ConcurrencyGauges {
         self.0.borrow().gauges()
     }
 }
 
-/// The right to work on one request. Dropped it goes to the next.
-#[must_use = "dropped it goes to the next"]
+/// The right to work on one request. When it is dropped, the next waiting request gets it.
+#[must_use = "a slot that is dropped goes to the next request"]
 pub struct Slot(Rc<RefCell<Gate>>);
 
 impl Drop for Slot {
@@ -166,47 +199,64 @@ impl Drop for Slot {
 }
 
 impl ConcurrencyBuilder {
-    /// How many slots there are, at least 1.
+    /// The number of slots; at least 1.
     #[must_use]
     pub fn limit(mut self, slots: usize) -> ConcurrencyBuilder {
         self.limit = slots;
         self
     }
 
-    /// How many requests may wait. With 0 a request that gets no slot at once is shed.
+    /// How many requests may wait. With 0, a request that gets no slot at once is shed.
     #[must_use]
     pub fn queue(mut self, requests: usize) -> ConcurrencyBuilder {
         self.queue = requests;
         self
     }
 
-    /// How long a request may wait, above 0: shorter than its client waits. `Duration::MAX` means without end.
+    /// How long a request may wait; above 0. Choose less than the client's timeout. `Duration::MAX` means no
+    /// deadline.
     #[must_use]
     pub fn deadline(mut self, time: Duration) -> ConcurrencyBuilder {
         self.deadline = time;
         self
     }
 
-    /// In which order those that wait are served.
+    /// The order in which waiting requests are served.
+    ///
+    /// ```
+    /// use slabloop::kit::limits::{Concurrency, Order};
+    /// use slabloop::Reactor;
+    /// use std::time::Duration;
+    ///
+    /// // Under overload: serve the newest requests, and drop those that are older than a second.
+    /// let mut reactor = Reactor::new()?;
+    /// let limit = Concurrency::builder()
+    ///     .limit(8)
+    ///     .order(Order::Lifo)
+    ///     .shed_oldest()
+    ///     .deadline(Duration::from_secs(1))
+    ///     .build(&mut reactor)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn order(mut self, order: Order) -> ConcurrencyBuilder {
         self.order = order;
         self
     }
 
-    /// When the queue is full the request that waits longest is shed, and the newcomer queued.
+    /// When the queue is full, sheds the oldest waiting request and queues the new one.
     #[must_use]
     pub fn shed_oldest(mut self) -> ConcurrencyBuilder {
         self.shed_oldest = true;
         self
     }
 
-    /// The limit, on this reactor.
+    /// Makes the limit on this reactor.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a limit or a deadline of 0. `Other` if no place is left in the reactor's queue of posts,
-    /// or if it is shutting down.
+    /// `InvalidInput` if the limit or the deadline is 0. `Other` if the reactor's queue of posts has no place left,
+    /// or if the reactor is shutting down.
     pub fn build(self, reactor: &mut Reactor) -> io::Result<Concurrency> {
         if self.limit == 0 || self.deadline.is_zero() {
             return Err(invalid(format!(

@@ -1,4 +1,4 @@
-//! How many connections a peer may have.
+//! A limit on the number of connections of a peer.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,9 +13,9 @@ use super::prefix::{Prefix, PrefixLengths};
 
 /// A limit on the connections of each peer.
 ///
-/// A listener asks it for a [`Place`] for each connection and gives that to the connection's dispatcher. The place
-/// comes back when the dispatcher is dropped, however it ended, after a panic as well. Clones are the same limit:
-/// one for each listener, or one that several share.
+/// A listener calls [`admit`](PerPeer::admit) for each connection, and gives the [`Place`] to the connection's
+/// dispatcher. When the dispatcher is dropped, whatever the reason, the place is free again. Clones are the same
+/// limit: use one for each listener, or share one between several.
 ///
 /// ```
 /// use slabloop::kit::limits::{PerPeer, Place, PrefixLengths};
@@ -46,7 +46,7 @@ use super::prefix::{Prefix, PrefixLengths};
 /// # Ok(()) }
 /// ```
 ///
-/// It has one entry in a hash table for each peer that has a connection, and nothing for others.
+/// The limit has one hash table entry for each peer with a connection, and nothing for other peers.
 #[derive(Clone)]
 pub struct PerPeer(Rc<RefCell<Table>>);
 
@@ -57,7 +57,7 @@ struct Table {
     gauges: PerPeerGauges,
 }
 
-/// What a [`PerPeer`] has seen.
+/// The counters of a [`PerPeer`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PerPeerGauges {
@@ -70,11 +70,11 @@ pub struct PerPeerGauges {
 }
 
 impl PerPeer {
-    /// At most `most` connections of each prefix, at least 1.
+    /// Up to `most` connections for each prefix; at least 1.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a limit of 0.
+    /// `InvalidInput` if `most` is 0.
     pub fn new(most: u32, lengths: PrefixLengths) -> io::Result<PerPeer> {
         if most == 0 {
             return Err(invalid(
@@ -93,7 +93,23 @@ impl PerPeer {
     ///
     /// # Errors
     ///
-    /// [`TooMany`] if that peer has all of its places.
+    /// [`TooMany`] if all places of that peer are taken.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::limits::{PerPeer, PrefixLengths};
+    ///
+    /// let per_peer = PerPeer::new(1, PrefixLengths::default())?;
+    /// let address = "192.0.2.7".parse()?;
+    /// let place = per_peer.admit(address)?;
+    /// let refused = per_peer.admit(address).unwrap_err();
+    /// assert_eq!(refused.most, 1);
+    ///
+    /// drop(place); // the connection has ended
+    /// assert!(per_peer.admit(address).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn admit(&self, address: IpAddr) -> Result<Place, TooMany> {
         let table = &mut *self.0.borrow_mut();
         let prefix = Prefix::of(address, table.lengths);
@@ -113,7 +129,7 @@ impl PerPeer {
         })
     }
 
-    /// What it has seen.
+    /// The counters, and the present number of peers and connections.
     #[must_use]
     pub fn gauges(&self) -> PerPeerGauges {
         let table = self.0.borrow();
@@ -123,7 +139,7 @@ impl PerPeer {
         }
     }
 
-    /// For how many peers memory is reserved.
+    /// The number of peers for which memory is reserved.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
     #[must_use]
@@ -132,15 +148,15 @@ impl PerPeer {
     }
 }
 
-/// A connection's place among those of its peer, given back when it is dropped.
-#[must_use = "dropped it gives the place back"]
+/// The place of a connection among those of its peer. It is free again when this is dropped.
+#[must_use = "a place that is dropped is free again"]
 pub struct Place {
     table: Rc<RefCell<Table>>,
     prefix: Prefix,
 }
 
 impl Place {
-    /// Whose place it is.
+    /// The peer that it belongs to.
     #[must_use]
     pub fn prefix(&self) -> Prefix {
         self.prefix
@@ -166,10 +182,10 @@ impl Drop for Place {
     }
 }
 
-/// A peer has as many connections as it may have.
+/// A peer has reached its limit of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany {
-    /// Whose limit it is.
+    /// The peer.
     pub prefix: Prefix,
     /// The limit.
     pub most: u32,
@@ -180,7 +196,7 @@ impl fmt::Display for TooMany {
         let TooMany { prefix, most } = self;
         write!(
             f,
-            "{prefix} has {most} connections, as many as one peer may have"
+            "{prefix} has {most} connections, which is the limit for one peer"
         )
     }
 }

@@ -6,10 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::invalid;
 
-/// How many bits of an address tell one peer from another.
+/// The network that an address belongs to. Its `Display` is of the form `192.0.2.0/24`.
 ///
-/// The default is all 32 for IPv4 and 64 for IPv6, where one subscriber has at least so many addresses to choose
-/// from that a limit for each of them would be none.
+/// ```
+/// use slabloop::kit::limits::{Prefix, PrefixLengths};
+///
+/// // One limit for each /24 network of IPv4.
+/// let lengths = PrefixLengths::new(24, 48)?;
+/// assert_eq!(Prefix::of("192.0.2.7".parse()?, lengths), Prefix::of("192.0.2.8".parse()?, lengths));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrefixLengths {
     v4: u8,
@@ -17,11 +23,11 @@ pub struct PrefixLengths {
 }
 
 impl PrefixLengths {
-    /// Up to 32 bits for IPv4, up to 128 for IPv6. With 0 all addresses of that kind are one peer.
+    /// `v4` is up to 32 bits for IPv4, `v6` up to 128 for IPv6. With 0, all addresses of that family are one peer.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for more bits than there are.
+    /// `InvalidInput` if a number is larger than that.
     pub fn new(v4: u8, v6: u8) -> io::Result<PrefixLengths> {
         if v4 > 32 || v6 > 128 {
             return Err(invalid(format!(

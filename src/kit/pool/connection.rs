@@ -1,4 +1,4 @@
-//! A pooled connection: the user's dispatcher, and around it what the pool has to know of.
+//! A pooled connection: a wrapper of the user's dispatcher, by which the pool sees the events that it needs.
 
 use std::fmt;
 use std::io;
@@ -10,37 +10,54 @@ use crate::{AnyId, Cause, Context, Dispatcher, Id, TimerId};
 
 /// A dispatcher whose connections can be pooled.
 ///
-/// It is an ordinary one, and gets its callbacks as ever while it is leased, but for `handle_shutdown`: a leased
-/// connection stays until its lease comes back. While it is idle it gets `handle_timer`, `handle_write`,
-/// `handle_sent` and `handle_gone`; what arrives is looked at by the pool, see
-/// [`is_reusable`](Reusable::is_reusable). `handle_close` comes always. An attempt that fails is told to those that
-/// wait, and not to `handle_error`.
+/// While it is leased it gets all callbacks of an ordinary dispatcher except `handle_shutdown`: a leased connection
+/// stays open until its lease returns. While it is idle it gets `handle_timer`, `handle_write`, `handle_sent` and
+/// `handle_gone`; if bytes arrive, the pool calls [`is_reusable`](Reusable::is_reusable). `handle_close` is always
+/// called. If an attempt to connect fails, the waiting requests get the error, and `handle_error` is not called.
+///
+/// ```
+/// use slabloop::kit::pool::Reusable;
+/// use slabloop::{Context, Dispatcher};
+///
+/// /// A connection on which each request has one answer.
+/// struct Connection { outstanding: u32 }
+///
+/// impl Dispatcher for Connection {}
+///
+/// impl Reusable for Connection {
+///     fn is_reusable(&mut self, _: &mut Context<'_>) -> bool {
+///         self.outstanding == 0
+///     }
+/// }
+/// ```
 pub trait Reusable: Dispatcher {
-    /// Whether the next holder may have this connection.
+    /// Whether this connection may be lent to the next holder.
     ///
-    /// *When:* when a lease has come back, however that was; before the connection is leased again; and when
-    /// something has arrived while it is idle. *Inside:* no answer may be outstanding, or the next holder would take it
-    /// for its own: say false then. To tolerate what a server sends unasked, read it here; whatever is left unread
-    /// afterwards, and the end of the stream, make the pool close the connection. The pool cannot be reached from here.
-    /// *After:* after false the connection is aborted, with `handle_close` and nothing else.
+    /// *When:* after a lease has returned, in whatever way; before the connection is leased again; and when bytes
+    /// have arrived while it is idle. *Inside:* return `false` if an answer is outstanding, because the next holder
+    /// would take it for its own. If unsolicited bytes of the server are no fault, read them here: the pool closes a
+    /// connection with unread bytes, and one whose stream has ended. The pool cannot be reached from here. *After:*
+    /// after `false` the connection is aborted, and only `handle_close` is called.
     fn is_reusable(&mut self, cx: &mut Context<'_>) -> bool;
 
-    /// Whether a connection that is established may be leased, for protocols that begin with a greeting or a login.
+    /// Whether an established connection may be leased, for protocols that begin with a greeting or a login.
     ///
-    /// *When:* after `handle_connect`, and after each further callback until it says true. Until then it counts as
-    /// connecting, and if it ends, the attempt has failed. The reactor's connect deadline is over by then: set a timer
-    /// in `handle_connect`, and return an error from `handle_timer`. *Default:* true.
+    /// *When:* after `handle_connect`, and after each further callback until it returns `true`. Until then the
+    /// connection counts as connecting, and if it ends, the attempt has failed. The reactor's connect timeout does
+    /// not cover this phase: set a timer in `handle_connect`, and return an error from `handle_timer`. *Default:*
+    /// `true`.
     fn is_ready(&mut self) -> bool {
         true
     }
 }
 
-/// What [`Reusable`] is for a [`Handler`]: with it, [`Framed`] connections can be pooled.
+/// The counterpart of [`Reusable`] for a [`Handler`]: with it, [`Framed`] connections can be pooled.
 pub trait ReusableHandler: Handler {
-    /// As [`Reusable::is_reusable`]. Not asked if a record has begun and is not complete.
+    /// See [`Reusable::is_reusable`]. It is not called if an incomplete record is buffered: the connection is then
+    /// closed.
     fn is_reusable(&mut self, cx: &mut Context<'_>, framing: &mut Framing) -> bool;
 
-    /// As [`Reusable::is_ready`].
+    /// See [`Reusable::is_ready`].
     fn is_ready(&mut self) -> bool {
         true
     }
@@ -57,7 +74,7 @@ impl<H: ReusableHandler> Reusable for Framed<H> {
     }
 }
 
-/// How far a connection is, as its own dispatcher knows it.
+/// The phase of a connection, as its own dispatcher knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Connecting,
@@ -66,7 +83,7 @@ pub(super) enum Phase {
     Leased,
 }
 
-/// A place in a pool for a connection that is being made; see [`Pool::new`].
+/// The place in a pool for a connection that is being opened; see [`Pool::new`].
 #[must_use = "the connection has to be added with it"]
 pub struct Seat<K: Key, D: Reusable> {
     pub(super) pool: Id<Pool<K, D>>,
@@ -75,7 +92,7 @@ pub struct Seat<K: Key, D: Reusable> {
 }
 
 impl<K: Key, D: Reusable> Seat<K, D> {
-    /// The dispatcher that is to be added.
+    /// The dispatcher to be added with the connection.
     pub fn hold(self, connection: D) -> Pooled<K, D> {
         Pooled {
             inner: connection,
@@ -87,8 +104,8 @@ impl<K: Key, D: Reusable> Seat<K, D> {
     }
 }
 
-/// The dispatcher of a pooled connection: a wrapper of the user's, made by [`Seat::hold`]. An `Id<D>` of the
-/// wrapped one reaches that.
+/// The dispatcher of a pooled connection: a wrapper of the user's dispatcher, made by [`Seat::hold`]. An `Id<D>` of
+/// the wrapped dispatcher can be used as well.
 pub struct Pooled<K: Key, D: Reusable> {
     inner: D,
     seat: Seat<K, D>,
@@ -132,7 +149,7 @@ impl<K: Key, D: Reusable> Pooled<K, D> {
         self.phase = phase;
     }
 
-    /// Something has come while it was idle.
+    /// Bytes have arrived while it was idle.
     fn look(&mut self, cx: &mut Context<'_>) {
         if let Err(why) = self.check(cx, false) {
             self.leave(cx, why);

@@ -1,30 +1,30 @@
-//! What a pool tells of itself.
+//! The gauges and counters of a pool.
 
 use std::time::Duration;
 
 use super::Reason;
 
-/// What a pool holds now, and what it has counted since it was made; by [`Pool::gauges`](super::Pool::gauges).
+/// What a pool contains now, and its counters since it was made; from [`Pool::gauges`](super::Pool::gauges).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolGauges {
-    /// Connections that are established: idle, leased, or on their way back.
+    /// Established connections: idle, leased, or returning.
     pub open: usize,
-    /// Those that wait to be leased.
+    /// Idle connections.
     pub idle: usize,
-    /// Those that are leased, or have just been given back and not been looked at.
+    /// Leased connections, including those that have been released and not been checked yet.
     pub leased: usize,
-    /// Attempts under way.
+    /// Attempts in progress.
     pub connecting: usize,
-    /// Connections that the pool has done with and whose descriptor is not closed yet. They count against the limits.
+    /// Connections that the pool is closing and whose descriptor is still open. They count towards the limits.
     pub closing: usize,
-    /// Those that wait for a connection.
+    /// Requests that wait for a connection.
     pub waiting: usize,
-    /// How long the one that has waited longest has waited by now.
+    /// The present waiting time of the oldest waiting request.
     pub oldest_wait: Duration,
-    /// The longest that anybody has waited since the pool was made, served or not.
+    /// The longest wait of a request since the pool was made, served or not.
     pub longest_wait: Duration,
-    /// Connections made.
+    /// Connections that were opened.
     pub made: u64,
     /// Attempts that failed.
     pub failed: u64,
@@ -34,13 +34,13 @@ pub struct PoolGauges {
     pub taken: u64,
     /// Waits that were [cancelled](super::Pool::cancel), or whose holder had ended.
     pub cancelled: u64,
-    /// Connections that the pool has given up, by reason.
+    /// Connections that the pool has closed or lost, by reason.
     pub discarded: Discarded,
     /// Requests that were refused, by reason.
     pub refused: RefusedCounts,
 }
 
-/// Connections that a pool has given up, by reason.
+/// Connections that a pool has closed or lost, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Discarded {
@@ -50,13 +50,13 @@ pub struct Discarded {
     pub age: u64,
     /// Not [reusable](super::Reusable::is_reusable): for example because an answer was outstanding when it came back.
     pub unusable: u64,
-    /// Something arrived that nobody had asked for.
+    /// Unsolicited bytes arrived.
     pub input: u64,
-    /// It ended while nobody had it: by its peer, an error, a timeout.
+    /// It ended while it was idle: by its peer, an error, a timeout.
     pub ended: u64,
     /// It ended while it was leased.
     pub died: u64,
-    /// Its holder said so ([`Lease::discard`](super::Lease::discard)).
+    /// Its holder discarded it ([`Lease::discard`](super::Lease::discard)).
     pub broken: u64,
     /// Closed to make room for another destination.
     pub evicted: u64,
@@ -97,7 +97,7 @@ impl Discarded {
     }
 }
 
-/// Why a connection is given up.
+/// Why a connection is closed or lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     Idle,
@@ -112,7 +112,8 @@ pub(super) enum Why {
 }
 
 impl Why {
-    /// Whether the connection was in order, and ends in order: what is queued leaves, and the peer sees no reset.
+    /// Whether the connection was healthy, and is closed gracefully: queued bytes are sent, and the peer sees no
+    /// reset.
     pub(super) fn is_orderly(self) -> bool {
         matches!(
             self,
@@ -162,7 +163,7 @@ impl RefusedCounts {
             Reason::TooManyWaiting => &mut self.too_many_waiting,
             Reason::NoPlace => &mut self.no_place,
             Reason::ShutDown => &mut self.shut_down,
-            // Said where there is no pool to count it.
+            // Returned where there is no pool to count it.
             Reason::Gone | Reason::Busy => return,
         } += 1;
     }

@@ -1,4 +1,4 @@
-//! A connection in the hands of its holder.
+//! A leased connection.
 
 use std::fmt;
 use std::io;
@@ -6,17 +6,18 @@ use std::io;
 use crate::kit::pool::{Key, Pool, Reusable};
 use crate::{AnyId, Context, Id, Permit, Reactor, Unreached};
 
-/// A connection of a pool, lent. Dropped, it goes back: in this turn if a callback before the posts drops it, in the
-/// next one otherwise, and that needs no context. So a dispatcher that keeps it as a field gives it back by ending,
-/// by a panic, by being [replaced](Context::replace). [`release`](Lease::release) does it at once and costs less.
+/// A connection of a pool, on loan. When the lease is dropped, the connection returns to the pool, and no context is
+/// needed for that: in this turn if it is dropped by a callback that runs before the posted closures, otherwise in
+/// the next. So a dispatcher that keeps the lease in a field returns it when it ends, panics or is
+/// [replaced](Context::replace). [`release`](Lease::release) returns it at once, and costs less.
 ///
-/// It can be sent to another thread, and comes back from there all the same: its place in the reactor's queue of posts
-/// was [reserved](crate::Handle::reserve) when it was made.
+/// A lease can be sent to another thread and dropped there: its place in the reactor's queue of posts was
+/// [reserved](crate::Handle::reserve) when it was made.
 ///
-/// The connection may die while it is leased. [`with`](Lease::with) says so at the next use; to be told, the holder
-/// watches it: `cx.watch(lease.id())` has [`handle_gone`](crate::Dispatcher::handle_gone) called. Its place in the
-/// pool is free at once, whatever becomes of the lease.
-#[must_use = "dropped it goes back to its pool"]
+/// The connection may end while it is leased. [`with`](Lease::with) then returns an error. To be notified, the holder
+/// calls `cx.watch(lease.id())`, and its [`handle_gone`](crate::Dispatcher::handle_gone) is called. The place in the
+/// pool is free at once, even if the lease is kept.
+#[must_use = "a lease that is dropped goes back to its pool"]
 pub struct Lease<K: Key, D: Reusable> {
     pub(super) pool: Id<Pool<K, D>>,
     pub(super) connection: Id<D>,
@@ -27,8 +28,7 @@ pub struct Lease<K: Key, D: Reusable> {
 }
 
 impl<K: Key, D: Reusable> Lease<K, D> {
-    /// The connection's id. It can be kept, but is not to be used when the lease is gone: another holder may have the
-    /// connection then.
+    /// The connection's id. Do not use it after the lease is gone: another holder may have the connection then.
     #[must_use]
     pub fn id(&self) -> Id<D> {
         self.connection
@@ -38,7 +38,28 @@ impl<K: Key, D: Reusable> Lease<K, D> {
     ///
     /// # Errors
     ///
-    /// [`Unreached::Gone`] if the connection has died. [`Unreached::Busy`] if its own callback is running.
+    /// [`Unreached::Gone`] if the connection has ended. [`Unreached::Busy`] if its own callback is running.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::pool::{Key, Lease, Reusable};
+    /// use slabloop::{Context, Dispatcher};
+    /// use std::io;
+    ///
+    /// # struct Connection { outstanding: u32 }
+    /// # impl Dispatcher for Connection {}
+    /// # impl Reusable for Connection {
+    /// #     fn is_reusable(&mut self, _: &mut Context<'_>) -> bool { true }
+    /// # }
+    /// fn request<K: Key>(cx: &mut Context<'_>, lease: &Lease<K, Connection>) -> io::Result<()> {
+    ///     let sent = lease.with(cx, |connection, cx| {
+    ///         connection.outstanding += 1;
+    ///         cx.send(b"PING\r\n")
+    ///     });
+    ///     sent.map_err(io::Error::other)? // the connection may have ended meanwhile
+    /// }
+    /// ```
     pub fn with<R>(
         &self,
         cx: &mut Context<'_>,
@@ -47,27 +68,39 @@ impl<K: Key, D: Reusable> Lease<K, D> {
         cx.try_with(self.connection, body)
     }
 
-    /// The connection's socket, as [`Context::at`] reaches it. `None` if it has died.
+    /// A context for the connection's socket, as from [`Context::at`]. `None` if the connection has ended.
     #[must_use]
     pub fn at<'c>(&self, cx: &'c mut Context<'_>) -> Option<Context<'c>> {
         cx.at(self.connection)
     }
 
-    /// Gives the connection back. The first in line has it in this turn, or the next; if its own callback is
-    /// running, it is looked at when that has returned.
+    /// Returns the connection. The first waiting request gets it in this turn or the next. If the connection's own
+    /// callback is running, the connection is checked when that has returned.
     pub fn release(mut self, cx: &mut Context<'_>) {
         let (place, number) = (self.place, self.number);
         let permit = self.permit.take();
         let returned = cx.try_with(self.pool, |pool, cx| pool.give_back(cx, place, number));
         match returned {
             Ok(()) => {}
-            // It is itself lending: then by the queue.
+            // The pool itself is lending: then by the queue.
             Err(Unreached::Busy) => self.permit = permit,
             Err(_) => close(cx.at(self.connection)),
         }
     }
 
-    /// Gives the connection back as broken: it is aborted, and not used again. Nothing follows if it has died.
+    /// Returns the connection as broken: it is aborted and not used again. Nothing happens if it has ended already.
+    ///
+    /// ```
+    /// use slabloop::Context;
+    /// use slabloop::kit::pool::{Key, Lease, Reusable};
+    ///
+    /// fn done<K: Key, D: Reusable>(cx: &mut Context<'_>, lease: Lease<K, D>, answer_is_valid: bool) {
+    ///     match answer_is_valid {
+    ///         true => lease.release(cx),
+    ///         false => lease.discard(cx),
+    ///     }
+    /// }
+    /// ```
     pub fn discard(mut self, cx: &mut Context<'_>) {
         self.permit = None;
         let (place, number) = (self.place, self.number);
@@ -77,13 +110,13 @@ impl<K: Key, D: Reusable> Lease<K, D> {
         }
     }
 
-    /// Takes the connection out of the pool for good, for example because it is upgraded to another protocol. It is
-    /// the holder's from here on, and its place in the pool is free.
+    /// Takes the connection out of the pool for good, for example because it is upgraded to another protocol. It now
+    /// belongs to the holder, and its place in the pool is free.
     ///
     /// # Errors
     ///
-    /// `NotConnected` if it has died. `ResourceBusy` from inside the closure that connects, where the pool is itself
-    /// running; the connection goes back.
+    /// `NotConnected` if it has ended. `ResourceBusy` from inside the `connect` closure, where the pool itself is
+    /// running; the connection then returns to the pool.
     pub fn take(mut self, cx: &mut Context<'_>) -> io::Result<Id<D>> {
         let (place, number) = (self.place, self.number);
         let told = cx.try_with(self.pool, |pool, cx| pool.let_go(cx, place, number));

@@ -1,5 +1,5 @@
-//! Items at fixed places, each of which can stand in a few doubly linked lists. So whatever ends is out of every
-//! queue at once, and a hit on the pool allocates nothing.
+//! Items at fixed places, each of which can be in a few doubly linked lists. So an item that ends leaves every queue
+//! in constant time, and a hit on the pool allocates nothing.
 
 use std::ops::{Index, IndexMut};
 
@@ -8,7 +8,7 @@ use slab::Slab;
 /// No place.
 const NONE: usize = usize::MAX;
 
-/// Where an item stands in one list.
+/// The position of an item in one list.
 #[derive(Clone, Copy, Debug)]
 struct Link {
     previous: usize,
@@ -149,7 +149,7 @@ impl List {
         true
     }
 
-    /// Takes an item out, wherever it stands. False if it is not listed.
+    /// Takes an item out, wherever it is. False if it is not listed.
     pub(super) fn remove<T, const N: usize>(
         &mut self,
         items: &mut Items<T, N>,

@@ -1,4 +1,4 @@
-//! What a pool may hold, and for how long.
+//! The limits and times of a pool.
 
 use std::io;
 use std::time::Duration;
@@ -38,58 +38,69 @@ impl Default for PoolOptions {
 }
 
 impl PoolOptions {
-    /// The defaults, which stand at each method.
+    /// The defaults, which each method names.
     #[must_use]
     pub fn new() -> PoolOptions {
         PoolOptions::default()
     }
 
-    /// Most connections in all; default 100, at least 1. Those that are being made and those that are closing count,
-    /// until their descriptor is closed.
+    /// The most connections in total; default 100, at least 1. Connections that are being opened count, and so do
+    /// closing ones until their descriptor is closed.
     pub fn max_connections(&mut self, connections: usize) -> &mut Self {
         self.max_connections = connections;
         self
     }
 
-    /// Most connections to one destination; default 10, at least 1.
+    /// The most connections to one destination; default 10, at least 1.
     pub fn max_per_destination(&mut self, connections: usize) -> &mut Self {
         self.max_per_destination = connections;
         self
     }
 
-    /// Most that wait at one time, for all destinations together; default 1,024, from 1 to 2^28. Whoever comes when so
-    /// many wait is [refused](super::Reason::TooManyWaiting) at once. Each costs some 200 bytes and its closure.
+    /// The most requests that wait at one time, for all destinations together; default 1,024, from 1 to 2^28. Further
+    /// requests are [refused](super::Reason::TooManyWaiting) at once. Each one takes about 200 bytes and its closure.
     pub fn max_waiting(&mut self, waiting: usize) -> &mut Self {
         self.max_waiting = waiting;
         self
     }
 
-    /// How long one waits for a connection; default 30 s. `None` waits without end; zero does not wait at all: who
-    /// finds no idle connection is refused, and none is made for it.
-    /// [`Pool::acquire_within`](super::Pool::acquire_within) says it for one time.
+    /// How long a request waits for a connection; default 30 s. `None` waits without end. With zero a request does
+    /// not wait: if no connection is idle, it is refused, and no connection is opened.
+    /// [`Pool::acquire_within`](super::Pool::acquire_within) sets the limit of one request.
     pub fn wait_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.wait_timeout = limit.into();
         self
     }
 
-    /// How long a connection stays idle before it is closed; default 60 s, `None` for ever. Each connection has up to
-    /// 10 % less, by chance, so that they do not end all at once. Choose it shorter than the server's: a
-    /// connection that the server ends while a request is on its way is a failed request.
+    /// How long a connection stays idle before it is closed; default 60 s, `None` for no limit. For each connection
+    /// up to 10 % are subtracted at random, so that connections do not all end at once. Choose less than the server's
+    /// idle timeout: when a server closes a connection while a request is on its way, the request has failed.
     pub fn idle_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.idle_timeout = limit.into();
         self
     }
 
-    /// How old a connection gets, counted from when it was ready; default 30 min, `None` without limit. Each
-    /// connection has up to 10 % less, by chance. One that is leased when its time comes is closed when it comes
-    /// back. So the connections follow when a name gets another address or a balancer another server.
+    /// The maximum age of a connection, counted from when it was ready; default 30 min, `None` for no limit. For each
+    /// connection up to 10 % are subtracted at random. A connection that is leased at that time is closed when it
+    /// returns. So connections follow when a name gets another address, or a load balancer another server.
+    ///
+    /// ```
+    /// use slabloop::kit::pool::PoolOptions;
+    /// use std::time::Duration;
+    ///
+    /// let mut options = PoolOptions::new();
+    /// options
+    ///     .idle_timeout(Duration::from_secs(20)) // the server closes after 30 s
+    ///     .max_age(None)
+    ///     .wait_timeout(Duration::from_secs(2));
+    /// ```
     pub fn max_age(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.max_age = limit.into();
         self
     }
 
-    /// Whether the kernel is asked before an idle connection is handed out: one system call, by which an end is noticed
-    /// that no event has told of yet. Default on. What events have told is always looked at.
+    /// Whether to check an idle connection by a system call before it is lent, to detect an end of the connection
+    /// that no event has reported yet. Default on. Reported events are always checked.
     pub fn probe(&mut self, on: bool) -> &mut Self {
         self.probe = on;
         self

@@ -4,30 +4,39 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// A connection was asked for, and there is none: why, and for which destination.
+/// A request for a connection was refused: why, and for which destination.
 ///
-/// Its text names the destination as its `Debug` does: `pool: 127.0.0.1:7000: cannot connect: Connection refused`.
-/// It turns into an [`io::Error`], so that `?` passes it on from a callback.
+/// Its text shows the destination by its `Debug`: `pool: 127.0.0.1:7000: cannot connect: Connection refused`. It
+/// converts to an [`io::Error`], so a callback can return it with `?`.
+///
+/// ```
+/// use slabloop::kit::pool::{Reason, Refused};
+///
+/// /// Whether the same request may succeed a little later.
+/// fn is_worth_a_retry(refused: &Refused) -> bool {
+///     !matches!(refused.reason(), Reason::ShutDown | Reason::Gone)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Refused {
     reason: Reason,
     destination: String,
-    /// What the system said, if it did.
+    /// The system's error, if there is one.
     cause: Option<String>,
 }
 
-/// Why [`Refused`].
+/// The reason of a [`Refused`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
     /// The attempt to connect failed.
     Connect(io::ErrorKind),
-    /// An attempt has failed a short while ago, and [`AfterFailure::Pause`](super::AfterFailure::Pause) says that
-    /// nobody is to try for now.
+    /// An attempt has failed a short while ago, and the pause of [`AfterFailure::Pause`](super::AfterFailure::Pause)
+    /// is not over.
     Paused,
-    /// There was no connection in time.
+    /// No connection was available in time.
     Deadline,
-    /// As many wait as may ([`max_waiting`](super::PoolOptions::max_waiting)).
+    /// Too many requests are waiting ([`max_waiting`](super::PoolOptions::max_waiting)).
     TooManyWaiting,
     /// The reactor's queue of posts has no place for the connection's return: each lease
     /// [reserves](crate::Handle::reserve) one.
@@ -36,7 +45,7 @@ pub enum Reason {
     ShutDown,
     /// The pool's dispatcher has ended.
     Gone,
-    /// The pool is itself running: it was asked from inside the closure that connects, or from `is_reusable`.
+    /// The pool is itself running: the request came from inside the `connect` closure, or from `is_reusable`.
     Busy,
 }
 
@@ -56,7 +65,7 @@ impl Refused {
         }
     }
 
-    /// Why.
+    /// The reason.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
@@ -79,9 +88,9 @@ impl fmt::Display for Refused {
                     None => write!(f, "cannot connect: {kind}"),
                 };
             }
-            Reason::Paused => "not connecting for now, after a failure",
+            Reason::Paused => "no attempt during the pause after a failure",
             Reason::Deadline => "no connection was free in time",
-            Reason::TooManyWaiting => "as many wait for connections as may",
+            Reason::TooManyWaiting => "too many requests are waiting for connections",
             Reason::NoPlace => {
                 "the reactor's queue of posts has no place for the return of a lease"
             }
@@ -96,8 +105,8 @@ impl fmt::Display for Refused {
 impl Error for Refused {}
 
 impl From<Refused> for io::Error {
-    /// `TimedOut` for a deadline, the attempt's own kind for a failed one, `Other` for the rest. Never a kind that
-    /// means "not now" or "the peer is gone", which would be taken for the state of whoever returns it.
+    /// `TimedOut` for a deadline, the attempt's own kind for a failed one, `Other` for the rest. Never `WouldBlock`
+    /// or a kind of disconnect, which would be taken for the state of the dispatcher that returns it.
     fn from(refused: Refused) -> io::Error {
         use io::ErrorKind::{
             BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, NotConnected, Other,

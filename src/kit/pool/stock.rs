@@ -8,7 +8,7 @@ use crate::kit::pool::gauges::Why;
 use crate::kit::pool::{Key, Lease, Pool, Reason, Refused, Reusable, Tag};
 use crate::{Cause, Context, Id, TimerId, Unreached};
 
-/// Where a connection stands.
+/// The state of a connection in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stand {
     Connecting,
@@ -211,7 +211,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         }
     }
 
-    /// Has a connection wait for whoever comes.
+    /// Makes a connection idle.
     fn lay_down(&mut self, cx: &mut Context<'_>, place: usize) {
         let now = cx.now();
         self.connections[place].idle_since = Some(now);
@@ -341,7 +341,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         })
     }
 
-    /// A lease says that its connection is broken; it is being aborted.
+    /// A lease reports that its connection is broken; it is being aborted.
     pub(super) fn note_broken(&mut self, place: usize, lease: u64) {
         if self.find_lease(place, lease).is_some() {
             self.gauges.discarded.count(Why::Broken);
@@ -357,7 +357,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         }
     }
 
-    /// An idle connection says that it is of no more use.
+    /// An idle connection reports that it cannot be used any more.
     pub(super) fn leaves(&mut self, cx: &mut Context<'_>, place: usize, number: u64, why: Why) {
         let is_idle = self
             .find(place, number)
@@ -411,7 +411,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         self.forget(cx, place);
     }
 
-    /// Strikes a connection out of the books, and gives its place to whoever waits for one.
+    /// Removes a connection from the pool, and gives its place to a waiting request.
     pub(super) fn forget(&mut self, cx: &mut Context<'_>, place: usize) {
         // Out of the lists of the idle.
         self.stands(place, Stand::Closing);

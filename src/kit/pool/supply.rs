@@ -1,4 +1,4 @@
-//! Who gets the next connection that may be made: the destinations, and the room for all of them.
+//! Which destination gets the next connection that may be opened, and the room for all of them.
 
 use std::io;
 use std::time::Duration;
@@ -10,34 +10,34 @@ use crate::kit::pool::stock::{Entry, JITTER, STANDS, Stand};
 use crate::kit::pool::{Key, Pool, Refused, Reusable, Tag};
 use crate::{Context, TimerId};
 
-/// What follows when an attempt to connect has failed; see [`Pool::after_failure`]. Whatever it is, further attempts are
-/// made one at a time until one succeeds.
+/// What follows when an attempt to connect has failed; see [`Pool::after_failure`]. In all three cases further
+/// attempts are made one at a time, until one succeeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AfterFailure {
-    /// Those that wait are told, and the next one that asks makes a new attempt. The default.
+    /// The waiting requests get the error, and the next request starts a new attempt. This is the default.
     Tell,
-    /// Those that wait are told, and whoever asks within this time is refused ([`Paused`](super::Reason::Paused)),
-    /// unless a connection is idle.
+    /// The waiting requests get the error, and requests within this time are refused
+    /// ([`Paused`](super::Reason::Paused)), unless a connection is idle.
     Pause(Duration),
-    /// Those that wait go on waiting, up to their deadlines, and the next attempt is made after this time.
+    /// The waiting requests keep waiting, up to their deadlines, and the next attempt is made after this time.
     Retry(Duration),
 }
 
-/// Where connections go, and who waits for one.
+/// A destination: its connections, and the requests that wait for one.
 #[derive(Debug)]
 pub(super) struct Destination<K> {
     pub(super) key: K,
     /// In the order of their return.
     pub(super) idle: List,
     pub(super) waiters: List,
-    /// Its connections, by where they stand.
+    /// Its connections, by state.
     pub(super) counts: [usize; STANDS],
     /// Attempts that have failed since the last that succeeded.
     pub(super) failures: u32,
     /// No attempt is made until this fires.
     pause: Option<TimerId>,
-    /// During the pause nobody may wait.
+    /// During the pause requests are refused.
     refuses: bool,
 }
 
@@ -67,8 +67,8 @@ impl<K> Destination<K> {
         self.pause.is_some() && self.refuses
     }
 
-    /// Whether somebody waits for whom nothing is under way, and an attempt may be made. After a failure one at a time
-    /// is enough to find out.
+    /// Whether a request waits for which no attempt is in progress, and an attempt may be made. After a failure one
+    /// at a time is enough to find out.
     fn lacks(&self) -> bool {
         let connecting = self.count(Stand::Connecting);
         let coming = connecting + self.count(Stand::Returning);
@@ -166,7 +166,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         }
     }
 
-    /// If there is no room, and somebody needs it: closes the connection that has been idle longest.
+    /// If there is no room, and a request needs it: closes the connection that has been idle longest.
     fn make_room(&mut self, cx: &mut Context<'_>) {
         if self.wanting.is_empty() || self.connections.len() < self.options.max_connections {
             return;
@@ -176,8 +176,8 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         }
     }
 
-    /// Whether a connection that has come back, and that is waited for, is to make room for another destination,
-    /// which has none and where somebody has waited for longer: otherwise it might never get one.
+    /// Whether a connection that has returned, and for which requests wait, is to make room for another destination,
+    /// which has none and where a request has waited for longer: otherwise that one might never get one.
     pub(super) fn yields_to_another(&self, destination: usize) -> bool {
         if self.connections.len() < self.options.max_connections
             || self.counts[Stand::Closing as usize] > 0
@@ -236,7 +236,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         let destination = &mut self.destinations[place];
         log::debug!("pool: {:?}: cannot connect: {error}", destination.key);
         if destination.pause.is_some() {
-            // It was under way when another failed: what follows has been decided.
+            // It was in progress when another failed: what follows has been decided.
             return;
         }
         destination.failures = destination.failures.saturating_add(1);
@@ -254,7 +254,8 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         }
     }
 
-    /// Tells all that wait; but if the destination has connections, which will serve them, only the first.
+    /// Gives the error to all waiting requests; but if the destination has connections, which will serve them, only
+    /// to the first.
     fn tell_failure(&mut self, cx: &mut Context<'_>, place: usize, error: &io::Error) {
         let destination = &self.destinations[place];
         let has_others = [Stand::Idle, Stand::Leased, Stand::Returning]

@@ -1,4 +1,4 @@
-//! Those that wait for a connection.
+//! The requests that wait for a connection.
 
 use std::fmt;
 use std::io;
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use crate::kit::pool::{Key, Lease, Pool, Reason, Refused, Reusable, Tag};
 use crate::{AnyId, Context, Dispatcher, Id, Reactor, TimerId};
 
-/// What [`Pool::acquire`] gives.
+/// The result of [`Pool::acquire`].
 #[must_use = "a lease that is dropped goes back to its pool"]
 #[derive(Debug)]
 pub enum Acquired<K: Key, D: Reusable> {
     /// The outcome is known at once: an idle connection, or a refusal. The closure is dropped and does not run.
     Now(Result<Lease<K, D>, Refused>),
-    /// The outcome comes to the closure. By the ticket the wait can be [cancelled](Pool::cancel).
+    /// The closure will be called with the outcome. With the ticket the wait can be [cancelled](Pool::cancel).
     Later(Ticket),
 }
 
-/// Names one who waits.
+/// Identifies a waiting request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     place: usize,
@@ -27,7 +27,7 @@ pub struct Ticket {
 /// How an outcome gets to the holder.
 pub(super) type Deliver<K, D> = Box<dyn FnOnce(&mut Reactor, Result<Lease<K, D>, Refused>)>;
 
-/// One who waits.
+/// A waiting request.
 pub(super) struct Waiter<K: Key, D: Reusable> {
     /// Grows from one to the next, for all destinations.
     pub(super) number: u64,
@@ -46,7 +46,7 @@ impl<K: Key, D: Reusable> fmt::Debug for Waiter<K, D> {
     }
 }
 
-/// Why somebody waits no longer.
+/// Why a request stops waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaving {
     Told,
@@ -72,7 +72,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
             return Acquired::Now(Err(Refused::new(Reason::ShutDown, key)));
         }
         if let Some(&destination) = self.by_key.get(key) {
-            // Whoever comes does not overtake those that wait.
+            // A new request does not overtake those that wait.
             if self.destinations[destination].waiters.is_empty() {
                 if let Some(outcome) = self.lend_idle(cx, destination) {
                     return Acquired::Now(outcome);
@@ -99,7 +99,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         Acquired::Later(ticket)
     }
 
-    /// Why nobody can be put into this line.
+    /// Why no request can be put into this line.
     fn refusal(
         &mut self,
         cx: &mut Context<'_>,
@@ -146,7 +146,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         Ticket { place, number }
     }
 
-    /// Gives a connection that is good to the first in its line. False if nobody could take it.
+    /// Gives a usable connection to the first request in its line. False if none could take it.
     pub(super) fn hand_over(&mut self, cx: &mut Context<'_>, place: usize) -> bool {
         let destination = self.connections[place].destination;
         while let Some(first) = self.destinations[destination].waiters.first() {
@@ -165,8 +165,8 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         false
     }
 
-    /// Takes somebody out of the line, and has the outcome delivered when the callbacks of this turn have returned:
-    /// nobody is called while the pool runs.
+    /// Takes a request out of the line, and has the outcome delivered when the callbacks of this turn have returned:
+    /// no holder is called while the pool runs.
     pub(super) fn tell(
         &mut self,
         cx: &mut Context<'_>,
@@ -242,7 +242,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         Some(deliver)
     }
 
-    /// Somebody has waited long enough.
+    /// The wait of a request has timed out.
     pub(super) fn gives_up_waiting(&mut self, cx: &mut Context<'_>, place: usize, timer: TimerId) {
         let waiter = self.waiters.get(place);
         let Some(waiter) = waiter.filter(|waiter| waiter.timer == Some(timer)) else {
@@ -254,7 +254,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         self.review(destination);
     }
 
-    /// Nobody waits any more.
+    /// Refuses all waiting requests.
     pub(super) fn refuse_all(&mut self, cx: &mut Context<'_>, reason: Reason) {
         while let Some(place) = self.waiting.first() {
             let destination = self.waiters[place].destination;

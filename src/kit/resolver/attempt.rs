@@ -6,7 +6,7 @@ use super::service::Service;
 use super::wire::Answer;
 use crate::{Context, Id};
 
-/// Names an attempt to whoever made it. What comes of one that is no longer awaited is dropped.
+/// Identifies an attempt to the code that made it. The outcome of one that is no longer awaited is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
     pub(super) flight: usize,
@@ -27,7 +27,7 @@ pub(super) enum End {
     Cut,
     /// The right answer in wrong letters.
     OtherCase,
-    /// So many wrong datagrams came that somebody is guessing.
+    /// So many wrong datagrams arrived that an attacker may be guessing.
     Guessed,
     TimedOut,
     Failed(io::Error),
@@ -42,7 +42,7 @@ pub(super) enum Stray {
     Garbage,
 }
 
-/// Tells the resolver, and ends the attempt.
+/// Reports to the resolver, and ends the attempt.
 pub(super) fn finish(cx: &mut Context<'_>, service: Id<Service>, ticket: Ticket, end: End) {
     // Sooner than the next query: as many descriptors as possible are free for it.
     cx.abort();
@@ -57,9 +57,9 @@ pub(super) fn count(cx: &mut Context<'_>, service: Id<Service>, stray: Stray) {
     let what = match stray {
         Stray::OtherId => "the id of another query",
         Stray::OtherQuestion => "another question",
-        Stray::OtherCase => "the question in other letters",
+        Stray::OtherCase => "the question in another letter case",
         Stray::Garbage => "no DNS message",
     };
     let error = io::Error::new(io::ErrorKind::InvalidData, what);
-    cx.log_fault_in("not taken for an answer", &error);
+    cx.log_fault_in("not accepted as an answer", &error);
 }

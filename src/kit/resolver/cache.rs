@@ -1,4 +1,4 @@
-//! What is known of names, for as long as it holds; and no more of them than there is room for.
+//! What is known of names, for as long as it is valid, with a bound on their number.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

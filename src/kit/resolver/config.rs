@@ -1,4 +1,4 @@
-//! What a resolver is told: servers, search list, times and bounds; and how `resolv.conf` says it.
+//! The configuration of a resolver: servers, search list, times and bounds; and its form in `resolv.conf`.
 
 mod resolv_conf;
 
@@ -13,15 +13,15 @@ use super::name::Name;
 /// Longest file that is read.
 const LONGEST_FILE: u64 = 16 * 1024 * 1024;
 
-/// Which addresses are asked for.
+/// The address families that are queried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Family {
     /// Both.
     #[default]
     Any,
-    /// IPv4 alone: no AAAA record is asked for.
+    /// Only IPv4: AAAA records are not queried.
     V4,
-    /// IPv6 alone: no A record is asked for.
+    /// Only IPv6: A records are not queried.
     V6,
 }
 
@@ -35,8 +35,8 @@ impl Family {
     }
 }
 
-/// What a [`DnsResolver`](super::DnsResolver) is told. [`system`](DnsConfig::system) reads it from the system's
-/// files, [`new`](DnsConfig::new) begins with nothing but servers.
+/// The configuration of a [`DnsResolver`](super::DnsResolver). [`system`](DnsConfig::system) reads it from the
+/// system's files; [`new`](DnsConfig::new) starts with a list of servers only.
 ///
 /// ```
 /// use slabloop::kit::resolver::DnsConfig;
@@ -71,8 +71,8 @@ pub struct DnsConfig {
 }
 
 impl DnsConfig {
-    /// These servers, no search list, no hosts file, and the defaults that each method names. Without any server
-    /// each lookup that wants one fails.
+    /// These servers, no search list, no hosts file, and for the rest the defaults that each method names. Without
+    /// any server each lookup that needs one fails.
     pub fn new(servers: impl IntoIterator<Item = SocketAddr>) -> DnsConfig {
         DnsConfig {
             servers: servers.into_iter().collect(),
@@ -99,24 +99,38 @@ impl DnsConfig {
         }
     }
 
-    /// As the system has it: `/etc/resolv.conf` and `/etc/hosts`. The files are looked at again when they change.
-    /// Without a `resolv.conf` the server is the one on this machine, as with the C library.
+    /// The system's configuration: `/etc/resolv.conf` and `/etc/hosts`. The files are read again when they change.
+    /// Without a `resolv.conf` the name server is the local host, as with the C library.
     ///
     /// # Errors
     ///
-    /// What the system says of a file that is there and cannot be read; the error names it.
+    /// The system's error, with the name of the file, if a file exists and cannot be read.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use slabloop::kit::resolver::{DnsConfig, DnsResolver};
+    /// use slabloop::Reactor;
+    /// use std::time::Duration;
+    ///
+    /// let mut config = DnsConfig::system()?;
+    /// config.deadline(Duration::from_secs(5));
+    /// let mut reactor = Reactor::new()?;
+    /// let resolver = DnsResolver::new(&mut reactor, config)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn system() -> io::Result<DnsConfig> {
         let mut config = DnsConfig::from_file("/etc/resolv.conf")?;
         config.hosts_file("/etc/hosts");
         Ok(config)
     }
 
-    /// From a file in the format of `resolv.conf`, which is looked at again when it changes: then its servers, search
-    /// list and `ndots` are taken anew; its other options hold as they were. No hosts file.
+    /// Reads a file in the format of `resolv.conf`. The file is read again when it changes: then its servers, search
+    /// list and `ndots` are applied, and its other options remain as they were. There is no hosts file.
     ///
     /// # Errors
     ///
-    /// As [`system`](DnsConfig::system).
+    /// Those of [`system`](DnsConfig::system).
     pub fn from_file(path: impl AsRef<Path>) -> io::Result<DnsConfig> {
         let path = path.as_ref();
         let text = read(path)?.unwrap_or_default();
@@ -125,13 +139,23 @@ impl DnsConfig {
         Ok(config)
     }
 
-    /// The lines of `resolv.conf` that were not understood, the first few of them.
+    /// The lines of `resolv.conf` that were not understood; only the first few of them.
+    ///
+    /// ```
+    /// use slabloop::kit::resolver::DnsConfig;
+    ///
+    /// let config = DnsConfig::from_text("nameserver 192.0.2.53\nsortlist 192.0.2.0\n");
+    /// assert_eq!(config.servers(), ["192.0.2.53:53".parse().unwrap()]);
+    /// for line in config.ignored() {
+    ///     eprintln!("resolv.conf: ignored: {line}");
+    /// }
+    /// ```
     #[must_use]
     pub fn ignored(&self) -> &[String] {
         &self.ignored
     }
 
-    /// The name servers, in the order in which they are asked.
+    /// The name servers, in the order in which they are queried.
     #[must_use]
     pub fn servers(&self) -> &[SocketAddr] {
         &self.servers
@@ -143,18 +167,30 @@ impl DnsConfig {
         self.search.iter().map(ToString::to_string).collect()
     }
 
-    /// The domains that are appended to short names, in this order. None at first.
+    /// The domains that are appended to short names, in this order. Default: none.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for what is no domain, by name.
+    /// `InvalidInput`, with the text, if one of them is not a domain.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::resolver::DnsConfig;
+    ///
+    /// let mut config = DnsConfig::new(["192.0.2.53:53".parse().unwrap()]);
+    /// config.search(["example.org", "example.net"])?.ndots(2);
+    /// assert_eq!(config.search_list(), ["example.org", "example.net"]);
+    /// assert!(config.search(["not a domain"]).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn search<'a>(
         &mut self,
         domains: impl IntoIterator<Item = &'a str>,
     ) -> io::Result<&mut Self> {
         let domains = domains.into_iter().map(|domain| {
             Name::of_domain(domain).map_err(|why| {
-                let text = format!("the search domain {domain:?} is wrong: {why}");
+                let text = format!("the search domain {domain:?} is invalid: {why}");
                 io::Error::new(io::ErrorKind::InvalidInput, text)
             })
         });
@@ -162,110 +198,131 @@ impl DnsConfig {
         Ok(self)
     }
 
-    /// A name with fewer dots is first looked up below the search domains. 1 at first.
+    /// A name with fewer dots than this is first looked up below the search domains. Default: 1.
     pub fn ndots(&mut self, dots: usize) -> &mut Self {
         self.ndots = dots;
         self
     }
 
-    /// How long a server may take to answer one query, before the next is asked. 5 s at first; at least 1 ms.
+    /// The timeout of one query to one server; after it the next server is queried. Default: 5 s; at least 1 ms.
     pub fn timeout(&mut self, limit: Duration) -> &mut Self {
         self.timeout = limit.max(Duration::from_millis(1));
         self
     }
 
-    /// How often the list of servers is gone through. 2 at first; at least 1.
+    /// How many times the list of servers is tried. Default: 2; at least 1.
     pub fn attempts(&mut self, rounds: u32) -> &mut Self {
         self.attempts = rounds.max(1);
         self
     }
 
-    /// Has each lookup begin with another server. Off at first.
+    /// Whether each lookup starts with the next server of the list. Default: off.
     pub fn rotate(&mut self, on: bool) -> &mut Self {
         self.rotate = on;
         self
     }
 
-    /// Asks over TCP from the start. Off at first.
+    /// Whether all queries use TCP. Default: off.
     pub fn use_tcp(&mut self, on: bool) -> &mut Self {
         self.use_tcp = on;
         self
     }
 
-    /// Gives the letters of each question random case, which an answer has to repeat: 0x20, one bit more for each
-    /// letter that somebody who sends false answers has to guess. On at first. A server that does not keep the case is
-    /// found out over TCP, where nobody can guess, and is then believed without.
+    /// Whether the letters of each question get a random case, which the answer has to repeat ("0x20"). For each
+    /// letter, an attacker who sends false answers has to guess one more bit. Default: on. If a server does not
+    /// preserve the case, a query over TCP, which cannot be guessed, confirms that; the check is then off for this
+    /// server.
     pub fn mixed_case(&mut self, on: bool) -> &mut Self {
         self.mixed_case = on;
         self
     }
 
-    /// Which addresses are looked up. Both families at first.
+    /// Which address families are looked up. Default: both.
+    ///
+    /// ```
+    /// use slabloop::kit::resolver::{DnsConfig, Family};
+    ///
+    /// let mut config = DnsConfig::new(["192.0.2.53:53".parse().unwrap()]);
+    /// config.family(Family::V4); // this machine has no IPv6
+    /// ```
     pub fn family(&mut self, family: Family) -> &mut Self {
         self.family = family;
         self
     }
 
-    /// How long a lookup may take in all, if the call does not say. 30 s at first; `Duration::MAX` is no limit.
+    /// The deadline of a whole lookup, if the call has none of its own. Default: 30 s; `Duration::MAX` means no
+    /// limit.
     pub fn deadline(&mut self, limit: Duration) -> &mut Self {
         self.deadline = limit;
         self
     }
 
-    /// How long the answer of the second family is waited for when the first has given addresses (RFC 8305). 50 ms at
-    /// first. What comes later goes to the cache alone.
+    /// How long to wait for the answer of the second family when the first has addresses (RFC 8305). Default: 50 ms.
+    /// A later answer is only stored in the cache.
     pub fn resolution_delay(&mut self, limit: Duration) -> &mut Self {
         self.resolution_delay = limit;
         self
     }
 
-    /// Most names in the cache; 4,096 at first. 0 turns it off. A name takes 0.2 to 2 KiB.
+    /// The most names in the cache. Default: 4,096; 0 turns the cache off. A name takes 0.2 to 2 KiB.
     pub fn cache_entries(&mut self, names: usize) -> &mut Self {
         self.cache_entries = names;
         self
     }
 
-    /// Bounds of how long an answer with addresses is kept, whatever its time to live says. 0 and 1 day at first.
-    /// An answer whose time is 0 is not kept.
+    /// Bounds for how long an answer with addresses is cached, whatever its time to live is. Default: 0 and 1 day. An
+    /// answer with a time to live of 0 is not cached.
     ///
     /// # Panics
     ///
     /// If `least` is more than `most`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::resolver::DnsConfig;
+    /// use std::time::Duration;
+    ///
+    /// let mut config = DnsConfig::new(["192.0.2.53:53".parse().unwrap()]);
+    /// config
+    ///     .ttl(Duration::from_secs(5), Duration::from_secs(300))
+    ///     .max_negative_ttl(Duration::from_secs(30));
+    /// ```
     pub fn ttl(&mut self, least: Duration, most: Duration) -> &mut Self {
         assert!(least <= most, "ttl: {least:?} is more than {most:?}");
         (self.min_ttl, self.max_ttl) = (least, most);
         self
     }
 
-    /// How long it may be kept that a name or its addresses do not exist. The zone says so in its SOA record
-    /// (RFC 2308); this is the most. 15 min at first.
+    /// How long to cache that a name or its addresses do not exist. The time is in the SOA record of the zone (RFC
+    /// 2308); this is the upper bound. Default: 15 min.
     pub fn max_negative_ttl(&mut self, most: Duration) -> &mut Self {
         self.max_negative_ttl = most;
         self
     }
 
-    /// How long a failure of all servers is kept, so that a name that cannot be looked up is not asked for again and
-    /// again (RFC 9520). 1 s at first.
+    /// How long to cache a failure of all servers, so that a name that cannot be looked up is not queried again and
+    /// again (RFC 9520). Default: 1 s.
     pub fn failure_ttl(&mut self, time: Duration) -> &mut Self {
         self.failure_ttl = time;
         self
     }
 
-    /// Most lookups that wait at a time; more are refused. 4,096 at first; at least 1.
+    /// The most lookups that wait at a time; further ones are refused. Default: 4,096; at least 1.
     pub fn max_lookups(&mut self, lookups: usize) -> &mut Self {
         self.max_lookups = lookups.max(1);
         self
     }
 
-    /// Most names that servers are asked for at a time; others wait in a queue. Each has two sockets at most. 128 at
-    /// first; at least 1.
+    /// The most names that are queried at a time; others wait in a queue. Each uses up to two sockets. Default: 128;
+    /// at least 1.
     pub fn max_in_flight(&mut self, names: usize) -> &mut Self {
         self.max_in_flight = names.max(1);
         self
     }
 
-    /// A hosts file, which comes before all servers. It is looked at again when it changes. None at first. It need
-    /// not exist.
+    /// A hosts file, which is used before all servers. It is read again when it changes, and need not exist. Default:
+    /// none.
     pub fn hosts_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
         self.hosts = Some(path.into());
         self

@@ -1,4 +1,4 @@
-//! The resolver that asks name servers itself: its handle.
+//! The handle of the resolver that queries name servers itself.
 
 use std::io;
 use std::time::Duration;
@@ -10,52 +10,53 @@ use super::waiters::Lookup;
 use super::{Addresses, Resolve, Then};
 use crate::{AnyId, Context, Reactor};
 
-/// Asks name servers, on the loop: over UDP, or over TCP where an answer is too long.
+/// Queries name servers on the loop: over UDP, and over TCP if an answer is too long.
 ///
-/// It stands for a service of the reactor's ([`add_service`](Reactor::add_service)) that holds the cache and all that
-/// waits; copies stand for the same. `docs/resolver.md` tells what it does against false answers, and what is bounded.
+/// It is the handle of a service in the reactor ([`add_service`](Reactor::add_service)) that holds the cache and the
+/// waiting lookups; clones are handles of the same service. `docs/resolver.md` explains the protection against false
+/// answers, and the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DnsResolver {
     place: Place<Service>,
 }
 
-/// What a resolver has counted since it was made, and what there is now. All but the last four only grow.
+/// The counters of a resolver since it was made, and its present state. All but the last four only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DnsStats {
     /// Lookups that were begun.
     pub lookups: u64,
-    /// Of these, answered from the cache, denials included.
+    /// Lookups that were answered from the cache, including negative answers.
     pub from_cache: u64,
-    /// Answered from the hosts file.
+    /// Lookups that were answered from the hosts file.
     pub from_hosts: u64,
-    /// Waited for an answer that another lookup had asked for already.
+    /// Lookups that shared the query of another lookup.
     pub joined: u64,
-    /// Refused, because too many waited.
+    /// Lookups that were refused because too many were waiting.
     pub overloaded: u64,
     /// Queries over UDP.
     pub udp_queries: u64,
     /// Queries over TCP.
     pub tcp_queries: u64,
-    /// Queries that no answer came to in time.
+    /// Queries that timed out.
     pub timeouts: u64,
-    /// Datagrams with the id of another query, dropped: late, or false.
+    /// Datagrams that were dropped because they had the id of another query: late or false answers.
     pub other_id: u64,
-    /// With our id and another question, dropped.
+    /// Datagrams that were dropped because they had the right id and another question.
     pub other_question: u64,
-    /// With our question in other letters, not believed.
+    /// Answers that were not accepted because the letters of the question had another case.
     pub other_case: u64,
-    /// That are no answers at all, dropped.
+    /// Datagrams that were dropped because they were no DNS answers.
     pub garbage: u64,
-    /// Names that were thrown out of the cache for want of room.
+    /// Names that were removed from the cache for lack of room.
     pub evicted: u64,
-    /// Names in the cache now, those that hold no more included.
+    /// Names in the cache now, including expired ones.
     pub cached: usize,
     /// Lookups that wait now.
     pub waiting: usize,
-    /// Names that servers are being asked for now.
+    /// Names that are being queried now.
     pub in_flight: usize,
-    /// Names that wait for their turn to be asked for.
+    /// Names that wait to be queried.
     pub queued: usize,
 }
 
@@ -64,7 +65,19 @@ impl DnsResolver {
     ///
     /// # Errors
     ///
-    /// A hosts file that is there and cannot be read, by name; while the reactor shuts down, nothing can be added.
+    /// If a hosts file exists and cannot be read, with its name. Also if the reactor is shutting down.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::resolver::{DnsConfig, DnsResolver};
+    /// use slabloop::Reactor;
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let config = DnsConfig::new(["192.0.2.53:53".parse().unwrap()]);
+    /// let resolver = DnsResolver::new(&mut reactor, config)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(reactor: &mut Reactor, config: DnsConfig) -> io::Result<DnsResolver> {
         let mut service = Service::new(config)?;
         let number = service.waiters().number;
@@ -72,11 +85,11 @@ impl DnsResolver {
         Ok(DnsResolver { place })
     }
 
-    /// As [`new`](DnsResolver::new), from inside a callback.
+    /// Adds a resolver from inside a callback: see [`new`](DnsResolver::new).
     ///
     /// # Errors
     ///
-    /// As [`new`](DnsResolver::new).
+    /// Those of [`new`](DnsResolver::new).
     pub fn new_in(cx: &mut Context<'_>, config: DnsConfig) -> io::Result<DnsResolver> {
         let mut service = Service::new(config)?;
         let number = service.waiters().number;
@@ -84,25 +97,43 @@ impl DnsResolver {
         Ok(DnsResolver { place })
     }
 
-    /// What is known of `name` without asking: a literal, the hosts file, the cache. `None` if that is nothing, or the
-    /// resolver is closed. For those who can go on at once; [`lookup`](Resolve::lookup) is never that quick.
+    /// The addresses of `name` that are known without a query: from a literal address, the hosts file or the cache.
+    /// `None` if there are none, or the resolver is closed. Use it where the next step can be taken at once;
+    /// [`lookup`](Resolve::lookup) calls back later even then.
+    ///
+    /// ```
+    /// use slabloop::kit::resolver::DnsResolver;
+    /// use slabloop::{Context, Dispatcher};
+    ///
+    /// struct Client;
+    /// impl Dispatcher for Client {}
+    ///
+    /// /// Connects without a lookup if the name is in the cache. Returns whether it did.
+    /// fn connect_now(cx: &mut Context<'_>, resolver: &DnsResolver, name: &str) -> std::io::Result<bool> {
+    ///     let Some(addresses) = resolver.known(cx, name) else { return Ok(false) };
+    ///     for address in addresses.with_port(80).take(1) {
+    ///         cx.connect(address, Client)?;
+    ///     }
+    ///     Ok(true)
+    /// }
+    /// ```
     pub fn known(&self, cx: &mut Context<'_>, name: &str) -> Option<Addresses> {
         serving::reach(self.place, cx, |service, cx| service.known(cx, name)).flatten()
     }
 
-    /// What has been counted.
+    /// The counters and the present state.
     pub fn stats(&self, cx: &mut Context<'_>) -> DnsStats {
         let stats = serving::reach(self.place, cx, |service, _| service.stats());
         stats.unwrap_or_default()
     }
 
-    /// Forgets all that the cache holds.
+    /// Empties the cache.
     pub fn clear_cache(&self, cx: &mut Context<'_>) {
         serving::reach(self.place, cx, |service, _| service.clear_cache());
     }
 
-    /// Closes it: lookups that wait fail with [`Failure::Closed`](super::Failure::Closed), and so do those that come.
-    /// The end of the reactor closes it as well.
+    /// Closes the resolver: waiting lookups fail with [`Failure::Closed`](super::Failure::Closed), and so do later
+    /// ones. The end of the reactor closes it as well.
     pub fn close(&self, cx: &mut Context<'_>) {
         serving::end(self.place, cx);
     }

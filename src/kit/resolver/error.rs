@@ -5,29 +5,41 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// Why a lookup gave no address.
+/// The reason why a lookup found no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failure {
-    /// It can be no host's name.
+    /// The text is not a valid host name.
     InvalidName,
     /// The name does not exist (NXDOMAIN).
     NoSuchName,
-    /// The name exists, and has no address of the family asked for.
+    /// The name exists, but has no address of the requested family.
     NoAddress,
-    /// The servers answered, and none with a result: SERVFAIL, REFUSED, aliases in a circle, what cannot be read.
+    /// The servers answered, but none with a result: SERVFAIL, REFUSED, a loop of aliases, an unreadable answer.
     ServerFailed,
-    /// No server answered in the time that each has.
+    /// No server answered before its timeout.
     Unanswered,
     /// The lookup's own deadline passed.
     DeadlinePassed,
-    /// As many lookups as may wait do so already.
+    /// Too many lookups are waiting.
     Overloaded,
     /// The resolver has been closed, or the reactor is shutting down.
     Closed,
 }
 
-/// A lookup failed: which name, why, and what more there is to say.
+/// A lookup failed: the name, the reason and details.
+///
+/// ```
+/// use slabloop::kit::resolver::{Failure, LookupError};
+///
+/// fn report(error: &LookupError) {
+///     match error.failure() {
+///         Failure::NoSuchName => eprintln!("no host is called {}", error.name()),
+///         _ if error.is_temporary() => eprintln!("{error}; try again later"),
+///         _ => eprintln!("{error}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct LookupError {
     name: Arc<str>,
@@ -37,7 +49,7 @@ pub struct LookupError {
 
 impl LookupError {
     pub(super) fn new(name: &str, failure: Failure) -> LookupError {
-        // Names come from peers now and then: a log line is not to be filled by one.
+        // Peers may choose names: one name must not fill a log line.
         let mut shown: String = name.chars().take(MOST_SHOWN).collect();
         if shown.len() < name.len() {
             shown.push_str("...");
@@ -68,13 +80,13 @@ impl LookupError {
         &self.name
     }
 
-    /// Why.
+    /// The reason.
     #[must_use]
     pub fn failure(&self) -> Failure {
         self.failure
     }
 
-    /// Whether the same question may have an answer later: a server was not there, or there was too much to do.
+    /// Whether a retry may succeed later: no server answered, or there was too much load.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         !matches!(
@@ -100,13 +112,13 @@ const MOST_SHOWN: usize = 255;
 impl fmt::Display for LookupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = match self.failure {
-            Failure::InvalidName => "this is no host's name",
+            Failure::InvalidName => "not a valid host name",
             Failure::NoSuchName => "no such name",
             Failure::NoAddress => "the name has no address",
             Failure::ServerFailed => "the name servers failed",
             Failure::Unanswered => "no name server answered",
             Failure::DeadlinePassed => "the lookup took too long",
-            Failure::Overloaded => "too many lookups wait",
+            Failure::Overloaded => "too many lookups are waiting",
             Failure::Closed => "the resolver is closed",
         };
         write!(f, "{:?}: {why}", self.name)?;

@@ -1,5 +1,5 @@
-//! A connection to a name: its addresses are tried one after the other, a little apart, until one answers
-//! ("happy eyeballs", RFC 8305).
+//! A connection to a name: its addresses are tried one after the other, with a short delay, until one answers ("happy
+//! eyeballs", RFC 8305).
 
 mod error;
 mod race;
@@ -20,10 +20,29 @@ type Prepare = Box<dyn FnOnce(Socket) -> io::Result<Socket>>;
 
 /// Connects to a name, and gives the connection to `dispatcher`: [`Dial`] with its defaults.
 ///
-/// *What follows:* `then` is called on the dispatcher `owner`, once, never from inside this call. With the id of
-/// `dispatcher`, which has been added and gets its [`handle_connect`](Dispatcher::handle_connect) in a later turn; or
-/// with an error that names each address and what became of it. Then `dispatcher` was dropped, without `handle_close`, for
-/// it was never added. If `owner` has ended by then nobody is told, and the connection is added all the same.
+/// *What follows:* `then` is called on the dispatcher `owner`, once, and never from inside this call. On success it
+/// gets the id of `dispatcher`, which has been added; its [`handle_connect`](Dispatcher::handle_connect) is called in
+/// a later turn. Otherwise it gets an error that names each address and the result for it; `dispatcher` was then
+/// dropped without `handle_close`, because it was never added. If `owner` has ended, `then` is not called, but the
+/// connection is still added.
+///
+/// ```
+/// use slabloop::kit::resolver::{Resolve, connect_host};
+/// use slabloop::{Context, Dispatcher, Id};
+///
+/// struct Client;
+/// impl Dispatcher for Client {}
+///
+/// struct Owner { client: Option<Id<Client>> }
+/// impl Dispatcher for Owner {}
+///
+/// fn dial(cx: &mut Context<'_>, resolver: &(impl Resolve + Clone + 'static), owner: Id<Owner>) {
+///     connect_host(cx, resolver, owner, "example.org", 80, Client, |owner: &mut Owner, _, outcome| {
+///         owner.client = Some(outcome?);
+///         Ok(())
+///     });
+/// }
+/// ```
 pub fn connect_host<O: Dispatcher, D: Dispatcher>(
     cx: &mut Context<'_>,
     resolver: &(impl Resolve + Clone + 'static),
@@ -36,11 +55,12 @@ pub fn connect_host<O: Dispatcher, D: Dispatcher>(
     Dial::new(name, port).start(cx, resolver, owner, dispatcher, then)
 }
 
-/// A connection to a name, to be made: what [`connect_host`] has no argument for.
+/// A connection to a name that is to be opened, with more settings than [`connect_host`].
 ///
-/// The name's addresses are sorted (RFC 6724), the families taken in turns, and tried one after the other: each
-/// attempt begins when the one before has failed, or has taken as long as the [`stagger`](Dial::stagger) without an
-/// answer, and goes on beside it. The first connection that is established is kept, all others are closed at once.
+/// The name's addresses are sorted (RFC 6724), with the families alternating, and tried one after the other. The next
+/// attempt begins when the one before has failed, or has had no answer for the time of [`stagger`](Dial::stagger);
+/// both then continue in parallel. The first connection that is established is kept, and all others are closed at
+/// once.
 ///
 /// ```
 /// use slabloop::kit::resolver::{Dial, DnsResolver};
@@ -72,7 +92,7 @@ pub struct Dial {
 }
 
 impl Dial {
-    /// To `name`, which may also be an address.
+    /// A connection to `name`, which may also be a literal address.
     #[must_use]
     pub fn new(name: &str, port: u16) -> Dial {
         Dial {
@@ -85,28 +105,43 @@ impl Dial {
         }
     }
 
-    /// Options of each attempt's socket.
+    /// The socket options of each attempt.
     pub fn options(&mut self, options: SocketOptions) -> &mut Self {
         self.options = options;
         self
     }
 
-    /// How long an attempt has before the next begins beside it. 250 ms at first; what is given is brought into the
-    /// bounds of RFC 8305, 10 ms to 2 s.
+    /// How long to wait for an attempt before the next begins in parallel. Default: 250 ms. The value is clamped to
+    /// the bounds of RFC 8305, 10 ms to 2 s.
     pub fn stagger(&mut self, delay: Duration) -> &mut Self {
         self.stagger = delay.clamp(Duration::from_millis(10), Duration::from_secs(2));
         self
     }
 
-    /// How long it may take in all, the lookup included; a layer's handshake comes after it and has a limit of its own
-    /// ([`Builder::handshake_timeout`](crate::Builder::handshake_timeout)). 30 s at first; `Duration::MAX` is no limit.
+    /// The deadline of the whole, including the lookup. The handshake of a layer comes later and has its own limit
+    /// ([`Builder::handshake_timeout`](crate::Builder::handshake_timeout)). Default: 30 s; `Duration::MAX` means no
+    /// limit.
     pub fn deadline(&mut self, limit: Duration) -> &mut Self {
         self.deadline = limit;
         self
     }
 
-    /// What is done to the socket that was connected, before it is added: a [layer](Socket::layered), for one. Its
-    /// error ends it all.
+    /// A closure that is called with the connected socket before it is added, for example to add a
+    /// [layer](Socket::layered). If it returns an error, connecting fails with that.
+    ///
+    /// ```
+    /// # #[cfg(feature = "tls")] {
+    /// use slabloop::kit::resolver::Dial;
+    /// use slabloop::tls::Connector;
+    ///
+    /// fn https(connector: Connector, host: &str) -> Dial {
+    ///     let mut dial = Dial::new(host, 443);
+    ///     let name = host.to_owned();
+    ///     dial.prepare(move |socket| Ok(socket.layered(connector.session(&name)?)));
+    ///     dial
+    /// }
+    /// # }
+    /// ```
     pub fn prepare(
         &mut self,
         prepare: impl FnOnce(Socket) -> io::Result<Socket> + 'static,
@@ -115,7 +150,7 @@ impl Dial {
         self
     }
 
-    /// Begins; see [`connect_host`] for what follows.
+    /// Starts connecting; see [`connect_host`] for what follows.
     pub fn start<O: Dispatcher, D: Dispatcher>(
         self,
         cx: &mut Context<'_>,
@@ -175,7 +210,7 @@ impl fmt::Debug for Dial {
     }
 }
 
-/// Names a connection that is being made, to [cancel](Dialling::cancel) it.
+/// Identifies a connection that is being opened, to [cancel](Dialling::cancel) it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialling {
     /// With its own number.
@@ -183,7 +218,7 @@ pub struct Dialling {
 }
 
 impl Dialling {
-    /// Gives up: all attempts are closed, and the dispatcher and what was to be called are dropped. False if it had
+    /// Cancels it: all attempts are closed, and the dispatcher and the closure are dropped. Returns `false` if it had
     /// an outcome before.
     pub fn cancel(self, cx: &mut Context<'_>) -> bool {
         let Some((race, number)) = self.race else {

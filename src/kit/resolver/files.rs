@@ -1,4 +1,4 @@
-//! The files that a resolver goes by, looked at again when they change.
+//! The files that a resolver uses, read again when they change.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -48,7 +48,7 @@ impl Files {
         let news = |watched: &mut Option<Watched>| {
             let watched = watched.as_mut()?;
             watched.news().unwrap_or_else(|error| {
-                log::warn!("{error}; what it said before goes on to hold");
+                log::warn!("{error}; its previous content remains in use");
                 None
             })
         };

@@ -20,7 +20,7 @@ pub(super) const KINDS: [Kind; 2] = [Kind::Aaaa, Kind::A];
 pub(super) struct Flight {
     pub(super) name: Name,
     pub(super) key: Rc<[u8]>,
-    /// The keys of those who wait.
+    /// The keys of the waiting lookups.
     pub(super) waiters: Vec<usize>,
     pub(super) sides: [Side; 2],
     pub(super) is_started: bool,
@@ -70,7 +70,7 @@ pub(super) struct Question {
 pub(super) enum Way {
     Udp,
     Tcp,
-    /// Because the answer came back in other letters: what that means only an answer over TCP can tell.
+    /// Because the answer had another letter case: only an answer over TCP shows what that means.
     TcpForCase,
     /// Without random case: the server does not keep it, and does not speak TCP.
     UdpAnyCase,

@@ -53,7 +53,7 @@ impl Name {
             }
             let is_usual = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
             if !label.iter().all(is_usual) {
-                return Err("it has a character that no host's name has");
+                return Err("it has a character that is not allowed in host names");
             }
             builder.append_label(label).map_err(|error| match error {
                 PushError::LongLabel => "it has a label of more than 63 bytes",

@@ -1,8 +1,8 @@
 //! Which address is tried first (RFC 6724).
 //!
-//! Of its rules those that a program can follow without asking the kernel for more than a route: 1 (what cannot be
-//! reached comes last), 2 (equal scope), 5 (equal label), 6 (precedence), 8 (smaller scope), 9 (longer common
-//! prefix, for IPv6) and 10 (else as they came), with the default policy table.
+//! It implements those of its rules for which a program has to ask the kernel for no more than a route: 1
+//! (unreachable addresses come last), 2 (equal scope), 5 (equal label), 6 (precedence), 8 (smaller scope), 9 (longer
+//! common prefix, for IPv6) and 10 (else as they came), with the default policy table.
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -10,8 +10,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 /// Any port: nothing is sent.
 const PORT: u16 = 53;
 
-/// Puts addresses into the order of RFC 6724. For each, the kernel is asked once which address of this machine
-/// would speak to it, by connecting a UDP socket, which sends nothing: two system calls, a few microseconds.
+/// Sorts addresses in the order of RFC 6724. For each one the kernel is asked which local address would be used, by
+/// connecting a UDP socket, which sends nothing: two system calls, a few microseconds.
+///
+/// ```
+/// use slabloop::kit::resolver::order::sort;
+/// use std::net::IpAddr;
+///
+/// let mut addresses: Vec<IpAddr> = vec!["2001:db8::1".parse()?, "127.0.0.1".parse()?];
+/// sort(&mut addresses);
+/// // IPv6 comes first, but only if this machine has a route to it.
+/// println!("{addresses:?}");
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 pub fn sort(addresses: &mut [IpAddr]) {
     if addresses.len() < 2 {
         return;
@@ -26,7 +37,7 @@ pub fn sort(addresses: &mut [IpAddr]) {
     });
 }
 
-/// As [`sort`], with another way to find the address that would speak to a destination; `None` if none can.
+/// Like [`sort`], with a closure that returns the local address for a destination; `None` if it cannot be reached.
 pub fn sort_with(addresses: &mut [IpAddr], mut source: impl FnMut(IpAddr) -> Option<IpAddr>) {
     // The sort is stable, which is rule 10.
     addresses.sort_by_cached_key(|&address| {

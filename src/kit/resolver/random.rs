@@ -1,4 +1,4 @@
-//! Numbers that nobody outside can guess: for ids of queries and the case of their letters.
+//! Numbers that cannot be guessed from outside: for ids of queries and the case of their letters.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

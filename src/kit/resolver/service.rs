@@ -1,4 +1,4 @@
-//! The service behind a [`DnsResolver`](super::DnsResolver): from names to flights, from flights to those who wait.
+//! The service behind a [`DnsResolver`](super::DnsResolver): from names to flights, from flights to waiting lookups.
 
 mod asking;
 mod names;
@@ -130,7 +130,7 @@ impl Service {
         *counter += 1;
     }
 
-    /// Somebody no longer waits. A flight that nobody waits for ends, unless it has been of use already: then the
+    /// A lookup no longer waits. A flight without waiting lookups ends, unless it has been of use already: then the
     /// other half of its answer is for the cache.
     fn leave(&mut self, cx: &mut Context<'_>, key: usize, waiter: usize) {
         let Some(flight) = self.flights.get_mut(key) else {
@@ -188,7 +188,7 @@ impl Service {
         }
     }
 
-    /// Waits for what is found out about `name`, and has it asked for if nobody has.
+    /// Waits for what is found out about `name`, and starts a query if there is none.
     fn join(&mut self, cx: &mut Context<'_>, waiter: usize, name: Name) {
         if let Some(&key) = self.by_name.get(name.as_bytes()) {
             self.stats.joined += 1;

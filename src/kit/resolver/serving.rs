@@ -1,4 +1,4 @@
-//! What both resolvers do with those who wait: take them in, hand out outcomes, let them go.
+//! What both resolvers do with waiting lookups: add them, deliver outcomes, remove them.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) trait Serving: Dispatcher + Sized {
         then: Then,
     ) -> Lookup;
 
-    /// Somebody no longer waits.
+    /// A lookup no longer waits.
     fn left(&mut self, cx: &mut Context<'_>, waiting: Self::Waiting, key: usize);
 
     /// Gives one that waits its outcome. Nothing happens if it has one.
@@ -47,7 +47,7 @@ pub(super) trait Serving: Dispatcher + Sized {
         lookup
     }
 
-    /// For all others: until there is an outcome, or whoever wants it has ended.
+    /// For all others: until there is an outcome, or the dispatcher that asked has ended.
     fn wait(
         &mut self,
         cx: &mut Context<'_>,
@@ -73,7 +73,7 @@ pub(super) trait Serving: Dispatcher + Sized {
         }
     }
 
-    /// A dispatcher that wanted to know has ended: nobody is to be told.
+    /// A dispatcher that asked has ended: its closures are not called.
     fn owner_gone(&mut self, cx: &mut Context<'_>, owner: AnyId) {
         while let Some(lookup) = self.waiters().first_of(owner) {
             self.forget(cx, lookup);
@@ -99,7 +99,7 @@ pub(super) fn tag(key: usize) -> u32 {
     u32::try_from(key).unwrap_or(u32::MAX >> 1)
 }
 
-/// Has an outcome handed to whoever asked for it, outside of all callbacks: there it may ask for the next.
+/// Has an outcome delivered to the dispatcher that asked, outside of all callbacks: it may then ask for the next.
 fn hand_out<S: Serving>(cx: &mut Context<'_>, lookup: Lookup) {
     let service: Id<S> = cx.id();
     cx.defer(move |reactor| {
@@ -110,7 +110,7 @@ fn hand_out<S: Serving>(cx: &mut Context<'_>, lookup: Lookup) {
     });
 }
 
-/// Tells one that was never taken.
+/// Answers a lookup that was not accepted.
 pub(super) fn refuse(cx: &mut Context<'_>, then: Then, error: LookupError) -> Lookup {
     cx.defer(move |reactor| then(reactor, Err(error)));
     Lookup::NONE
@@ -162,7 +162,7 @@ pub(super) fn end<S: Serving>(place: Place<S>, cx: &mut Context<'_>) {
     reach(place, cx, |_, cx| cx.close());
 }
 
-/// What a service does with those who wait when it is closed.
+/// What a service does with waiting lookups when it is closed.
 pub(super) fn close<S: Serving>(
     service: &mut S,
     cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! The resolver that asks the C library, on threads of its own.
+//! The resolver that calls the C library, on threads of its own.
 
 mod config;
 mod library;
@@ -23,39 +23,39 @@ pub use self::config::SystemConfig;
 /// Longest name that is handed to the C library.
 const LONGEST_NAME: usize = 253;
 
-/// Asks the C library (`getaddrinfo`), on worker threads ([`kit::workers`](crate::kit::workers)).
+/// Calls the C library (`getaddrinfo`), on worker threads ([`kit::workers`](crate::kit::workers)).
 ///
-/// It obeys what the machine's owner has set up: `nsswitch.conf`, mDNS, LDAP, a local cache. What it costs is a thread
-/// for as long as a lookup takes, and that nobody knows how long an answer holds: the
-/// [cache](SystemConfig::ttl) keeps all equally long.
+/// It respects the configuration of the machine: `nsswitch.conf`, mDNS, LDAP, a local cache. Its costs: each lookup
+/// occupies a thread for its whole duration, and the C library does not report how long an answer is valid, so the
+/// [cache](SystemConfig::ttl) keeps all answers for the same time.
 ///
-/// Copies stand for the same service. Reactor and threads end without waiting for a lookup.
+/// Clones are handles of the same service. The end of the reactor does not wait for running lookups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SystemResolver {
     place: Place<System>,
 }
 
-/// What a [`SystemResolver`] has counted since it was made, and what there is now.
+/// The counters of a [`SystemResolver`] since it was made, and its present state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SystemStats {
     /// Lookups that were begun.
     pub lookups: u64,
-    /// Of these, answered from the cache.
+    /// Lookups that were answered from the cache.
     pub from_cache: u64,
-    /// Waited for an answer that another lookup had asked for already.
+    /// Lookups that shared the call of another lookup.
     pub joined: u64,
-    /// Refused, because too many waited.
+    /// Lookups that were refused because too many were waiting.
     pub overloaded: u64,
     /// Calls of the C library.
     pub calls: u64,
-    /// Names that were thrown out of the cache for want of room.
+    /// Names that were removed from the cache for lack of room.
     pub evicted: u64,
-    /// Names in the cache now, those that hold no more included.
+    /// Names in the cache now, including expired ones.
     pub cached: usize,
     /// Lookups that wait now.
     pub waiting: usize,
-    /// Names that a thread has, or that wait for one.
+    /// Names that are being looked up by a thread, or wait for one.
     pub in_flight: usize,
 }
 
@@ -64,7 +64,19 @@ impl SystemResolver {
     ///
     /// # Errors
     ///
-    /// As [`workers::Builder::build`](crate::kit::workers::Builder::build): a wrong number of threads, no thread left.
+    /// Those of [`workers::Builder::build`](crate::kit::workers::Builder::build): the number of threads is out of its
+    /// range, or a thread cannot be started.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::kit::resolver::{SystemConfig, SystemResolver};
+    /// use slabloop::Reactor;
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let resolver = SystemResolver::new(&mut reactor, SystemConfig::new())?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(reactor: &mut Reactor, config: SystemConfig) -> io::Result<SystemResolver> {
         let workers = pool(&config).build(reactor)?;
         let service = System::new(config, workers);
@@ -73,11 +85,11 @@ impl SystemResolver {
         Ok(SystemResolver { place })
     }
 
-    /// As [`new`](SystemResolver::new), from inside a callback.
+    /// Adds a resolver from inside a callback: see [`new`](SystemResolver::new).
     ///
     /// # Errors
     ///
-    /// As [`new`](SystemResolver::new).
+    /// Those of [`new`](SystemResolver::new).
     pub fn new_in(cx: &mut Context<'_>, config: SystemConfig) -> io::Result<SystemResolver> {
         let workers = pool(&config).build_in(cx)?;
         let service = System::new(config, workers);
@@ -86,19 +98,19 @@ impl SystemResolver {
         Ok(SystemResolver { place })
     }
 
-    /// What has been counted.
+    /// The counters and the present state.
     pub fn stats(&self, cx: &mut Context<'_>) -> SystemStats {
         let stats = serving::reach(self.place, cx, |service, _| service.stats());
         stats.unwrap_or_default()
     }
 
-    /// Forgets all that the cache holds.
+    /// Empties the cache.
     pub fn clear_cache(&self, cx: &mut Context<'_>) {
         serving::reach(self.place, cx, |service, _| service.cache.clear());
     }
 
-    /// Closes it: lookups that wait fail with [`Failure::Closed`], and so do those that come. Its threads end when
-    /// the calls that they are in return.
+    /// Closes the resolver: waiting lookups fail with [`Failure::Closed`], and so do later ones. Its threads end when
+    /// their present calls return.
     pub fn close(&self, cx: &mut Context<'_>) {
         serving::end(self.place, cx);
     }
@@ -123,7 +135,7 @@ impl Resolve for SystemResolver {
 
 fn pool(config: &SystemConfig) -> crate::kit::workers::Builder {
     let builder = Workers::builder().threads(config.threads).name("resolver");
-    // Each job has somebody who waits for it, or a thread that is in it.
+    // Each job has a waiting lookup, or a thread that is running it.
     builder.queue(config.max_lookups)
 }
 
@@ -186,7 +198,7 @@ impl System {
         } else if name.len() > LONGEST_NAME {
             Some("it is longer than 253 bytes")
         } else if name.chars().any(|c| c.is_ascii_control() || c == ' ') {
-            Some("it has a character that no host's name has")
+            Some("it has a character that is not allowed in host names")
         } else {
             None
         };
@@ -265,7 +277,7 @@ impl System {
         }
     }
 
-    /// Somebody no longer waits. A call that nobody waits for is not made, if no thread has it yet.
+    /// A lookup no longer waits. A call without waiting lookups is not made, if no thread has begun it.
     fn leave(&mut self, key: &Rc<[u8]>, waiter: usize) {
         let Some(call) = self.calls.get_mut(key) else {
             return;

@@ -1,4 +1,4 @@
-//! A query over TCP (RFC 7766): for answers that do not fit into a datagram, and where nobody is to guess.
+//! A query over TCP (RFC 7766): for answers that do not fit into a datagram, and where guessing must be impossible.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! A query over UDP, on a socket of its own.
 //!
 //! The socket is bound to a port that the kernel picks at random, and connected: the kernel drops what any other
-//! address sends, and says at once when nobody listens at the server's.
+//! address sends, and reports at once if no process listens at the server's port.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

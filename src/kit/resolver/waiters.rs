@@ -1,4 +1,4 @@
-//! Those who wait for an answer, until it is handed to them: each once, or not at all if it cancels.
+//! The lookups that wait for an answer, until it is delivered: each once, or not at all if it is cancelled.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use slab::Slab;
 use super::{Outcome, Then};
 use crate::{AnyId, Context, TimerId};
 
-/// Names a lookup, to [cancel](super::Resolve::cancel) it. Never used again.
+/// Identifies a lookup, to [cancel](super::Resolve::cancel) it. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lookup {
     /// Of the resolver.
@@ -38,7 +38,7 @@ pub(super) struct Waiters<S> {
     /// No other resolver of the program has it, of whatever reactor.
     pub(super) number: u64,
     places: Slab<Waiter<S>>,
-    /// The keys of those without an outcome, by the dispatcher that wants it.
+    /// The keys of those without an outcome, by the dispatcher that asked.
     by_owner: BTreeSet<(AnyId, usize)>,
     serial: u64,
     /// Those without an outcome.

@@ -6,9 +6,9 @@
 //! itself, and a name for no more than 255 bytes; the rest is bounded by the constants here, whatever a message says of
 //! itself.
 //!
-//! A message that is broken anywhere up to where it is read counts as no answer, and nothing of it is taken: what its
-//! sender meant nobody knows, and the right answer may still come. A record of a type or class that is not asked
-//! for breaks nothing, whatever its data.
+//! A message that is broken anywhere up to where it is read counts as no answer, and nothing of it is taken: its
+//! meaning is unknown, and the right answer may still come. A record of a type or class that is not asked for breaks
+//! nothing, whatever its data.
 
 use std::net::IpAddr;
 
@@ -201,7 +201,7 @@ fn check_without_question(reply: &Message<[u8]>) -> Match {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Match {
     Ours,
-    /// The same question in other letters: from a server that does not keep their case, or from somebody who
+    /// The same question in another letter case: from a server that does not preserve it, or from an attacker who
     /// guesses.
     OtherCase,
     OtherId,

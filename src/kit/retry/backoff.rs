@@ -8,13 +8,13 @@ use super::random::SplitMix64;
 
 /// The delays between attempts: exponential, with *full jitter*.
 ///
-/// Each delay is drawn evenly from zero to a limit. The limit is `base` at first, grows by `factor` with each
-/// attempt, and stops at `cap`. Drawing from the whole range, in place of adding a little to a fixed delay, spreads
-/// clients that all failed at the same moment the most
-/// ([AWS, "Exponential Backoff and Jitter"](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)).
-/// The price is that a delay can be next to nothing; how many come at once is bounded by a [`Budget`](super::Budget).
+/// Each delay is a random one between zero and a limit. The limit is `base` at first, is multiplied by `factor` after
+/// each attempt, and stays at `cap` when it has reached that. Full jitter, in place of a small random part added to a
+/// fixed delay, spreads clients that all failed at the same moment as far as possible ([AWS, "Exponential Backoff and
+/// Jitter"](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)). Its price is that a delay
+/// can be almost zero; a [`Budget`](super::Budget) bounds how many retries come at once.
 ///
-/// It is an iterator: [`next`](Iterator::next) is the delay before the next attempt, and `None` when the
+/// It is an iterator: [`next`](Iterator::next) returns the delay before the next attempt, and `None` when the
 /// [limit](BackoffBuilder::limit) is reached.
 ///
 /// ```
@@ -45,19 +45,46 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// For setting what differs from the [defaults](BackoffBuilder).
+    /// A builder with the [defaults](BackoffBuilder).
+    ///
+    /// ```
+    /// use slabloop::kit::retry::Backoff;
+    /// use std::time::Duration;
+    ///
+    /// let mut backoff = Backoff::builder()
+    ///     .base(Duration::from_millis(50))
+    ///     .cap(Duration::from_secs(5))
+    ///     .limit(3)
+    ///     .build()?;
+    /// assert!(backoff.next().unwrap() <= Duration::from_millis(50));
+    /// assert!(backoff.next().unwrap() <= Duration::from_millis(100));
+    /// assert!(backoff.next().unwrap() <= Duration::from_millis(200));
+    /// assert_eq!(backoff.next(), None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn builder() -> BackoffBuilder {
         BackoffBuilder::default()
     }
 
-    /// How many delays were drawn since the start or the last reset.
+    /// The number of delays since the start or the last reset.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// An attempt was a success: the next delay is drawn from `base` again, and the attempts count from 0.
+    /// To be called when an attempt has succeeded: the limit is `base` again, and the attempts count from 0.
+    ///
+    /// ```
+    /// use slabloop::kit::retry::Backoff;
+    ///
+    /// let mut backoff = Backoff::default();
+    /// backoff.next();
+    /// backoff.next();
+    /// assert_eq!(backoff.attempts(), 2);
+    /// backoff.reset(); // the attempt succeeded
+    /// assert_eq!(backoff.attempts(), 0);
+    /// ```
     pub fn reset(&mut self) {
         self.window = nanos(self.settings.base);
         self.attempts = 0;
@@ -132,47 +159,57 @@ pub struct BackoffBuilder {
 }
 
 impl BackoffBuilder {
-    /// The longest first delay; above zero, and no more than the cap.
+    /// The upper limit of the first delay; above zero, and no more than the cap.
     #[must_use]
     pub fn base(mut self, base: Duration) -> BackoffBuilder {
         self.base = base;
         self
     }
 
-    /// The longest delay of all; half of it is what clients wait in the mean that have failed for long.
+    /// The upper limit of all delays. Clients that have failed for long wait half of it on average.
     #[must_use]
     pub fn cap(mut self, cap: Duration) -> BackoffBuilder {
         self.cap = cap;
         self
     }
 
-    /// By what the longest delay grows with each attempt; at least 1.
+    /// The factor by which the upper limit grows with each attempt; at least 1.
     #[must_use]
     pub fn factor(mut self, factor: f64) -> BackoffBuilder {
         self.factor = factor;
         self
     }
 
-    /// How many delays there are before it says `None`; 0 means that nothing is tried again. Without it there is
-    /// no end.
+    /// How many delays there are before the iterator returns `None`. With 0, nothing is retried. Default: no limit.
     #[must_use]
     pub fn limit(mut self, attempts: u32) -> BackoffBuilder {
         self.limit = Some(attempts);
         self
     }
 
-    /// Makes the delays the same in each run: for tests.
+    /// Makes the delays the same in each run, for tests.
+    ///
+    /// ```
+    /// use slabloop::kit::retry::Backoff;
+    ///
+    /// let delays = |seed| {
+    ///     let backoff = Backoff::builder().seed(seed).limit(5).build()?;
+    ///     Ok::<Vec<_>, std::io::Error>(backoff.collect())
+    /// };
+    /// assert_eq!(delays(7)?, delays(7)?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn seed(mut self, seed: u64) -> BackoffBuilder {
         self.seed = Some(seed);
         self
     }
 
-    /// The backoff.
+    /// Makes the backoff.
     ///
     /// # Errors
     ///
-    /// `InvalidInput`, naming the setting that is out of its range.
+    /// `InvalidInput`, with the name of the setting that is out of range.
     pub fn build(self) -> io::Result<Backoff> {
         let BackoffBuilder {
             base, cap, factor, ..

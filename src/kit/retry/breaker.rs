@@ -1,4 +1,4 @@
-//! Not trying at all while what is tried fails.
+//! Refusing calls while they would fail.
 
 mod counts;
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use self::counts::{Counts, Trip};
 use super::backoff::invalid;
 
-/// A circuit breaker: when too many calls fail it refuses further ones at once, and tries again after a while.
+/// A circuit breaker: when too many calls fail, it refuses further calls at once, and allows trials after a while.
 ///
 /// ```text
 ///            too many failures
@@ -22,11 +22,11 @@ use super::backoff::invalid;
 ///     └──────────────────────── HalfOpen ──────────┘
 /// ```
 ///
-/// *Closed*: everything is allowed, and counted. *Open*: nothing is, so that callers fail in no time and what is
-/// called gets some rest. *Half-open*: a few trials are allowed. (M. Nygard, "Release It!".)
+/// *Closed*: every call is allowed, and its outcome is counted. *Open*: no call is allowed, so callers fail fast and
+/// the server gets time to recover. *Half-open*: a few trials are allowed. (M. Nygard, "Release It!".)
 ///
-/// Ask with [`allow`](Breaker::allow) before each call, and tell the [`Permit`] how it went. Clones are the same
-/// breaker; use one for each thing that can fail by itself, such as a server. It belongs to one thread.
+/// Call [`allow`](Breaker::allow) before each call, and report the outcome to the [`Permit`]. Clones are the same
+/// breaker; use one for each thing that can fail by itself, such as a server. A breaker belongs to one thread.
 ///
 /// ```
 /// use slabloop::kit::retry::Breaker;
@@ -64,12 +64,12 @@ pub struct BreakerBuilder {
     trials: u32,
 }
 
-/// In which state a [`Breaker`] is.
+/// The state of a [`Breaker`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Everything is allowed.
+    /// Every call is allowed.
     Closed,
-    /// Nothing is allowed until this time.
+    /// No call is allowed until this time.
     Open {
         /// When trials begin.
         until: Instant,
@@ -81,11 +81,11 @@ pub enum State {
 /// The breaker refuses a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
-    /// When to ask again; `None` if it is half-open and all its trials are under way.
+    /// When to ask again. `None` if the breaker is half-open and all its trials are in progress.
     pub until: Option<Instant>,
 }
 
-/// What a [`Breaker`] has seen since it was made.
+/// The counters of a [`Breaker`], since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerGauges {
@@ -95,20 +95,33 @@ pub struct BreakerGauges {
     pub refused: u64,
     /// Calls that succeeded.
     pub successes: u64,
-    /// Calls that failed; permits that were dropped among them.
+    /// Calls that failed, including permits that were dropped.
     pub failures: u64,
     /// Permits that were dropped without an outcome.
     pub dropped: u64,
-    /// How often it opened.
+    /// How often the breaker opened.
     pub opened: u64,
 }
 
-/// Leave for one call, whose outcome it is to be told.
+/// The permission for one call. Its outcome has to be reported to it.
 ///
-/// A permit that is dropped without one counts as a failure: whoever held it has panicked, or has ended before an
-/// answer came. The failure is booked when the breaker is next told a time. What ended for a reason that has nothing
-/// to do with what was called is given back by [`cancel`](Permit::cancel).
-#[must_use = "dropped it counts as a failure"]
+/// A permit that is dropped without an outcome counts as a failure: its holder has panicked, or has ended before an
+/// answer came. The breaker counts that failure at the next call that passes a time. If a call ended for a reason
+/// that has nothing to do with the server, report that by [`cancel`](Permit::cancel).
+///
+/// ```
+/// use slabloop::kit::retry::Breaker;
+/// use std::time::Instant;
+///
+/// let breaker = Breaker::builder().consecutive(2).build()?;
+/// let now = Instant::now();
+/// breaker.allow(now)?.success(now);
+/// breaker.allow(now)?.failure(now);
+/// drop(breaker.allow(now)?); // the second failure
+/// assert!(breaker.allow(now).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a permit that is dropped counts as a failure"]
 pub struct Permit {
     circuit: Option<Rc<RefCell<Circuit>>>,
     epoch: u64,
@@ -118,9 +131,9 @@ struct Circuit {
     settings: BreakerBuilder,
     state: State,
     counts: Counts,
-    /// Grows with each change of the state: what a permit of an earlier one tells is of no concern any more.
+    /// Grows with each change of the state: outcomes for permits of an earlier state are ignored.
     epoch: u64,
-    /// In the half-open state: trials under way, and those that have succeeded.
+    /// In the half-open state: trials in progress, and those that have succeeded.
     trying: u32,
     succeeded: u32,
     /// Permits of this epoch that were dropped, whose failure is not booked yet.
@@ -129,7 +142,20 @@ struct Circuit {
 }
 
 impl Breaker {
-    /// For setting what differs from the [defaults](BreakerBuilder).
+    /// A builder with the [defaults](BreakerBuilder).
+    ///
+    /// ```
+    /// use slabloop::kit::retry::Breaker;
+    /// use std::time::Duration;
+    ///
+    /// // Opens at 50 % failures within 10 s, but not before there were 20 calls.
+    /// let breaker = Breaker::builder()
+    ///     .rate(50, Duration::from_secs(10), 20)
+    ///     .open_for(Duration::from_secs(5))
+    ///     .trials(2)
+    ///     .build()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn builder() -> BreakerBuilder {
         BreakerBuilder {
@@ -143,7 +169,7 @@ impl Breaker {
     ///
     /// # Errors
     ///
-    /// [`Open`] if not; it says until when.
+    /// [`Open`] if not, with the time at which to ask again.
     pub fn allow(&self, now: Instant) -> Result<Permit, Open> {
         let circuit = &mut *self.0.borrow_mut();
         circuit.review(now);
@@ -166,7 +192,7 @@ impl Breaker {
         })
     }
 
-    /// In which state it is now.
+    /// The present state.
     #[must_use]
     pub fn state(&self, now: Instant) -> State {
         let circuit = &mut *self.0.borrow_mut();
@@ -174,7 +200,7 @@ impl Breaker {
         circuit.state
     }
 
-    /// What it has seen.
+    /// The counters.
     #[must_use]
     pub fn gauges(&self) -> BreakerGauges {
         self.0.borrow().gauges
@@ -242,7 +268,7 @@ impl Circuit {
 }
 
 impl Permit {
-    /// The call has succeeded.
+    /// Reports that the call has succeeded.
     pub fn success(mut self, now: Instant) {
         self.settle(|circuit, epoch| {
             circuit.review(now);
@@ -253,7 +279,7 @@ impl Permit {
         });
     }
 
-    /// The call has failed.
+    /// Reports that the call has failed.
     pub fn failure(mut self, now: Instant) {
         self.settle(|circuit, epoch| {
             circuit.review(now);
@@ -264,7 +290,8 @@ impl Permit {
         });
     }
 
-    /// The call was not made, or its outcome says nothing: as if it had not been allowed.
+    /// Reports that the call was not made, or that its outcome says nothing about the server. It then counts as never
+    /// allowed.
     pub fn cancel(mut self) {
         self.settle(|circuit, epoch| {
             if circuit.epoch == epoch && circuit.state == State::HalfOpen {
@@ -273,7 +300,7 @@ impl Permit {
         });
     }
 
-    /// Only the first time: a permit that has been told its outcome is dropped as well.
+    /// Only the first time: a permit with an outcome is dropped as well.
     fn settle(&mut self, book: impl FnOnce(&mut Circuit, u64)) {
         if let Some(circuit) = self.circuit.take() {
             book(&mut circuit.borrow_mut(), self.epoch);
@@ -294,15 +321,15 @@ impl Drop for Permit {
 }
 
 impl BreakerBuilder {
-    /// Opens after so many failures in a row, at least 1.
+    /// Opens after this number of failures in a row; at least 1.
     #[must_use]
     pub fn consecutive(mut self, failures: u32) -> BreakerBuilder {
         self.trip = Trip::Consecutive(failures);
         self
     }
 
-    /// Opens when, of the calls whose outcome came within `window`, `percent` or more failed, from 1 to 100; and
-    /// not before there were `at_least` outcomes. The window moves on in tenths of its length.
+    /// Opens when, of the calls that ended within `window`, `percent` (1 to 100) or more failed, but not before there
+    /// were `at_least` outcomes. The window moves in steps of a tenth of its length.
     #[must_use]
     pub fn rate(mut self, percent: u32, window: Duration, at_least: u32) -> BreakerBuilder {
         self.trip = Trip::Rate {
@@ -313,25 +340,26 @@ impl BreakerBuilder {
         self
     }
 
-    /// How long it stays open before trials begin.
+    /// How long the breaker stays open before trials begin.
     #[must_use]
     pub fn open_for(mut self, time: Duration) -> BreakerBuilder {
         self.open_for = time;
         self
     }
 
-    /// How many trials have to succeed to close it, at least 1. So many may be under way at once.
+    /// How many trials have to succeed to close the breaker; at least 1. That many may be in progress at the same
+    /// time.
     #[must_use]
     pub fn trials(mut self, count: u32) -> BreakerBuilder {
         self.trials = count;
         self
     }
 
-    /// The breaker.
+    /// Makes the breaker.
     ///
     /// # Errors
     ///
-    /// `InvalidInput`, naming the setting that is out of its range.
+    /// `InvalidInput`, with the name of the setting that is out of range.
     pub fn build(self) -> io::Result<Breaker> {
         self.trip.check()?;
         if self.trials == 0 || self.open_for.is_zero() {
@@ -357,7 +385,7 @@ impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.until {
             Some(_) => "the circuit breaker is open",
-            None => "the circuit breaker is half-open, and its trials are under way",
+            None => "the circuit breaker is half-open, and its trials are in progress",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! How many retries there may be in all.
+//! A limit on the number of retries of all clients together.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,15 +9,15 @@ use std::time::Instant;
 use super::backoff::invalid;
 use crate::kit::bucket::{Quota, TokenBucket};
 
-/// A budget of retries that many clients share, so that they do not make a storm of a failure.
+/// A budget of retries that many clients share, so that a failure does not cause a retry storm.
 ///
-/// A backoff says when one client tries again; a budget says how many retries all of them make together. Each
-/// success earns a part of a retry, each retry costs one. While most attempts succeed there is always enough; when
-/// everything fails, retries stop at what was saved, and go on with a small *floor* that time alone brings. (The
-/// idea is that of Finagle's `RetryBudget`; gRPC's retry throttling has it without a floor.)
+/// A backoff decides when one client tries again; a budget limits how many retries all clients make together. Each
+/// success earns a part of a retry, each retry costs one. While most attempts succeed, there is always enough. When
+/// everything fails, retries stop when the savings are used up, and continue at a small rate, the *floor*, which
+/// needs no successes. (The idea is that of Finagle's `RetryBudget`; gRPC's retry throttling has no floor.)
 ///
-/// Clones are the same budget. It belongs to one thread, as the reactor does; with several reactors each has its
-/// own, and its share.
+/// Clones are the same budget. It belongs to one thread, as the reactor does; with several reactors, give each one a
+/// budget of its own with a share of the limits.
 ///
 /// ```
 /// use slabloop::kit::bucket::Quota;
@@ -47,25 +47,26 @@ struct Account {
     gauges: BudgetGauges,
 }
 
-/// What a [`Budget`] has seen.
+/// The counters of a [`Budget`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BudgetGauges {
-    /// Retries that earlier successes would pay for now.
+    /// Retries that are saved from earlier successes.
     pub saved: u64,
     /// Retries that were paid for.
     pub spent: u64,
-    /// Retries that were refused. A steady growth means that what is tried fails nearly always.
+    /// Retries that were refused. Steady growth means that nearly all attempts fail.
     pub refused: u64,
 }
 
 impl Budget {
-    /// A budget in which 100 successes earn `percent` retries, that saves up to `most` retries, and to which
-    /// `floor` comes in any case.
+    /// A budget in which 100 successes earn `percent` retries. It saves up to `most` retries, and allows `floor`
+    /// retries in any case.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for more than 1000 percent, for which a budget would be no bound, and for a floor with a 0.
+    /// `InvalidInput` if `percent` is more than 1000, which would not limit anything, and for a floor with a count,
+    /// period or burst of 0.
     pub fn new(percent: u32, most: u32, floor: Quota) -> io::Result<Budget> {
         if percent > 1000 {
             return Err(invalid(format!(
@@ -81,13 +82,13 @@ impl Budget {
         }))))
     }
 
-    /// An attempt was a success.
+    /// To be called when an attempt has succeeded.
     pub fn earn(&self) {
         let account = &mut *self.0.borrow_mut();
         account.saved = (account.saved + u64::from(account.percent)).min(account.most);
     }
 
-    /// Pays for one retry. False if there is nothing to pay with: then wait, or give up.
+    /// Pays for one retry. Returns `false` if the budget is used up: then wait, or give up.
     #[must_use]
     pub fn spend(&self, now: Instant) -> bool {
         let account = &mut *self.0.borrow_mut();
@@ -105,7 +106,7 @@ impl Budget {
         paid
     }
 
-    /// What it has seen.
+    /// The counters, and what is saved.
     #[must_use]
     pub fn gauges(&self) -> BudgetGauges {
         let account = self.0.borrow();

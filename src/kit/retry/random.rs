@@ -5,10 +5,10 @@ use std::hash::{BuildHasher, Hasher};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): one addition and two multiplications for 64 bits.
 ///
-/// It passes the usual statistical tests and has a period of 2⁶⁴, which is far more than is asked of it here:
-/// that the delays of thousands of clients do not fall together. Nobody gains by guessing them, so it need not be
-/// a generator for secrets. What has to differ between processes and clients is the seed, and that is made by the
-/// standard library's [`RandomState`], which has its keys from the system and changes them with each one made.
+/// It passes the usual statistical tests and has a period of 2⁶⁴, which is far more than is asked of it here: that
+/// the delays of thousands of clients do not fall together. Guessing them is of no use to an attacker, so no
+/// cryptographic generator is needed. What has to differ between processes and clients is the seed, and that is made
+/// by the standard library's [`RandomState`], which has its keys from the system and changes them with each one made.
 #[derive(Clone, Debug)]
 pub(super) struct SplitMix64(u64);
 

@@ -1,4 +1,4 @@
-//! A connection that is made anew whenever it ends.
+//! A connection that is opened again whenever it ends.
 
 mod event;
 
@@ -11,10 +11,10 @@ use crate::{AnyId, Cause, Context, Dispatcher, Id, Reactor, TimerId};
 
 pub use self::event::Event;
 
-/// Keeps one connection up: makes it, waits for its end, makes it again.
+/// Keeps one connection up: opens it, waits for its end, opens it again.
 ///
-/// It is a dispatcher without a socket of its own that watches the one that the `dial` closure made. The dispatcher
-/// of the connection, a `D`, knows nothing of it, and is a new one each time.
+/// It is a dispatcher without a socket, which watches the connection that the `dial` closure made. The connection's
+/// dispatcher, of type `D`, needs no code for this, and is a new one each time.
 ///
 /// ```no_run
 /// use slabloop::kit::retry::Reconnect;
@@ -38,28 +38,29 @@ pub use self::event::Event;
 /// }
 /// ```
 ///
-/// # When it tries
+/// # When a connection is opened
 ///
-/// The first time at once, in the next turn. After each end, and when `dial` returns an error, after a delay of the
-/// [`Backoff`]; whatever the reason of the end was. If it has a [`Breaker`] or a [`Budget`] that refuses, it asks
-/// again after a delay of the same kind, which is no attempt. The breaker is asked for every attempt, the budget for
-/// every one but the very first.
+/// The first attempt is made in the next turn. After each end of the connection, whatever its cause, and after each
+/// error that `dial` returns, the next attempt follows after a delay of the [`Backoff`]. If a [`Breaker`] or a
+/// [`Budget`] refuses the attempt, it is asked again after a delay of the same kind; this does not count as an
+/// attempt. The breaker is asked before every attempt, the budget before every one but the very first.
 ///
-/// The backoff begins anew once a connection was up for [`stable_after`](Reconnect::stable_after): a server that
-/// accepts and then closes at once is no success. The budget and the breaker are told the same: a connection that
-/// was up for so long is a success, one that ended before is a failure. Up means that `handle_connect` is due or was
-/// called. It looks for that every eighth of the time, at least once a second, and counts from when it sees it.
+/// The backoff starts again from its base after a connection was up for [`stable_after`](Reconnect::stable_after): a
+/// server that accepts and then closes at once is no success. The same holds for the budget and the breaker: a
+/// connection that was up for that long is a success, one that ended before is a failure. A connection is up when its
+/// `handle_connect` is due or was called. This is checked every eighth of `stable_after`, and at least once a second;
+/// the time counts from the check that finds it up.
 ///
-/// # When it ends
+/// # When reconnecting ends
 ///
-/// At [`shutdown`](Reactor::shutdown), at once; when the backoff's limit is reached; when the connection was
-/// [detached](Context::detach); when `report` or anybody else closes its context. The connection is then left as
-/// it is. A panic in one of the closures ends it, as any dispatcher's.
+/// It ends at [`shutdown`](Reactor::shutdown), at once; when the backoff's limit is reached; when the connection was
+/// [detached](Context::detach); and when `report` or other code closes the context of this dispatcher. The connection
+/// is then left open. A panic in one of the closures ends it, as it ends any dispatcher.
 pub struct Reconnect<D> {
     dial: Box<Dial<D>>,
     report: Box<Report>,
     backoff: Backoff,
-    /// For what the budget and the breaker refuse, which must not cost attempts.
+    /// The delays after refusals of the budget and the breaker, which must not count as attempts.
     hold: Backoff,
     budget: Option<Budget>,
     breaker: Option<Breaker>,
@@ -87,8 +88,8 @@ struct Link<D> {
 const DEFAULT_STABLE_AFTER: Duration = Duration::from_secs(10);
 
 impl<D: Dispatcher> Reconnect<D> {
-    /// With the default [`Backoff`], without budget and breaker. `dial` makes a connection, by
-    /// [`connect`](Context::connect) as a rule; its context is this dispatcher's.
+    /// Reconnecting with the default [`Backoff`], without budget and breaker. `dial` opens a connection, usually with
+    /// [`connect`](Context::connect); its context is the one of this dispatcher.
     #[must_use]
     pub fn new(dial: impl FnMut(&mut Context<'_>) -> io::Result<Id<D>> + 'static) -> Reconnect<D> {
         Reconnect {
@@ -105,7 +106,25 @@ impl<D: Dispatcher> Reconnect<D> {
         }
     }
 
-    /// How long it waits between attempts. The default is [`Backoff::default`].
+    /// The delays between attempts. The default is [`Backoff::default`].
+    ///
+    /// ```
+    /// use slabloop::kit::retry::{Backoff, Reconnect};
+    /// use slabloop::{Context, Dispatcher, Reactor};
+    /// use std::net::SocketAddr;
+    /// use std::time::Duration;
+    ///
+    /// # struct Link;
+    /// # impl Dispatcher for Link {}
+    /// let server: SocketAddr = "127.0.0.1:7000".parse()?;
+    /// let backoff = Backoff::builder().cap(Duration::from_secs(5)).build()?;
+    /// let mut reactor = Reactor::new()?;
+    /// let reconnect = Reconnect::new(move |cx: &mut Context<'_>| cx.connect(server, Link))
+    ///     .backoff(backoff)
+    ///     .stable_after(Duration::from_secs(30))
+    ///     .start(&mut reactor)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn backoff(mut self, mut backoff: Backoff) -> Reconnect<D> {
         self.hold = backoff.without_limit();
@@ -113,30 +132,46 @@ impl<D: Dispatcher> Reconnect<D> {
         self
     }
 
-    /// Has it pay for each attempt but the very first; a clone of the same budget goes to each client that is to
-    /// share it.
+    /// Makes each attempt but the very first cost one retry of this budget. Give a clone of the same budget to each
+    /// client that is to share it.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Reconnect<D> {
         self.budget = Some(budget);
         self
     }
 
-    /// Has it ask this circuit breaker before each attempt, shared with others that call the same server.
+    /// Asks this circuit breaker before each attempt. Share it with other clients of the same server.
     #[must_use]
     pub fn breaker(mut self, breaker: Breaker) -> Reconnect<D> {
         self.breaker = Some(breaker);
         self
     }
 
-    /// How long a connection has to be up until it counts as a success: 10 s by default.
+    /// How long a connection must be up to count as a success; default 10 s.
     #[must_use]
     pub fn stable_after(mut self, time: Duration) -> Reconnect<D> {
         self.stable_after = time;
         self
     }
 
-    /// Called with each [`Event`], for the log and for decisions. The context is this dispatcher's:
+    /// Calls `report` with each [`Event`], for the log and for decisions. The context is the one of this dispatcher:
     /// [`close`](Context::close) on it ends the reconnecting.
+    ///
+    /// ```
+    /// use slabloop::kit::retry::Reconnect;
+    /// use slabloop::{Context, Dispatcher};
+    ///
+    /// # struct Link;
+    /// # impl Dispatcher for Link {}
+    /// fn logged(reconnect: Reconnect<Link>) -> Reconnect<Link> {
+    ///     reconnect.report(|cx: &mut Context<'_>, event| {
+    ///         eprintln!("{event}");
+    ///         if event.is_last() {
+    ///             cx.stop();
+    ///         }
+    ///     })
+    /// }
+    /// ```
     #[must_use]
     pub fn report(
         mut self,
@@ -146,29 +181,30 @@ impl<D: Dispatcher> Reconnect<D> {
         self
     }
 
-    /// Begins. No callback comes from inside this call.
+    /// Adds it to the reactor. The first attempt follows in the next turn; no callback is called from inside this
+    /// call.
     ///
     /// # Errors
     ///
-    /// During [`shutdown`](Reactor::shutdown) nothing can be added.
+    /// If the reactor is [shutting down](Reactor::shutdown), nothing can be added.
     pub fn start(self, reactor: &mut Reactor) -> io::Result<Id<Reconnect<D>>> {
         let id = reactor.add_service(self)?;
         reactor.with(id, |this, cx| this.set_timer(cx, Duration::ZERO));
         Ok(id)
     }
 
-    /// As [`start`](Reconnect::start), from inside a callback.
+    /// Adds it to the reactor from inside a callback: see [`start`](Reconnect::start).
     ///
     /// # Errors
     ///
-    /// As [`start`](Reconnect::start).
+    /// Those of [`start`](Reconnect::start).
     pub fn start_in(self, cx: &mut Context<'_>) -> io::Result<Id<Reconnect<D>>> {
         let id = cx.add_service(self)?;
         cx.with(id, |this, cx| this.set_timer(cx, Duration::ZERO));
         Ok(id)
     }
 
-    /// The connection of this moment, which may still be connecting; `None` between two attempts.
+    /// The present connection, which may still be connecting; `None` between two attempts.
     #[must_use]
     pub fn link(&self) -> Option<Id<D>> {
         self.link.as_ref().map(|link| link.id)
@@ -255,7 +291,7 @@ impl<D: Dispatcher> Reconnect<D> {
         }
     }
 
-    /// Looks what has become of the connection.
+    /// Checks the state of the connection.
     fn look(&mut self, cx: &mut Context<'_>) {
         let Some(link) = &mut self.link else {
             return;
@@ -329,13 +365,13 @@ impl<D: Dispatcher> Dispatcher for Reconnect<D> {
     }
 
     fn handle_close(&mut self, _: &mut Context<'_>) {
-        // The connection may live on. Its end is no failure that anybody has seen.
+        // The connection may stay open. Its end is no failure that was observed here.
         let permit = self.link.take().and_then(|link| link.permit);
         give_back(permit);
     }
 }
 
-/// The attempt was not made, or nobody knows how it ended.
+/// The attempt was not made, or its outcome is unknown.
 fn give_back(permit: Option<Permit>) {
     if let Some(permit) = permit {
         permit.cancel();

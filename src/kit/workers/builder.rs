@@ -1,4 +1,4 @@
-//! Limits of a pool, and how it starts.
+//! The limits of a pool, and its start.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,7 +15,7 @@ use crate::{Context, Handle, Permit, Reactor};
 /// More threads than this are a mistake.
 const MOST_THREADS: usize = 4096;
 
-/// Everything about a pool that can be chosen, with its default; made by [`Workers::builder`].
+/// The settings of a pool, with their defaults; from [`Workers::builder`].
 #[derive(Clone, Debug)]
 pub struct Builder {
     threads: Option<usize>,
@@ -32,24 +32,24 @@ impl Builder {
         }
     }
 
-    /// How many threads, 1 to 4,096; default: as many as the system can run in parallel
-    /// ([`available_parallelism`](thread::available_parallelism)). That is right for work that computes. Blocking calls
-    /// want as many threads as calls are to wait at once, and a pool of their own.
+    /// The number of threads, 1 to 4,096; default: as many as the system can run in parallel
+    /// ([`available_parallelism`](thread::available_parallelism)). That is right for computations. For blocking
+    /// calls, use a pool of its own, with as many threads as calls should block at the same time.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Builder {
         self.threads = Some(threads);
         self
     }
 
-    /// Most jobs that wait for a thread, at least 1; default 1,024. One more is refused
-    /// ([`SpawnError::Full`](super::SpawnError::Full)). Jobs in a thread do not count.
+    /// The most jobs that wait for a thread, at least 1; default 1,024. A further job is refused
+    /// ([`SpawnError::Full`](super::SpawnError::Full)). Running jobs do not count.
     #[must_use]
     pub fn queue(mut self, jobs: usize) -> Builder {
         self.queue = jobs;
         self
     }
 
-    /// What the threads are called, `NAME-0` and so on; default `worker`. Linux shows the first 15 bytes.
+    /// The name of the threads, `NAME-0` and so on; default `worker`. Linux shows the first 15 bytes.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = name.into();
@@ -58,24 +58,23 @@ impl Builder {
 
     /// Starts the threads. Results are delivered by `reactor`.
     ///
-    /// The pool is a dispatcher without a socket there, and like any such it does not keep
-    /// [`run`](Reactor::run) from returning; a job does until its result is delivered. It holds one place in the
-    /// queue of posts, and each job another.
+    /// The pool is a dispatcher without a socket, so it does not keep [`run`](Reactor::run) from returning; a job
+    /// does, until its result is delivered. The pool holds one place in the queue of posts, and so does each job.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a number out of its range or a name with a zero byte. `ResourceBusy` if the reactor's queue
-    /// of posts is full. What the system says if a thread cannot be started, or if the reactor is shutting down;
-    /// then no thread is left.
+    /// `InvalidInput` for a number out of its range, or for a name with a zero byte. `ResourceBusy` if the reactor's
+    /// queue of posts is full. The system's error if a thread cannot be started. Also if the reactor is shutting
+    /// down. After an error no thread is left.
     pub fn build(self, reactor: &mut Reactor) -> io::Result<Workers> {
         self.build_with(reactor.handle(), |service| reactor.add_service(service))
     }
 
-    /// As [`build`](Builder::build), from inside a callback.
+    /// Starts the threads from inside a callback: see [`build`](Builder::build).
     ///
     /// # Errors
     ///
-    /// As [`build`](Builder::build).
+    /// Those of [`build`](Builder::build).
     pub fn build_in(self, cx: &mut Context<'_>) -> io::Result<Workers> {
         self.build_with(cx.handle(), |service| cx.add_service(service))
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with a job: it is refused, or it panics.
+//! The errors of a job: it is refused, or it panics.
 
 use std::any::Any;
 use std::error::Error;
@@ -17,14 +17,25 @@ pub enum FullQueue {
     Posts,
 }
 
-/// Why a job was refused; gives both closures back, and nothing has run.
+/// Why a job was refused. It contains both closures; neither has run.
 ///
-/// It turns into an [`io::Error`] of the kind `ResourceBusy` if a queue is full, which is a fault for the
+/// It converts to an [`io::Error`]; the kind is `ResourceBusy` if a queue is full, which is a real error for the
 /// dispatcher that returns it. (`WouldBlock` would be ignored.)
+///
+/// ```
+/// use slabloop::kit::workers::SpawnError;
+///
+/// /// Runs the work here if no thread can take it, and gives back what was to be called with the result.
+/// fn inline<W: FnOnce(), N>(error: SpawnError<W, N>) -> N {
+///     let (work, then) = error.into_parts();
+///     work();
+///     then
+/// }
+/// ```
 #[non_exhaustive]
 pub enum SpawnError<W, N> {
-    /// A queue is full. When a job has finished there is room again: the completion of one's own is a good
-    /// time to try again.
+    /// A queue is full. There is room again when a job has finished: a good time to try again is the completion of
+    /// another job of the same dispatcher.
     #[non_exhaustive]
     Full {
         /// Which one.
@@ -34,8 +45,8 @@ pub enum SpawnError<W, N> {
         /// What would have been called with its result.
         then: N,
     },
-    /// The pool or its reactor is shutting down or has ended, or the context is another reactor's. Trying again
-    /// is no use.
+    /// The pool or its reactor is shutting down or has ended, or the context is another reactor's. A retry would fail
+    /// as well.
     #[non_exhaustive]
     Closed {
         /// The work that was not taken.
@@ -53,7 +64,7 @@ impl<W, N> SpawnError<W, N> {
         }
     }
 
-    /// Whether a queue is full, so that it is of use to try again later.
+    /// Whether a queue is full, so that a later retry may succeed.
     pub fn is_full(&self) -> bool {
         matches!(self, SpawnError::Full { .. })
     }
@@ -104,16 +115,16 @@ impl<W, N> From<SpawnError<W, N>> for io::Error {
     }
 }
 
-/// The work of a job panicked. The thread goes on with the next job.
+/// The work of a job panicked. The thread continues with the next job.
 ///
-/// The panic itself is reported by the process's panic hook, as on any thread; no log line comes on top.
+/// The process's panic hook reports the panic itself, as on any thread; there is no additional log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerPanic {
     message: String,
 }
 
 impl WorkerPanic {
-    /// What the panic said; `(no message)` if its payload was no text.
+    /// The panic message; `(no message)` if the payload is no text.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message

@@ -93,9 +93,9 @@ struct State {
 
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Tells a thread that there is a job, or never will be.
+    /// Notifies a thread that there is a job, or that there will be none any more.
     work: Condvar,
-    /// Tells the loop that a thread has become free or has ended, once the queue is closed.
+    /// Notifies the loop that a thread has become free or has ended, once the queue is closed.
     ended: Condvar,
     /// For each seat, whether code of the user's runs there.
     in_work: Vec<AtomicBool>,
@@ -313,14 +313,14 @@ mod tests {
     use super::*;
     use crate::{Dispatcher, Reactor};
 
-    struct Nobody;
+    struct Idle;
 
-    impl Dispatcher for Nobody {}
+    impl Dispatcher for Idle {}
 
     #[test]
     fn cancelled_jobs_behind_one_that_waits_take_no_memory() {
         let mut reactor = Reactor::new().expect("a poller");
-        let dispatcher = reactor.add_service(Nobody).expect("room").any();
+        let dispatcher = reactor.add_service(Idle).expect("room").any();
         let shared = Shared::new(0, 2);
         let push = |number| {
             let permit = reactor.handle().reserve().expect("room");

@@ -1,4 +1,4 @@
-//! How a pool ends.
+//! The end of a pool.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::{AnyId, Reactor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unfinished {
-    /// The job's number, as [`Job::number`](super::Job::number) tells it.
+    /// The job's number; see [`Job::number`](super::Job::number).
     pub number: u64,
     /// The dispatcher that its result was for.
     pub dispatcher: AnyId,
@@ -26,15 +26,15 @@ impl Unfinished {
     }
 }
 
-/// What [`Workers::shutdown`] has to report.
+/// The report of [`Workers::shutdown`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stopped {
-    /// Jobs that no thread had begun when the time was up, or when the reactor closed everything. They were
-    /// dropped, in order. At most as many as [`queue`](super::Builder::queue).
+    /// Jobs that had not begun at the deadline, or when the reactor closed everything. They were dropped, in order.
+    /// There are at most [`queue`](super::Builder::queue) of them.
     pub dropped: Vec<Unfinished>,
-    /// Jobs whose threads had not come back when the time was up. The threads are left to themselves, and end when
-    /// the work in hand returns. In order; at most as many as [`threads`](super::Builder::threads).
+    /// Jobs that were still running at the deadline. Their threads were not joined, and end when the work returns. In
+    /// order; at most [`threads`](super::Builder::threads) of them.
     pub left: Vec<Unfinished>,
     /// Threads that ended and were joined.
     pub joined: usize,
@@ -49,22 +49,39 @@ impl Stopped {
 }
 
 impl Workers {
-    /// Ends the pool in good order: takes no more jobs, runs turns of `reactor` until those that it has are done
-    /// and their results delivered, or `deadline` has passed (real time). Jobs that have not begun by then are
-    /// dropped unrun, on this thread, and so is what would have followed. Threads are joined; one that is still in
-    /// a job at the deadline is left, and its result is delivered if the reactor is still running when it comes.
+    /// Shuts the pool down gracefully: refuses new jobs, and runs turns of `reactor` until the accepted jobs are done
+    /// and their results delivered, or until `deadline` has passed (wall-clock time). Jobs that have not begun by
+    /// then are dropped on this thread, with their `then`. Threads are joined. A thread that is still in a job at the
+    /// deadline is left running; its result is delivered if the reactor is still running at that time.
     ///
-    /// To be called outside of any callback, on the pool's own reactor. If connections are to have the answers that
-    /// they wait for, call [`Reactor::shutdown`] first: results are delivered while connections drain. When it
-    /// returns nobody is left to hear of a result, so jobs that wait are dropped; this then waits for the
-    /// threads, and reports. If the reactor has a life after the pool, call this alone.
+    /// Call this outside of any callback, on the pool's own reactor. If connections still wait for results, call
+    /// [`Reactor::shutdown`] first: results are delivered while connections drain. When that returns, no dispatcher
+    /// is left to receive a result, so waiting jobs are dropped, and this call then waits for the threads and
+    /// reports. If the reactor is used further after the pool, call only this.
     ///
-    /// Calling it again is no error: it waits for the threads that were left.
+    /// A second call is no error: it waits for the threads that were left.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::turn`]; also from inside a turn, and then nothing has changed. After any other failure the pool
-    /// has ended all the same.
+    /// Those of [`Reactor::turn`]. If it is called from inside a turn, nothing has changed; after any other error the
+    /// pool has ended all the same.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use slabloop::Reactor;
+    /// use slabloop::kit::workers::Workers;
+    /// use std::time::Duration;
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let workers = Workers::builder().threads(2).build(&mut reactor)?;
+    /// // The program runs; then:
+    /// reactor.shutdown(Duration::from_secs(10))?;
+    /// let stopped = workers.shutdown(&mut reactor, Duration::from_secs(5))?;
+    /// assert!(stopped.is_clean());
+    /// assert_eq!(stopped.joined, 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn shutdown(&self, reactor: &mut Reactor, deadline: Duration) -> io::Result<Stopped> {
         let end = Instant::now().checked_add(deadline);
         let time_left = || match end {
@@ -83,7 +100,7 @@ impl Workers {
         let (ended, mut running) = side.shared.wait_for_threads(end);
         running.sort_unstable_by_key(|name| name.number);
         let joined = self.owner.join(&ended);
-        // What came back while the threads were waited for.
+        // Results that came while this waited for the threads.
         outcome = outcome.and_then(|()| reactor.turn(Duration::ZERO));
         let stopped = Stopped {
             dropped: side.dropped.take(),

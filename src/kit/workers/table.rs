@@ -78,7 +78,7 @@ impl Side {
         (table.thens.vacant_key(), table.spawned)
     }
 
-    /// The job that `next` told of is queued. (Its result cannot come before this: the loop is here.)
+    /// The job that `next` named is queued. (Its result cannot come before this: the loop is here.)
     pub(super) fn insert(&self, then: Then) {
         let mut table = self.table.borrow_mut();
         table.thens.insert(then);
@@ -97,7 +97,7 @@ impl Side {
         Some(then)
     }
 
-    /// Whether nobody can spawn any more, and nothing is on its way.
+    /// Whether no job can be spawned any more, and none is in progress.
     pub(super) fn is_over(&self) -> bool {
         self.abandoned.get() && self.in_hand() == 0
     }
@@ -174,7 +174,7 @@ pub(super) fn complete<T: 'static>(
     }
 }
 
-/// A job that was spawned. Dropping this changes nothing; the job goes on.
+/// A job that was spawned. Dropping this has no effect on the job.
 pub struct Job {
     side: Rc<Side>,
     number: u64,
@@ -190,12 +190,12 @@ impl Job {
         }
     }
 
-    /// Takes the job back if no thread has begun it: true. Then both closures are dropped here and now, unrun, and
-    /// there is room for another job. False if it has begun, is done, or was cancelled before: nothing changes,
-    /// and the result is delivered as ever.
+    /// Cancels the job if no thread has begun it, and returns `true`. Both closures are then dropped before this
+    /// returns, and there is room for another job. Returns `false` if the job has begun, is done, or was cancelled
+    /// before: then nothing changes, and the result is delivered as usual.
     ///
-    /// A thread cannot be interrupted. Work that takes long and may become useless should look at an
-    /// [`AtomicBool`](std::sync::atomic::AtomicBool) now and then.
+    /// A thread cannot be interrupted. Long work that may become useless should check an
+    /// [`AtomicBool`](std::sync::atomic::AtomicBool) from time to time.
     #[allow(
         clippy::must_use_candidate,
         reason = "most do not care whether it was in time"
@@ -216,7 +216,8 @@ impl Job {
         true
     }
 
-    /// The job's number: the first of a pool is 0, and each has one more than the one before. They start in this order.
+    /// The job's number: the first job of a pool has 0, and each further one the next number. Jobs start in this
+    /// order.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.number

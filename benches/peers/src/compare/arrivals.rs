@@ -89,15 +89,15 @@ pub fn measure(options: &Options, all: &[Peer]) -> Section {
             "{} TCP connections, begun as fast as one client can, to a server that has just \
              started; each sends 64 bytes as soon as it is connected and waits for them to come \
              back. All servers ask for a backlog of {}; this kernel's limit (`somaxconn`) is \
-             {limit}. A full backlog turns newcomers away without a word, and they try again after \
-             a second: *delayed* are those that had to send anything twice (a processor that \
-             somebody else has for a tenth of a second fills a backlog, too, hence the worst round \
+             {limit}. A full backlog silently drops new connections, and they try again after \
+             a second: *delayed* are those that had to send anything twice (a tenth of a second of \
+             other work on the processor fills a backlog, too, hence the worst round \
              beside the median); *lost*, in the worst round, are those that were refused, reset or \
              never answered; *slowest* waited longest for its answer. Connections per second are \
-             counted from the first connect to the last answer, and are as much the client's pace, \
-             who over loopback pays for both ends of the handshake. So the last two columns: {} \
+             counted from the first connect to the last answer, and depend as much on the client, \
+             which over loopback pays for both ends of the handshake. So for the last two columns {} \
              connections queue up, each with its message, while the server is stopped, and the \
-             clock starts when it goes on. µs are the server's own CPU time for accepting, \
+             clock starts when it continues. µs are the server's own CPU time for accepting, \
              reading and answering one connection.",
             cell(Some(connections as f64), 0),
             cell(Some(f64::from(BACKLOG)), 0),

@@ -135,7 +135,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     Experiment {
         name: "concurrency",
         title: "A limit on what is done at once",
-        intro: "1,000 holders share 16 slots, each for one step of the loop; who waits has a deadline of 5 s. \
+        intro: "1,000 holders share 16 slots, each for one step of the loop; a waiting request has a deadline of 5 s. \
                 `kit::limits::Concurrency` (with a bounded queue), tokio's and asyncio's semaphores.",
         what: "a slot",
         count: 300_000,

@@ -45,7 +45,7 @@ pub(super) struct Gate {
     waiting: VecDeque<Waiter>,
     attendant: Id<Attendant>,
     handle: Handle,
-    /// The place in the queue of posts for the next wake-up. Without it a timer looks after those that wait.
+    /// The place in the queue of posts for the next wake-up. Without it a timer serves those that wait.
     wake: Option<Permit>,
     /// The attendant has been woken, and has not come yet.
     woken: bool,
@@ -93,8 +93,8 @@ impl Gate {
         self.wake_if_due();
     }
 
-    /// Has the attendant come if somebody can be served. This may be called from anywhere, a `Drop` included, so
-    /// there is no context to do it with.
+    /// Wakes the attendant if a request can be served. This may be called from anywhere, a `Drop` included, so there
+    /// is no context to do it with.
     fn wake_if_due(&mut self) {
         if self.woken || self.waiting.is_empty() || self.in_use >= self.settings.limit {
             return;
@@ -123,7 +123,7 @@ impl Gate {
         }
     }
 
-    /// Queues a request; who is turned away for it, or in its place.
+    /// Queues a request. Returns the one that is refused: this one or, for its sake, another.
     fn push(&mut self, waiter: Waiter) -> Option<(Waiter, Shed)> {
         if self.waiting.len() < self.settings.queue {
             self.waiting.push_back(waiter);
@@ -163,7 +163,7 @@ impl Gate {
         self.waiting.pop_front()
     }
 
-    /// After how long the attendant has to look at the queue, although nobody wakes it.
+    /// After how long the attendant has to look at the queue without being woken.
     fn look_in(&self, now: Instant) -> Option<Duration> {
         /// Between two tries to get a place in the queue of posts.
         const WITHOUT_WAKE: Duration = Duration::from_millis(10);
@@ -215,7 +215,7 @@ pub(super) fn enter(gate: &Rc<RefCell<Gate>>, cx: &mut Context<'_>, waiter: Wait
     if let Some((shed, why)) = shed {
         answer_later(gate, &mut attendant, shed, Err(why));
     }
-    // So that whoever has gone takes no place in the queue.
+    // So that the request of a dispatcher that has ended takes no place in the queue.
     attendant.watch(id);
     let mut open = gate.borrow_mut();
     if open.timer.is_none() {
@@ -249,7 +249,7 @@ fn answer(
     }
 }
 
-/// Turns away those that have waited for too long, and gives free slots to others. No more than were there at the
+/// Refuses requests that have waited for too long, and gives free slots to others. No more than were waiting at the
 /// beginning: those that ask again are for the next turn.
 fn serve(reactor: &mut Reactor, gate: &Rc<RefCell<Gate>>) {
     let (attendant, most) = {
@@ -284,7 +284,7 @@ fn serve(reactor: &mut Reactor, gate: &Rc<RefCell<Gate>>) {
     }
 }
 
-/// The dispatcher that looks after deadlines, and learns of the ends of those that wait.
+/// The dispatcher that keeps the deadlines, and detects the ends of waiting dispatchers.
 pub(super) struct Attendant {
     gate: Option<Rc<RefCell<Gate>>>,
 }

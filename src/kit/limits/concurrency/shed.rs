@@ -11,23 +11,23 @@ use std::time::Duration;
 pub enum Shed {
     /// The queue is full.
     QueueFull,
-    /// It waited longest when the queue was full and another came.
+    /// It was the oldest in the queue when the queue was full and a new request arrived.
     Displaced,
-    /// It has waited for as long as it may.
+    /// It has waited for as long as the deadline allows.
     Deadline {
         /// How long that was.
         waited: Duration,
     },
-    /// The limit's own dispatcher has ended: the reactor shuts down.
+    /// The limit's own dispatcher has ended, because the reactor is shutting down.
     Closed,
 }
 
 impl fmt::Display for Shed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Shed::QueueFull => f.write_str("too many requests wait already"),
-            Shed::Displaced => f.write_str("gave way to a newer request"),
-            Shed::Deadline { waited } => write!(f, "not begun after {waited:.1?}"),
+            Shed::QueueFull => f.write_str("too many requests are waiting"),
+            Shed::Displaced => f.write_str("displaced by a newer request"),
+            Shed::Deadline { waited } => write!(f, "not started within {waited:.1?}"),
             Shed::Closed => f.write_str("shutting down"),
         }
     }

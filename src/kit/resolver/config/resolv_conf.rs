@@ -14,10 +14,10 @@ const MOST_SERVERS: usize = 8;
 const MOST_DOMAINS: usize = 16;
 
 impl DnsConfig {
-    /// From text in the format of `resolv.conf`: `nameserver`, `search`, `domain`, and of `options` `ndots`,
-    /// `timeout`, `attempts`, `rotate`, `use-vc` and `no-aaaa`. All else is [`ignored`](DnsConfig::ignored), as the C
-    /// library does. Without a search list the domain of this machine's name is taken, without a server the one on
-    /// this machine.
+    /// Reads text in the format of `resolv.conf`: `nameserver`, `search`, `domain`, and of `options` `ndots`,
+    /// `timeout`, `attempts`, `rotate`, `use-vc` and `no-aaaa`. Everything else is [`ignored`](DnsConfig::ignored),
+    /// as the C library does. Without a search list the domain of this machine's name is used, without a server the
+    /// local host.
     #[must_use]
     pub fn from_text(text: &str) -> DnsConfig {
         let mut config = DnsConfig::new([]);

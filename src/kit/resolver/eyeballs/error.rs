@@ -1,4 +1,4 @@
-//! Why no connection came about.
+//! Why no connection was established.
 
 use std::error::Error;
 use std::fmt;
@@ -15,7 +15,20 @@ pub(super) struct Target {
     pub(super) port: u16,
 }
 
-/// No connection came about: to which name, and why; with each address and what became of it.
+/// No connection was established: the name, the reason, and each address with its result.
+///
+/// ```
+/// use slabloop::kit::resolver::ConnectError;
+///
+/// fn report(error: &ConnectError) {
+///     for (address, failure) in error.attempts() {
+///         match failure {
+///             Some(failure) => eprintln!("{address}: {failure}"),
+///             None => eprintln!("{address}: no answer in time"),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct ConnectError {
     target: Target,
@@ -36,7 +49,7 @@ impl ConnectError {
         ConnectError { target, reason }
     }
 
-    /// The lookup's error, if that is what failed.
+    /// The lookup's error, if the lookup failed.
     #[must_use]
     pub fn lookup(&self) -> Option<&LookupError> {
         match &self.reason {
@@ -45,8 +58,8 @@ impl ConnectError {
         }
     }
 
-    /// The addresses in the order in which they were tried. With no error: there was no answer when the deadline
-    /// passed, or it was not its turn yet.
+    /// The addresses in the order in which they were tried. If an address has no error, there was no answer before
+    /// the deadline, or it had not been tried yet.
     pub fn attempts(&self) -> impl Iterator<Item = (SocketAddr, Option<&io::Error>)> {
         let attempts = match &self.reason {
             Reason::Attempts(attempts, _) => attempts.as_slice(),

@@ -14,7 +14,7 @@ use crate::{AnyId, Context, Dispatcher, Id, Reactor, Socket, SocketOptions, Time
 const NEXT_ATTEMPT: u32 = 1;
 const DEADLINE: u32 = 2;
 
-/// Adds the dispatcher with its socket, or drops it; and tells who wanted it.
+/// Adds the dispatcher with its socket, or drops it; and calls the owner.
 pub(super) type Finish = Box<dyn FnOnce(&mut Reactor, Result<Socket, ConnectError>)>;
 
 /// Cancels the lookup.
@@ -198,7 +198,7 @@ impl Race {
     }
 }
 
-/// The connection as one that is about to be established, so that its dispatcher is told.
+/// The connection as one that is about to be established, so that `handle_connect` is called.
 fn hand_over(reactor: &mut Reactor, winner: AnyId) -> io::Result<Socket> {
     let stream = TcpStream::try_from(reactor.detach(winner)?)?;
     Ok(Socket::connecting(OwnedFd::from(stream)))
@@ -250,7 +250,7 @@ impl Attempt {
 
 impl Dispatcher for Attempt {
     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        // What the server says first is for the dispatcher that comes.
+        // The first bytes of the server are for the dispatcher that is added later.
         cx.pause_reading();
         let me = cx.any_id();
         if cx.with(self.race, |race, cx| race.won(cx, me)).is_none() {

@@ -1,4 +1,4 @@
-//! From flights to servers and back: which question goes out next, and what its answer means for those who wait.
+//! From flights to servers and back: which question is sent next, and what its answer means for the waiting lookups.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -120,7 +120,7 @@ impl Service {
             keeps_case: false, ..
         } = end
         {
-            // Over TCP, or where TCP is not spoken: nobody has guessed this.
+            // Over TCP, or where the server has no TCP: this is not an attacker's guess.
             self.servers[place].no_case = true;
         }
         let was_plain = question.plain;
@@ -168,7 +168,7 @@ impl Service {
         }
     }
 
-    /// Both families are known: that is kept, and told to all who wait.
+    /// Both families are known: the answer is cached, and delivered to all waiting lookups.
     fn land(&mut self, cx: &mut Context<'_>, key: usize) {
         let Some(flight) = self.end_flight(cx, key) else {
             return;

@@ -1,10 +1,10 @@
-//! What the resolver that asks the C library is told.
+//! The configuration of the resolver that calls the C library.
 
 use std::time::Duration;
 
 use super::super::config::Family;
 
-/// What a [`SystemResolver`](super::SystemResolver) is told.
+/// The configuration of a [`SystemResolver`](super::SystemResolver).
 ///
 /// ```
 /// use slabloop::kit::resolver::SystemConfig;
@@ -39,45 +39,46 @@ impl Default for SystemConfig {
 }
 
 impl SystemConfig {
-    /// The defaults that each method names.
+    /// The defaults, which each method names.
     #[must_use]
     pub fn new() -> SystemConfig {
         SystemConfig::default()
     }
 
-    /// How many threads, 1 to 4,096; 4 at first. So many names are looked up at a time; others wait.
+    /// The number of threads, 1 to 4,096, and so of names that are looked up at a time; others wait. Default: 4.
     pub fn threads(&mut self, threads: usize) -> &mut Self {
         self.threads = threads;
         self
     }
 
-    /// How long an answer is kept, and how long it is that a name has none. 30 s and 5 s at first; zero keeps nothing.
-    /// (The C library does not tell how long its answers hold.)
+    /// How long an answer is cached, and how long a negative answer. Default: 30 s and 5 s; zero turns caching off.
+    /// (The C library does not report how long its answers are valid.)
     pub fn ttl(&mut self, positive: Duration, negative: Duration) -> &mut Self {
         (self.ttl, self.negative_ttl) = (positive, negative);
         self
     }
 
-    /// Most names in the cache; 1,024 at first. 0 turns it off.
+    /// The most names in the cache. Default: 1,024; 0 turns the cache off.
     pub fn cache_entries(&mut self, names: usize) -> &mut Self {
         self.cache_entries = names;
         self
     }
 
-    /// Which addresses are given out. Both families at first.
+    /// Which address families are returned. Default: both.
     pub fn family(&mut self, family: Family) -> &mut Self {
         self.family = family;
         self
     }
 
-    /// How long a lookup may take, if the call does not say. 30 s at first; `Duration::MAX` is no limit. The thread
-    /// goes on after it, for nothing can stop the C library: what it finds goes to the cache.
+    /// The deadline of a lookup, if the call has none of its own. Default: 30 s; `Duration::MAX` means no limit. The
+    /// thread continues after it, because a call of the C library cannot be interrupted: its result is stored in the
+    /// cache.
     pub fn deadline(&mut self, limit: Duration) -> &mut Self {
         self.deadline = limit;
         self
     }
 
-    /// Most lookups that wait at a time; more are refused. 1,024 at first; at least 1.
+    /// The most lookups that wait at a time; further ones are refused. Default: 1,024; at least 1.
     pub fn max_lookups(&mut self, lookups: usize) -> &mut Self {
         self.max_lookups = lookups.max(1);
         self

@@ -1,4 +1,4 @@
-//! What a reconnecting client reports.
+//! The reports of a reconnecting client.
 
 use std::fmt;
 use std::io;
@@ -6,42 +6,42 @@ use std::time::Duration;
 
 use crate::Cause;
 
-/// What has become of a [`Reconnect`](super::Reconnect)'s connection.
+/// A change of a [`Reconnect`](super::Reconnect)'s connection.
 ///
 /// Its `Display` is for log lines. Their number is bounded by the backoff.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A connection is about to be made.
+    /// A connection is about to be opened.
     Trying {
-        /// The first after a success is 1.
+        /// The number of the attempt. The first after a success is 1.
         attempt: u32,
     },
-    /// It could not even be begun: the closure has returned this error.
+    /// The attempt could not be started: the closure has returned this error.
     Failed {
         /// The error.
         error: &'a io::Error,
-        /// After how long it tries again; `None` if it does not, and this is the end.
+        /// The delay before the next attempt; `None` if there is no further attempt.
         retry_in: Option<Duration>,
     },
     /// The connection was up for long enough to count as a success.
     Stable,
     /// The connection has ended, or was never established.
     Ended {
-        /// Why.
+        /// The cause of the end.
         cause: Cause,
-        /// As in [`Failed`](Event::Failed).
+        /// The delay before the next attempt; `None` if there is no further attempt.
         retry_in: Option<Duration>,
     },
     /// The budget or the circuit breaker allows no attempt now.
     Held {
-        /// After how long it asks again.
+        /// The delay before they are asked again.
         retry_in: Duration,
     },
 }
 
 impl Event<'_> {
-    /// Whether nothing will be tried any more.
+    /// Whether no further attempt follows.
     #[must_use]
     pub fn is_last(&self) -> bool {
         matches!(
