@@ -9,7 +9,7 @@ use crate::state::config::{Config, PanicPolicy};
 use crate::time::clock::Clock;
 use crate::world::errors::invalid;
 
-/// Everything about a reactor that can be chosen, with its default.
+/// The settings of a reactor, each with its default.
 ///
 /// ```
 /// use slabloop::Reactor;
@@ -53,8 +53,8 @@ pub struct Builder {
     clock: Option<crate::world::simulated::clock::Clock>,
 }
 
-/// A debug build says of itself what a loop does not like. (The crate's own tests are about the way that callbacks go in
-/// a release build, where none is measured.)
+/// A debug build says of itself what a loop does not like. (The crate's own tests are about the way that callbacks go
+/// in a release build, where none is measured.)
 const SLOW_CALLBACK: Option<Duration> = if cfg!(all(debug_assertions, not(feature = "testing"))) {
     Some(Duration::from_millis(100))
 } else {
@@ -64,17 +64,25 @@ const SLOW_CALLBACK: Option<Duration> = if cfg!(all(debug_assertions, not(featur
 /// Their list takes twelve bytes each, from the start.
 const MOST_EVENTS: usize = 1 << 20;
 
+/// # Creating a reactor
 impl Reactor {
-    /// A reactor with the default limits; see [`Builder`].
+    /// Creates a reactor with the default limits; see [`Builder`] for others.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = slabloop::Reactor::new()?;
+    /// reactor.run()?; // Returns at once: there is nothing to wait for.
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// What the system reports when it makes a poller: usually that descriptors ran out.
+    /// The system's error if it cannot create a poller, usually because no descriptor is left.
     pub fn new() -> io::Result<Reactor> {
         Builder::default().build()
     }
 
-    /// Chooses limits and policies.
+    /// A builder, to set limits and policies.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
@@ -116,118 +124,141 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Above this many queued bytes, the sources that feed a connection are not read; default 64 KiB. A single
-    /// dispatcher's marks are set with [`Context::set_marks`](crate::Context::set_marks).
+    /// The high mark: while more bytes than this are queued on a connection, the sources that feed it are not read
+    /// (backpressure). Default: 64 KiB. [`Context::set_marks`](crate::Context::set_marks) sets it for one dispatcher.
+    ///
+    /// ```
+    /// # use slabloop::Reactor;
+    /// # fn main() -> std::io::Result<()> {
+    /// // Few connections with large messages.
+    /// let reactor = Reactor::builder()
+    ///     .low_mark(512 * 1024)
+    ///     .high_mark(1024 * 1024)
+    ///     .hard_cap(16 * 1024 * 1024)
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn high_mark(&mut self, bytes: usize) -> &mut Self {
         self.high_mark = Some(bytes);
         self
     }
 
-    /// Below this many queued bytes they are read again, and `handle_write` is called; default 32 KiB.
-    /// Half of the high mark keeps a connection from stopping and starting at each byte.
+    /// The low mark: when fewer bytes than this are queued, the sources are read again, and `handle_write` is called.
+    /// Default: 32 KiB. A distance between the two marks keeps a connection from being paused and resumed for each
+    /// byte.
     pub fn low_mark(&mut self, bytes: usize) -> &mut Self {
         self.low_mark = Some(bytes);
         self
     }
 
-    /// Most bytes that may be queued for one connection; default 1 MiB. A `send` that would go over it
-    /// is refused whole and closes the connection. Marks that are not set and would be above it are lowered.
+    /// The largest number of bytes that may be queued for one connection. Default: 1 MiB. A `send` that would go over
+    /// it is refused as a whole and ends the connection. Marks that are not set and would be above the cap are lowered.
     pub fn hard_cap(&mut self, bytes: usize) -> &mut Self {
         self.hard_cap = bytes;
         self
     }
 
-    /// When the outboxes of all connections together hold more memory than this, listeners stop accepting, and the
-    /// sources of every connection with anything queued are not read, until it is less than half. Default:
-    /// no limit.
+    /// A limit, in bytes, on the memory that the outboxes of all connections together hold. While it is exceeded,
+    /// listeners stop accepting, and the sources of every connection with queued output are not read, until less than
+    /// half of it is held. Default: no limit.
     ///
-    /// Looked at once a turn: what one turn's callbacks send comes on top. What was pushed and waits
-    /// behind a [producer](crate::framing::Framing::push_producer) is not counted, only what has come
-    /// into an outbox. It closes no connection; those that take nothing end by the
-    /// [stall timeout](Builder::stall_timeout).
+    /// It is checked once a turn, so one turn's callbacks can exceed it. Bytes that were pushed after
+    /// a [producer](crate::framing::Framing::push_producer) are counted only when they reach the outbox. It closes no
+    /// connection; connections whose peers take nothing are ended by the [stall timeout](Builder::stall_timeout).
     pub fn max_queued(&mut self, bytes: usize) -> &mut Self {
         self.max_queued = Some(bytes);
         self
     }
 
-    /// Most connections that one listener accepts in a turn; default 64. Fewer strand clients in the
-    /// kernel's queue for a turn, more let a flood of newcomers delay those already served.
+    /// The largest number of connections that one listener accepts in a turn. Default: 64. With a smaller number
+    /// clients wait longer in the kernel's queue; with a larger one a burst of new connections delays existing ones.
     pub fn accept_batch(&mut self, connections: usize) -> &mut Self {
         self.accept_batch = connections;
         self
     }
 
     /// How long a listener waits after it ran out of descriptors or memory, unless a socket of this
-    /// reactor closes before; default 100 ms.
+    /// reactor closes before. Default: 100 ms.
     pub fn accept_retry(&mut self, after: Duration) -> &mut Self {
         self.accept_retry = after;
         self
     }
 
-    /// Most streams open at once before listeners stop accepting; those waiting are accepted as others
-    /// leave. Default: no limit. Streams made by `connect` and `add` count too but are never refused.
-    /// Set it below the descriptor limit.
+    /// The largest number of open streams. Listeners stop accepting when it is reached, and accept waiting clients as
+    /// connections end. Default: no limit. Streams added by `connect` and `add` count too but are never refused.
+    /// Set it below the limit on descriptors.
     pub fn max_connections(&mut self, limit: usize) -> &mut Self {
         self.max_connections = Some(limit);
         self
     }
 
-    /// How long a connection attempt may take before it ends in `TimedOut`; default 30 s, `None` leaves
-    /// it to the system, which takes minutes.
+    /// How long a connection attempt may take before it ends in `TimedOut`. Default: 30 s. `None` leaves
+    /// it to the system, whose timeout is minutes.
+    ///
+    /// ```
+    /// # use slabloop::Reactor;
+    /// # use std::time::Duration;
+    /// # fn main() -> std::io::Result<()> {
+    /// let reactor = Reactor::builder()
+    ///     .connect_timeout(Duration::from_secs(5))
+    ///     .idle_timeout(Duration::from_secs(60))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn connect_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.connect_timeout = limit.into();
         self
     }
 
-    /// How long a connection may go without a byte in either direction, before it ends in `TimedOut`; default
-    /// `None`, for ever. Holds for every stream that is accepted, connected or added from then on;
+    /// How long a connection may be without a byte in either direction before it ends in `TimedOut`. Default: `None`,
+    /// no limit. It applies to every stream that is accepted, connected or added;
     /// [`Context::set_idle_timeout`](crate::Context::set_idle_timeout) changes it for one.
     pub fn idle_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.idle_timeout = limit.into();
         self
     }
 
-    /// How long a closing connection may go without its peer taking any output, and then how long it
-    /// waits for the peer's end of stream; default 10 s. Every closing connection has an end.
+    /// How long a closing connection may be without its peer taking any output, and then how long it
+    /// waits for the peer's end of stream. Default: 10 s. It cannot be turned off: every closing connection has to end.
     pub fn close_timeout(&mut self, limit: Duration) -> &mut Self {
         self.close_timeout = limit;
         self
     }
 
-    /// How long output may wait without the peer taking any of it, before the connection ends in
-    /// `TimedOut`; default 5 minutes, `None` never.
+    /// How long output may wait without the peer taking any of it before the connection ends in
+    /// `TimedOut`. Default: 5 minutes. `None` means no limit.
     pub fn stall_timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut Self {
         self.stall_timeout = limit.into();
         self
     }
 
-    /// How long the handshake of a [layer](crate::Layer) may take, from the established connection on; default
-    /// 10 s. Then the connection ends.
+    /// How long the handshake of a [layer](crate::Layer) may take, counted from when the connection is established,
+    /// before the connection ends. Default: 10 s.
     pub fn handshake_timeout(&mut self, limit: Duration) -> &mut Self {
         self.handshake_timeout = limit;
         self
     }
 
-    /// How long a receiver of a [broadcast](crate::Context::broadcast) that takes nothing at all may hold
-    /// up the sender; default 250 ms. After that it holds up no sender until it takes something,
-    /// and what is queued for it grows towards the hard cap.
+    /// How long a receiver of a [broadcast](crate::Context::broadcast) that takes nothing at all may delay
+    /// the sender. Default: 250 ms. After that it does not delay any sender until it takes something,
+    /// and its queue grows towards the hard cap.
     pub fn broadcast_patience(&mut self, limit: Duration) -> &mut Self {
         self.broadcast_patience = limit;
         self
     }
 
-    /// Warns, once a second at most, of a callback that took longer than this: dispatcher, callback, duration, how
-    /// long its event had waited before, and how many other dispatchers were waiting.
+    /// Logs a warning, at most once a second, of a callback that took longer than this, with the dispatcher, the
+    /// callback, its duration, how long its event had waited before, and how many other dispatchers were waiting.
     ///
-    /// Default: 100 ms in a debug build, `None` in a release build. While it is `None`, and nothing observes the
-    /// reactor, no clock is read per callback.
+    /// Default: 100 ms in a debug build, `None` in a release build. While it is `None` and the reactor has no observer,
+    /// the clock is not read for each callback.
     pub fn slow_callback(&mut self, threshold: impl Into<Option<Duration>>) -> &mut Self {
         self.slow_callback = threshold.into();
         self
     }
 
-    /// Has each reactor that is built [observed](crate::observe) from the start, by what `make` makes for it. Called
-    /// several times it adds one observer more each time.
+    /// Adds an [observer](crate::observe) to each reactor that is built: `make` creates it. Each call of this method
+    /// adds one more.
     ///
     /// ```
     /// use slabloop::Reactor;
@@ -247,46 +278,46 @@ impl Builder {
         self
     }
 
-    /// Whether a panic in a callback is contained; default [`PanicPolicy::Contain`].
+    /// What happens after a panic in a callback. Default: [`PanicPolicy::Contain`].
     pub fn panic_policy(&mut self, policy: PanicPolicy) -> &mut Self {
         self.panic_policy = policy;
         self
     }
 
-    /// Most posted closures that may wait to be run; default 65,536. A post beyond is refused. Each
-    /// [`Permit`](crate::Permit) counts as one that waits.
+    /// The largest number of posted closures that may wait to be run. Default: 65,536. Further posts are refused. Each
+    /// [`Permit`](crate::Permit) counts as a waiting closure.
     pub fn post_capacity(&mut self, closures: usize) -> &mut Self {
         self.post_capacity = closures;
         self
     }
 
-    /// Most posted closures that one turn runs; default 1,024, so that posting cannot starve sockets.
+    /// The largest number of posted closures that one turn runs, so that posting cannot starve sockets. Default: 1,024.
     pub fn posts_per_turn(&mut self, closures: usize) -> &mut Self {
         self.posts_per_turn = closures;
         self
     }
 
-    /// Longest time that one turn spends on posted closures; default 1 ms. The rest is run in the next turn,
-    /// after timers and sockets had theirs. At least 32 are run, and one that takes long is not
+    /// The longest time that one turn spends on posted closures. Default: 1 ms. The others run in the next turn,
+    /// after sockets and timers. At least 32 closures run in each turn, and one that takes long is not
     /// interrupted.
     pub fn posts_time(&mut self, limit: Duration) -> &mut Self {
         self.posts_time = limit;
         self
     }
 
-    /// Longest time that one turn spends in callbacks before what was sent is written and the kernel is asked
-    /// again; default `None`: all that are ready are served in each turn. What is left is served in the next turn,
-    /// before those of its class that become ready later.
+    /// The longest time that one turn spends in callbacks before output is written and the kernel is asked for new
+    /// events. Default: `None`, all ready dispatchers are served in each turn. Dispatchers that are left are served in
+    /// the next turn, before those of their class that become ready later.
     ///
-    /// It is for programs whose callbacks take long: there a turn over many connections does, too, and whoever
-    /// becomes ready meanwhile waits for its end. With a [priority](crate::Context::set_priority) it waits no longer
-    /// than this. A turn has a cost of its own, of some microseconds, so a limit of less than 100 µs slows down
-    /// all. While there is one, the clock is read after each callback.
+    /// It is for programs whose callbacks take long: a turn over many connections takes long, too, and a dispatcher
+    /// that becomes ready meanwhile waits for its end. With a [priority](crate::Context::set_priority) it waits no
+    /// longer than this limit. A turn itself costs some microseconds, so a limit of less than 100 µs slows everything
+    /// down. With a limit, the clock is read after each callback.
     ///
-    /// The ready have all of it, class by class. Timers that are due, and then posted closures, get what is left
-    /// of it, and a quarter each in any case (posts no more than [`posts_time`](Builder::posts_time)). A callback
-    /// that takes long is not interrupted: each class, the timers and the posts may go over their time by one, and
-    /// even with `Duration::ZERO` one of each is served in a turn. Flushing and closing are not limited.
+    /// Ready dispatchers may use all of the time, class by class. Expired timers and then posted closures get what is
+    /// left of it, and at least a quarter each (posts no more than [`posts_time`](Builder::posts_time)). A callback
+    /// that takes long is not interrupted: each class, the timers and the posts may exceed their time by one callback,
+    /// and even with `Duration::ZERO` one of each is served in a turn. Flushing and closing are not limited.
     ///
     /// ```
     /// use slabloop::Reactor;
@@ -301,22 +332,23 @@ impl Builder {
         self
     }
 
-    /// What part of the [turn's time](Builder::turn_time), in per cent, is kept for dispatchers of
-    /// [`Priority::Normal`](crate::Priority::Normal) that are ready, however much the high class has to do; default
-    /// 25. What a class does not need, those after it get.
+    /// The part of the [turn's time](Builder::turn_time), in per cent, that is reserved for ready dispatchers of
+    /// [`Priority::Normal`](crate::Priority::Normal), however much the high class has to do. Default: 25. Time that a
+    /// class does not need goes to the classes after it.
     pub fn normal_share(&mut self, per_cent: u32) -> &mut Self {
         self.normal_share = per_cent;
         self
     }
 
-    /// As [`normal_share`](Builder::normal_share), for [`Priority::Low`](crate::Priority::Low); default 10.
+    /// The part that is reserved for [`Priority::Low`](crate::Priority::Low), in per cent; see
+    /// [`normal_share`](Builder::normal_share). Default: 10.
     pub fn low_share(&mut self, per_cent: u32) -> &mut Self {
         self.low_share = per_cent;
         self
     }
 
-    /// Most events that one wait takes from the kernel; default 1,024, at most
-    /// 1,048,576. More are taken in the next turn.
+    /// The largest number of events that one wait takes from the kernel. Default: 1,024; at most
+    /// 1,048,576. Further events are taken in the next turn.
     pub fn events_per_wait(&mut self, events: usize) -> &mut Self {
         self.events_per_wait = events;
         self
@@ -345,13 +377,13 @@ impl Builder {
         Marks::new(low, high, self.hard_cap)
     }
 
-    /// Builds the reactor.
+    /// Builds the reactor. A builder can build several.
     ///
     /// # Errors
     ///
     /// `InvalidInput`, naming the setting, if one is out of range: marks must satisfy
     /// 0 < low <= high <= cap <= 4 GiB, every count and the total must be at least 1, the accept retry at least a
-    /// millisecond, and both shares together at most 100. Otherwise what the system says when it makes a poller.
+    /// millisecond, and both shares together at most 100. The system's error if it cannot create a poller.
     pub fn build(&self) -> io::Result<Reactor> {
         for (name, value) in [
             ("accept_batch", self.accept_batch),
@@ -367,19 +399,19 @@ impl Builder {
         }
         if self.events_per_wait > MOST_EVENTS {
             return Err(invalid(format!(
-                "events_per_wait of {} is over {MOST_EVENTS}",
+                "events_per_wait is {}; it must be at most {MOST_EVENTS}",
                 self.events_per_wait
             )));
         }
         if self.accept_retry < Duration::from_millis(1) {
             return Err(invalid(format!(
-                "accept_retry of {:?} would spin",
+                "accept_retry of {:?} is too short; it must be at least 1 ms",
                 self.accept_retry
             )));
         }
         if self.normal_share.saturating_add(self.low_share) > 100 {
             return Err(invalid(format!(
-                "normal_share of {} and low_share of {} are together over 100 per cent",
+                "normal_share of {} and low_share of {} exceed 100 per cent together",
                 self.normal_share, self.low_share
             )));
         }

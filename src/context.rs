@@ -1,4 +1,4 @@
-//! What a callback may do: the verbs on its own socket, on others', and on the reactor.
+//! What a callback may do: on its own socket, on other sockets, and on the reactor.
 //!
 //! Bytes, datagrams and foreign sources have files of their own below `context/`.
 
@@ -57,10 +57,24 @@ use crate::world::errors::{Class, classify};
 use crate::world::ids::{AnyId, Id};
 use crate::world::topics;
 
-/// What a callback gets: a borrow of everything in the reactor but the dispatcher that is running.
+/// What a callback gets to act with: a borrow of everything in the reactor except the running dispatcher.
 ///
-/// The verbs without an id act on the dispatcher's own socket; [`Context::at`] gives the same verbs on
-/// another one. There is deliberately no way to `run` from here: no callback runs inside another.
+/// Methods without an id act on the dispatcher's own socket; [`Context::at`] returns a context with the same methods
+/// for another socket.
+///
+/// | to | use |
+/// |---|---|
+/// | read | [`recv`](Context::recv), [`recv_with`](Context::recv_with) |
+/// | send | [`send`](Context::send), [`broadcast`](Context::broadcast), [`send_file`](Context::send_file) |
+/// | produce output as there is room | [`start_writing`](Context::start_writing) |
+/// | end the connection | [`close`](Context::close), [`abort`](Context::abort), [`shutdown_write`](Context::shutdown_write) |
+/// | control the input | [`pause_reading`](Context::pause_reading), [`feeds`](Context::feeds), [`set_marks`](Context::set_marks) |
+/// | set timers and timeouts | [`set_timer`](Context::set_timer), [`set_interval`](Context::set_interval), [`set_timeout`](Context::set_timeout) |
+/// | reach other dispatchers | [`at`](Context::at), [`with`](Context::with), [`call`](Context::call), [`watch`](Context::watch) |
+/// | add dispatchers | [`add`](Context::add), [`connect`](Context::connect), [`listen`](Context::listen) |
+/// | run a closure later | [`defer`](Context::defer), [`call_later`](Context::call_later) |
+///
+/// # What does not compile
 ///
 /// A context cannot leave its callback or its thread:
 ///
@@ -70,13 +84,15 @@ use crate::world::topics;
 /// }
 /// ```
 ///
-/// and it takes addresses, not names, because looking up a name blocks the loop:
+/// It takes addresses, not names, because looking up a name blocks the loop:
 ///
 /// ```compile_fail
 /// # use slabloop::{Context, Dispatcher};
 /// # struct Client; impl Dispatcher for Client {}
 /// fn dial(cx: &mut Context<'_>) { cx.connect("example.org:80", Client).unwrap(); }
 /// ```
+///
+/// It has no `run`: no callback runs inside another.
 ///
 /// ```compile_fail
 /// fn nest(cx: &mut slabloop::Context<'_>) { cx.run().unwrap(); }
@@ -103,15 +119,30 @@ impl<'a> Context<'a> {
     }
 }
 
-/// # Who this is, and the reactor
+/// # Identity, state, and the reactor
 impl Context<'_> {
     /// This dispatcher's id. `D` is the type that was added, or one that it wraps
-    /// ([`inner`](Dispatcher::inner)); under a wrong one the id answers `None` to [`with`](Context::with).
+    /// ([`inner`](Dispatcher::inner)); with an id of a wrong type, [`with`](Context::with) returns `None`.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher, Id};
+    /// # use std::io;
+    /// # struct Room { members: Vec<Id<Member>> }
+    /// # impl Dispatcher for Room {}
+    /// # struct Member { room: Id<Room> }
+    /// # impl Dispatcher for Member {
+    /// fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///     let me = cx.id::<Member>();
+    ///     cx.with(self.room, |room, _| room.members.push(me));
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Panics
     ///
-    /// In debug builds, if the name of the type that was added is not `D`'s and does not contain it: inside
-    /// `Member`, which was added as `Framed<Member>`, `cx.id::<Framed<Member>>()` is what reaches it.
+    /// In debug builds, if the name of the type that was added does not contain the name of `D`. Inside
+    /// a `Member` that was added as `Framed<Member>`, call `cx.id::<Framed<Member>>()`.
     #[must_use]
     pub fn id<D: Dispatcher>(&self) -> Id<D> {
         if cfg!(debug_assertions) {
@@ -127,8 +158,8 @@ impl Context<'_> {
         Id::new(self.id)
     }
 
-    /// The id of this context's dispatcher, if that is a `D` or wraps one. `None`, too, for the one whose
-    /// callback is running, which [`id`](Context::id) is for.
+    /// The id of this context's dispatcher, if that is a `D` or wraps one. Returns `None` also for the dispatcher whose
+    /// callback is running; use [`id`](Context::id) for that.
     #[must_use]
     pub fn typed<D: Dispatcher>(&mut self) -> Option<Id<D>> {
         let id = Id::new(self.id);
@@ -141,28 +172,30 @@ impl Context<'_> {
         self.id
     }
 
-    /// How log lines name this dispatcher: type, id and peer, as in `Echo 7.3 (127.0.0.1:40513)`. What has
-    /// no address says what it is: `Tail 8.1 (the reading end of a pipe)`, `Ticker 9.1 (Descriptor)`.
+    /// How log lines name this dispatcher: type, id and peer, as in `Echo 7.3 (127.0.0.1:40513)`. Where there is
+    /// no address, the kind of source takes its place: `Tail 8.1 (the reading end of a pipe)`,
+    /// `Ticker 9.1 (Descriptor)`.
     #[must_use]
     pub fn label(&self) -> impl fmt::Display + '_ {
         self.core.state.label(self.id)
     }
 
-    /// The peer's address; for a listener and a datagram socket their own. `None` for Unix sockets,
-    /// pipes and foreign sources, and for a peer that was gone before it could be asked. No system call.
+    /// The peer's address; for a listener and a datagram socket, its own. `None` for Unix sockets,
+    /// pipes and foreign sources, and if the peer had disconnected before its address could be read. It makes no system
+    /// call.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.core.state.slots.slot(self.id).address.inet()
     }
 
-    /// Whether this is a connection that is still being made: its `handle_connect` is yet to come. False for all
-    /// other sockets.
+    /// Whether this is a connection that is not established yet: its `handle_connect` has not been called. False for
+    /// all other sockets.
     #[must_use]
     pub fn is_connecting(&self) -> bool {
         self.core.state.slots.slot(self.id).life().is_connecting()
     }
 
-    /// As [`Context::peer`], for Unix sockets that have a path.
+    /// The path of the peer, for Unix sockets that have one; see [`Context::peer`].
     #[must_use]
     pub fn peer_path(&self) -> Option<&Path> {
         self.core.state.slots.slot(self.id).address.path()
@@ -172,27 +205,26 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// `Unsupported` where there is none (Unix sockets, pipes, foreign sources), `NotConnected` in
-    /// `handle_close`.
+    /// `Unsupported` for Unix sockets, pipes and foreign sources, which have none; `NotConnected` in `handle_close`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.core.state.local_addr(self.id)
     }
 
-    /// Bytes accepted for sending that the kernel has not taken yet. (Those of files are
-    /// [counted apart](Context::queued_in_files).)
+    /// Bytes accepted for sending that the kernel has not taken yet. (Bytes of files are
+    /// [counted separately](Context::queued_in_files).)
     #[must_use]
     pub fn queued(&self) -> usize {
         self.core.state.slots.slot(self.id).queued()
     }
 
-    /// Most bytes that may be queued on this connection.
+    /// The largest number of bytes that may be queued on this connection.
     #[must_use]
     pub fn hard_cap(&self) -> usize {
         self.core.state.slots.slot(self.id).outbox.marks.cap as usize
     }
 
     /// Whether there is room for a producer's next piece: the outbox is below its low mark, no file
-    /// waits, and sending is still possible.
+    /// is waiting, and sending is still possible.
     #[must_use]
     pub fn wants_output(&self) -> bool {
         let slot = self.core.state.slots.slot(self.id);
@@ -235,7 +267,7 @@ impl Context<'_> {
     }
 
     /// Whether an error that a callback of a layer above returned is a fault of this dispatcher's: neither "not
-    /// now" nor a disconnect, nor about another dispatcher, which has been told itself.
+    /// now" nor a disconnect, nor about another dispatcher, whose own `handle_error` gets it.
     #[cfg(feature = "process")]
     pub(crate) fn is_fault(&self, error: &io::Error) -> bool {
         let anothers = About::whom(error).is_some_and(|whom| whom != self.id);
@@ -251,13 +283,12 @@ impl Context<'_> {
         unsupported(operation, io.name())
     }
 
-    /// Puts an urgent (out-of-band) byte in its place among the others, where `recv` delivers it. Off
-    /// by default: then the byte is dropped, and only [`handle_priority`](Dispatcher::handle_priority)
-    /// can tell that there was one.
+    /// Sets whether `recv` delivers an urgent (out-of-band) byte in its place among the others. Off by default: then
+    /// the byte is dropped, and only [`handle_priority`](Dispatcher::handle_priority) reports it.
     ///
     /// # Errors
     ///
-    /// What the kernel says; `Unsupported` on anything but a stream socket.
+    /// The kernel's error; `Unsupported` on anything but a stream socket.
     pub fn urgent_inline(&mut self, on: bool) -> io::Result<()> {
         let slot = self.core.state.slots.slot(self.id);
         let outcome = match slot.io.kind() {
@@ -267,14 +298,26 @@ impl Context<'_> {
         outcome.unwrap_or_else(|| Err(self.not_for("urgent_inline")))
     }
 
-    /// Logs a fault as the default [`handle_error`](Dispatcher::handle_error) does: at level warn, naming
-    /// this dispatcher. A peer can cause faults, so for each type of dispatcher and kind of error there is
-    /// one line a second at most, which says how many were held back.
+    /// Logs a fault as the default [`handle_error`](Dispatcher::handle_error) does: at level warn, with the label of
+    /// this dispatcher. Because a peer can cause faults, at most one line a second is logged for each type of
+    /// dispatcher and kind of error; it says how many others were suppressed.
     pub fn log_fault(&mut self, error: &io::Error) {
         self.log_limited(error, None);
     }
 
-    /// As [`log_fault`](Context::log_fault), with a word on what failed: `cannot reach 10.0.0.1:80`.
+    /// Logs a fault as [`log_fault`](Context::log_fault) does, with a note of what failed.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::{io, net::SocketAddr};
+    /// # struct Upstream { address: SocketAddr }
+    /// # impl Dispatcher for Upstream {
+    /// fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
+    ///     cx.log_fault_in(format_args!("cannot reach {}", self.address), &error);
+    ///     cx.abort();
+    /// }
+    /// # }
+    /// ```
     pub fn log_fault_in(&mut self, what: impl fmt::Display, error: &io::Error) {
         self.log_limited(error, Some(&what));
     }
@@ -306,12 +349,12 @@ impl Context<'_> {
         }
     }
 
-    /// Has [`run`](crate::Reactor::run) return after this turn, which is finished as usual.
+    /// Makes [`run`](crate::Reactor::run) return after this turn, which is completed as usual.
     pub fn stop(&mut self) {
         self.core.stop = true;
     }
 
-    /// Ends every dispatcher, this one included; each gets its `handle_close` at the end of the turn.
+    /// Ends every dispatcher, this one included. Each `handle_close` is called at the end of the turn.
     pub fn close_all(&mut self) {
         closing::end_all(&mut self.core.state);
     }

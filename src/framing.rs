@@ -1,8 +1,8 @@
-//! Records out of a byte stream, and output drawn from producers: asynchat's layer.
+//! Records in a byte stream, and output from producers: the counterpart of Python's asynchat.
 //!
-//! A TCP stream knows no messages: what one side sends in one call may arrive in three pieces, or
-//! together with the next. [`Framed`] is a dispatcher that puts the pieces together and calls a
-//! [`Handler`] with whole records. It is composition, not inheritance: the handler is a value inside.
+//! A TCP stream has no message boundaries: what one side sends in one call may arrive in three pieces, or
+//! together with the next message. [`Framed`] is a dispatcher that assembles the pieces and calls a
+//! [`Handler`] with whole records. The handler is a value inside it (composition, not inheritance).
 //!
 //! ```
 //! use slabloop::framing::{Framed, Framing, Handler, Terminator};
@@ -31,9 +31,9 @@
 //! }
 //! ```
 //!
-//! What ends a record is a [`Terminator`]; it can be changed from inside the callback that found one,
-//! which is how a header is followed by a body of a length that it told. Records are bounded, and none
-//! is handed out after a close. The names are those of Python's asynchat, without its quadratic
+//! A [`Terminator`] ends a record. It can be changed in the callback that gets a record, for example from a line
+//! to the length of the body that a header announces. The length of records is bounded, and no record
+//! is delivered after a close. The names are those of Python's asynchat, without its quadratic
 //! scanning, its unbounded buffers and its records after the close.
 
 pub(crate) mod decoder;

@@ -23,18 +23,34 @@ fn pack<F: FnOnce(&mut Reactor) + Send + 'static>(job: F) -> Job {
 /// Reaches a reactor from any thread: [`post`](Handle::post) a closure to it, or [`stop`](Handle::stop)
 /// it. Cheap to clone.
 ///
-/// While a handle lives, [`run`](Reactor::run) does not return for want of work: something may still be
-/// posted. Dropping the last one wakes the loop so that it can see. A handle made by
+/// ```
+/// use slabloop::Reactor;
+/// use std::thread;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut reactor = Reactor::new()?;
+/// let handle = reactor.handle();
+/// let worker = thread::spawn(move || {
+///     let result = 6 * 7; // Work that would block the loop.
+///     handle.post(move |_reactor| println!("the result is {result}"))
+/// });
+/// reactor.run()?; // Returns when the last handle has been dropped and nothing is left.
+/// # worker.join().expect("it does not panic").expect("there is room");
+/// # Ok(()) }
+/// ```
+///
+/// While a handle exists, [`run`](Reactor::run) does not return for lack of work: something may still be
+/// posted. Dropping the last one wakes the loop, so that `run` can return. A handle made by
 /// [`unref`](Handle::unref) does not count.
 ///
-/// The queue has [`post_capacity`](crate::Builder::post_capacity) places. What to do when all are taken
-/// depends on who posts:
+/// The queue has [`post_capacity`](crate::Builder::post_capacity) places. The methods differ in what happens when
+/// the queue is full:
 ///
-/// | | when the queue is full |
+/// | method | when the queue is full |
 /// |---|---|
-/// | [`post`](Handle::post), [`post_urgent`](Handle::post_urgent) | gives the closure back at once |
-/// | [`post_wait`](Handle::post_wait) | waits, for a thread that has nothing else to do |
-/// | [`reserve`](Handle::reserve), then [`Permit::post`] | is sure of its place: it was taken before |
+/// | [`post`](Handle::post), [`post_urgent`](Handle::post_urgent) | returns the closure immediately |
+/// | [`post_wait`](Handle::post_wait) | blocks the calling thread until there is a place |
+/// | [`reserve`](Handle::reserve), then [`Permit::post`] | never fails, because the place was reserved before |
 pub struct Handle {
     mailbox: Arc<Mailbox<Job>>,
     /// Whether it keeps `run` going.
@@ -50,14 +66,31 @@ impl Handle {
         }
     }
 
-    /// Has the reactor run `job` on its own thread, after the timers of the turn that takes it. Jobs of
+    /// Makes the reactor run `job` on its own thread, after the timers of the turn that takes it. Jobs of
     /// one thread run in the order of their posting. Never blocks. Works before `run`, too.
+    ///
+    /// ```
+    /// # use slabloop::{AnyId, Handle, PostError};
+    /// /// Called on any thread.
+    /// fn report(handle: &Handle, to: AnyId, line: String) {
+    ///     let posted = handle.post(move |reactor| {
+    ///         if let Some(mut connection) = reactor.at(to) {
+    ///             let _ = connection.send(line.as_bytes()); // Its `handle_error` gets a failure.
+    ///         }
+    ///     });
+    ///     match posted {
+    ///         Ok(()) => {}
+    ///         Err(PostError::Full(_)) => eprintln!("the loop is too busy"),
+    ///         Err(_) => eprintln!("the reactor is gone"),
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`PostError::Full`] if no place is left in the queue: jobs that wait and [`Permit`]s together are
+    /// [`PostError::Full`] if no place is left in the queue: waiting jobs and [`Permit`]s together are
     /// as many as [`post_capacity`](crate::Builder::post_capacity). [`PostError::Gone`] if the reactor
-    /// has been dropped. Either gives the job back.
+    /// has been dropped. Both return the job.
     pub fn post<F>(&self, job: F) -> Result<(), PostError<F>>
     where
         F: FnOnce(&mut Reactor) + Send + 'static,
@@ -66,19 +99,18 @@ impl Handle {
         refused.map_err(PostError::new)
     }
 
-    /// As [`post`](Handle::post), but the job runs before all that wait and are not urgent, also those
-    /// that an earlier turn had no time for. Urgent jobs of one thread run in the order of their posting.
+    /// Posts a job like [`post`](Handle::post), but it runs before all waiting jobs that are not urgent, including
+    /// those that an earlier turn had no time for. Urgent jobs of one thread run in the order of their posting.
     ///
-    /// It is for what must not wait behind a long queue: to cancel, to ask how things stand. It runs
-    /// when the loop next comes to its posts, and does not interrupt them: jobs that the turn in hand has
-    /// begun to run may come first. Urgent jobs count against
-    /// [`posts_per_turn`](crate::Builder::posts_per_turn) like all others; who posts so many that they
-    /// fill every turn keeps ordinary jobs from running at all.
+    /// It is for jobs that must not wait behind a long queue, such as a cancellation or a status request. The job runs
+    /// when the loop next comes to its posts; jobs that the current turn has begun to run may come first. Urgent jobs
+    /// count against [`posts_per_turn`](crate::Builder::posts_per_turn) like all others; if they fill every turn,
+    /// ordinary jobs do not run at all.
     ///
     /// # Errors
     ///
-    /// As `post`: urgent jobs take places in the same queue, and none is set aside for them. To be sure
-    /// of one, [`reserve`](Handle::reserve) it, and use [`Permit::post_urgent`].
+    /// As [`post`](Handle::post): urgent jobs take places in the same queue, and no place is set aside for them. For a
+    /// guaranteed place, call [`reserve`](Handle::reserve) before, and then [`Permit::post_urgent`].
     ///
     /// ```
     /// let mut reactor = slabloop::Reactor::new()?;
@@ -97,20 +129,20 @@ impl Handle {
         refused.map_err(PostError::new)
     }
 
-    /// As [`post`](Handle::post), but if the queue is full this thread sleeps until there is a place, at
-    /// most for `timeout` of real time. `Duration::ZERO` does not wait, `Duration::MAX` waits without end.
+    /// Posts a job like [`post`](Handle::post), but if the queue is full the calling thread sleeps until there is a
+    /// place, for at most `timeout` of real time. `Duration::ZERO` does not wait, `Duration::MAX` waits without limit.
     ///
-    /// A place is free again when the loop takes a job off the queue, and when a [`Permit`] is dropped.
-    /// Threads that wait are not served in any order, and one that comes at the right moment may be
-    /// served before them; jobs of one thread keep their order.
+    /// A place becomes free when the loop takes a job off the queue, and when a [`Permit`] is dropped.
+    /// Waiting threads are served in no particular order, and a thread that has not waited may be served before them;
+    /// jobs of one thread keep their order.
     ///
-    /// The reactor's own thread, in a callback or outside, does not wait, for it would wait for itself:
-    /// there this is `post`. Beware of a second reactor's thread: it serves nothing while it waits.
+    /// On the reactor's own thread it does not wait, because it would wait for itself: it is the same as `post` then.
+    /// Beware of calling it on the thread of a second reactor, which serves nothing while it waits.
     ///
     /// # Errors
     ///
     /// [`PostError::Full`] if there was no place in time. [`PostError::Gone`] if the reactor has been
-    /// dropped, also while this thread waited. Either gives the job back.
+    /// dropped, also while this thread waited. Both return the job.
     ///
     /// ```
     /// use std::time::Duration;
@@ -136,15 +168,26 @@ impl Handle {
         refused.map_err(PostError::new)
     }
 
-    /// Takes a place in the queue now, for a job that is posted later: [`Permit::post`] is never refused
-    /// for want of room. Never blocks.
+    /// Reserves a place in the queue for a job that is posted later: [`Permit::post`] never fails for lack of room.
+    /// Never blocks.
     ///
-    /// A permit holds its place until it is used or dropped. As a clone of this handle does, it keeps
-    /// [`run`](Reactor::run) from returning, unless this handle is one by [`unref`](Handle::unref).
+    /// A permit holds its place until it is used or dropped. Like a clone of this handle, it keeps
+    /// [`run`](Reactor::run) from returning, unless this handle was made by [`unref`](Handle::unref).
+    ///
+    /// ```
+    /// # use slabloop::Reactor;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut reactor = Reactor::new()?;
+    /// let permit = reactor.handle().reserve()?; // Fails here, or never.
+    /// let worker = std::thread::spawn(move || permit.post(|_| println!("done")).is_ok());
+    /// reactor.run()?;
+    /// assert!(worker.join().expect("it does not panic"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`post`](Handle::post); there is no job to give back.
+    /// As [`post`](Handle::post); there is no job to return.
     pub fn reserve(&self) -> Result<Permit, PostError<()>> {
         match self.mailbox.reserve() {
             Ok(()) => Ok(Permit::new(self.clone())),
@@ -152,20 +195,34 @@ impl Handle {
         }
     }
 
-    /// How many places the queue has: [`post_capacity`](crate::Builder::post_capacity).
+    /// The number of places in the queue; see [`post_capacity`](crate::Builder::post_capacity).
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.mailbox.capacity()
     }
 
-    /// Has [`run`](Reactor::run) return after the turn in hand, or at once if it is not running yet.
-    /// On a reactor that is gone it does nothing.
+    /// Makes [`run`](Reactor::run) return after the current turn, or immediately if it is not running yet.
+    /// It does nothing if the reactor has been dropped.
+    ///
+    /// ```
+    /// # use slabloop::Reactor;
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = Reactor::new()?;
+    /// let handle = reactor.handle();
+    /// let stopper = std::thread::spawn(move || {
+    ///     // ... wait for a signal, or for a line on standard input ...
+    ///     handle.stop();
+    /// });
+    /// reactor.run()?;
+    /// # stopper.join().expect("it does not panic");
+    /// # Ok(()) }
+    /// ```
     pub fn stop(&self) {
         self.mailbox.stop();
     }
 
-    /// The same handle, but one that does not keep `run` from returning when nothing is left to do.
-    /// For those that only ever `stop`.
+    /// Converts this handle into one that does not keep [`run`](Reactor::run) from returning when nothing is left to
+    /// do, for a thread that only calls `stop`.
     #[must_use]
     pub fn unref(mut self) -> Handle {
         if std::mem::take(&mut self.counts) {
@@ -175,27 +232,50 @@ impl Handle {
     }
 }
 
+/// # Threads
 impl Reactor {
-    /// A handle by which other threads reach this reactor.
+    /// A [`Handle`], by which other threads reach this reactor.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::new(self.mailbox())
     }
 }
 
+/// # Threads
 impl Context<'_> {
-    /// A handle by which other threads reach this reactor.
+    /// A [`Handle`], by which other threads reach this reactor.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::io;
+    /// struct Session;
+    /// impl Dispatcher for Session {
+    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         cx.recv(&mut [0; 64])?;
+    ///         let (handle, me) = (cx.handle(), cx.any_id());
+    ///         std::thread::spawn(move || {
+    ///             // This may block, and so must not run in the callback.
+    ///             let text = std::fs::read("/etc/hostname").unwrap_or_default();
+    ///             let answer = move |reactor: &mut slabloop::Reactor| {
+    ///                 reactor.at(me).map(|mut session| session.send(&text));
+    ///             };
+    ///             let _ = handle.post(answer);
+    ///         });
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::new(&self.queue())
     }
 
-    /// How many posts found the queue full.
+    /// The number of posts that found the queue full.
     pub(crate) fn posts_refused(&self) -> u64 {
         self.queue().refused()
     }
 
-    /// How many posts wait in the queue.
+    /// The number of posts waiting in the queue.
     pub(crate) fn posts_waiting(&self) -> usize {
         self.queue().waiting()
     }
@@ -238,11 +318,11 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Why a post, or a place for one, was refused; gives the closure back, if there was one.
+/// Why a post or a reservation was refused, with the closure, if there was one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PostError<F> {
-    /// No place is left in the queue: jobs that wait and permits together are as many as may be.
+    /// No place is left in the queue: waiting jobs and permits together have reached its capacity.
     Full(F),
     /// The reactor has been dropped.
     Gone(F),
@@ -263,7 +343,7 @@ impl<F> PostError<F> {
         }
     }
 
-    /// Whether the reactor is gone, so that trying again is no use.
+    /// Whether the reactor has been dropped, so that trying again is useless.
     pub fn is_gone(&self) -> bool {
         matches!(self, PostError::Gone(_))
     }

@@ -2,7 +2,7 @@
 //! asyncore.
 //!
 //! A [`Reactor`] owns sockets. Each has a [`Dispatcher`], whose `handle_*` callbacks are called, one at
-//! a time and on one thread, when something happened to its socket. Here is a complete echo server:
+//! a time and on one thread, when something has happened to its socket. Here is a complete echo server:
 //!
 //! ```no_run
 //! use slabloop::{Accepted, Context, Dispatcher, Reactor};
@@ -32,66 +32,82 @@
 //!
 //! You need no more than this. It serves thousands of connections, sends the whole reply to a client that
 //! has finished sending (half-close), stops reading from a client that does not read (backpressure),
-//! survives running out of descriptors, and gives every ready connection its turn.
+//! survives running out of descriptors, and serves all ready connections fairly.
+//!
+//! A callback must not block: while it runs, no other connection is served. Work that takes long belongs on another
+//! thread, which [posts](Handle::post) its result.
+//!
+//! # Where to find what
+//!
+//! | page | contents |
+//! |---|---|
+//! | [`Dispatcher`] | the callbacks: when each is called, in which order, and what an error does |
+//! | [`Context`] | what a callback can do: read, send, close, set timers, reach other dispatchers |
+//! | [`Reactor`] | how a program adds dispatchers, runs the loop and shuts it down |
+//! | [`Handle`] | how other threads reach the loop |
+//! | [`Builder`] | all limits and timeouts, with their defaults |
+//! | [`Socket`], [`SocketOptions`] | what can be added to a reactor, and the options of sockets |
+//! | [`framing`] | lines, length-prefixed records, netstrings, producers |
+//! | [`Counters`], [`Gauges`], [`Cause`] | what has happened, what the reactor holds, and why a dispatcher ended |
 //!
 //! # One turn
 //!
-//! The reactor's loop is eight steps, the same in [`Reactor::turn`]'s source:
+//! A turn is one pass of the reactor's loop, in eight steps, which are the same in the source of [`Reactor::turn`]:
 //!
 //! ```text
-//!  ┌──► 1 timeout   0 if work was carried over, else until the next timer (rounded up), else for ever
+//!  ┌──► 1 timeout   0 if work was carried over, else until the next timer
 //!  │    2 wait      the only place where the program sleeps
-//!  │    3 merge     event ─► slot (index, then generation) ─► readiness bits ─► ready list
-//!  │    4 dispatch  each ready slot once: accept batch, read or write; still ready ─► to the back
-//!  │    5 timers    all that have expired; what they arm waits for the next turn
-//!  │    6 posts     what callbacks put off, and what other threads handed over by now, capped
-//!  │    7 flush     every dirty outbox, one write each
-//!  └─── 8 close     handle_close, deregister, drop; only now is the slot free again
+//!  │    3 merge     each event updates the readiness of its slot
+//!  │    4 dispatch  each ready slot once: accept, read or write
+//!  │    5 timers    each expired timer; what they set waits for the next turn
+//!  │    6 posts     deferred closures, then closures from other threads
+//!  │    7 flush     each outbox with output is written once
+//!  └─── 8 close     handle_close, deregister, drop; the slot is free again
 //! ```
 //!
 //! The kernel reports *changes*; each slot adds them up into *state*; the ready list turns state into
-//! callbacks. Everything between two waits happens one thing after another. Nothing is freed while an
-//! event might still name it. (If no slot carried work over, steps 3 and 4 are fused: each event is merged
-//! and its callback made at once.)
+//! callbacks. Everything between two waits happens sequentially. No slot is freed while an
+//! event might still refer to it. (If no slot carried work over, steps 3 and 4 are fused: each event is merged
+//! and its callback made immediately.)
 //!
-//! Dispatchers may have a [`Priority`]; then step 4 serves one class after the other. A turn may have a limit in time
-//! ([`Builder::turn_time`]); then steps 4, 5 and 6 leave to the next turn what they have no time for. It comes first
-//! there, and no class, no timer and no post starves.
+//! Dispatchers may have a [`Priority`]; then step 4 serves one class after the other. A turn may have a time limit
+//! ([`Builder::turn_time`]); then steps 4, 5 and 6 leave the rest of their work to the next turn, which does it first,
+//! so that no class, timer or post starves.
 //!
-//! # What is bounded
+//! # Limits
 //!
 //! Each connection's queued output has a high mark (64 KiB), a low mark (32 KiB) and a hard cap
 //! (1 MiB); accepting, posting and draining have budgets per turn. [`Builder`] lists and sets them all.
 //!
 //! # Optional features
 //!
-//! | feature | brings | needs |
+//! | feature | module and purpose | dependencies |
 //! |---|---|---|
-//! | `inspector` | `inspector`: a page that shows the loop at work, served by the loop itself | httparse, serde, serde_json |
+//! | `inspector` | `inspector`: a web page that shows the loop at work, served by the loop itself | httparse, serde, serde_json |
 //! | `limits` | `kit::limits`: connections per peer, request rates, concurrency with load shedding | |
-//! | `metrics` | `metrics`: what the loop measures of itself, for Prometheus and others; `docs/monitoring.md` is the guide | hdrhistogram, prometheus-client, rustix |
-//! | `observer` | `observe`: the loop tells whoever wants to know what it does | |
+//! | `metrics` | `metrics`: metrics of the loop, for Prometheus and others; `docs/monitoring.md` is the guide | hdrhistogram, prometheus-client, rustix |
+//! | `observer` | `observe`: reports of everything that the loop does | |
 //! | `pool` | `kit::pool`: a pool of connections for clients | |
 //! | `process` | `kit::child`: child processes as dispatchers | rustix, signal-hook |
-//! | `resolver` | `kit::resolver`: names to addresses, connections to names | domain |
+//! | `resolver` | `kit::resolver`: looks up host names, and connects to them | domain |
 //! | `retry` | `kit::retry`: backoff, retry budgets, circuit breakers, reconnecting | |
-//! | `signals` | `kit::signals`: signals of the system as callbacks | signal-hook, signal-hook-mio |
-//! | `tls` | `tls`: TLS below any dispatcher; `docs/tls.md` is the guide | rustls, ring |
-//! | `trace` | `trace`: what the loop did, as a file for Perfetto's viewer | |
-//! | `workers` | `kit::workers`: a pool of threads for work that takes long and for calls that block | |
-//! | `full` | all of these | |
+//! | `signals` | `kit::signals`: Unix signals as callbacks | signal-hook, signal-hook-mio |
+//! | `tls` | `tls`: TLS for any dispatcher; `docs/tls.md` is the guide | rustls, ring |
+//! | `trace` | `trace`: a record of what the loop did, as a file for the Perfetto viewer | |
+//! | `workers` | `kit::workers`: a thread pool for long computations and blocking calls | |
+//! | `full` | all features above | |
 //! | `test` | `test`: simulated peers and a clock that the test moves, for tests of programs; `docs/testing-your-protocol.md` is the guide | |
-//! | `examples` | nothing to the crate; what the larger examples are made of | hdrhistogram, httparse, httpdate, mime_guess, plotters, resp-rs, rustix |
-//! | `system-roots` | nothing to the crate; the example `proxy` trusts whom the system trusts | rustls-native-certs |
+//! | `examples` | adds nothing to the crate; dependencies of the larger examples | hdrhistogram, httparse, httpdate, mime_guess, plotters, resp-rs, rustix |
+//! | `system-roots` | adds nothing to the crate; the example `proxy` trusts the system's certificates | rustls-native-certs |
 //!
 //! # Log lines
 //!
-//! The crate logs through the [`log`](https://docs.rs/log) crate, under targets that say what a line speaks of, so
-//! that a logger can pick: `RUST_LOG=warn,slabloop::connection=debug` with `env_logger`. What a peer can cause
-//! is logged as a warning at most, and such warnings are limited to one a second of a kind.
+//! The crate logs through the [`log`](https://docs.rs/log) crate, under a target for each topic, so
+//! that a logger can select: `RUST_LOG=warn,slabloop::connection=debug` with `env_logger`. Conditions that a peer can
+//! cause are logged at level warn at most, and such warnings are limited to one a second of each kind.
 //!
-//! Without a logger all of this is lost: an error of a connection that no `handle_error` of yours deals with is a log
-//! line and nothing else. A program needs three lines, in `Cargo.toml` and in `main`:
+//! Install a logger. Without one these lines are lost, and an error of a connection that no `handle_error` of yours
+//! handles is a log line and nothing else. A program needs three lines, in `Cargo.toml` and in `main`:
 //!
 //! ```toml
 //! log = "0.4"
@@ -102,65 +118,70 @@
 //! env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
 //! ```
 //!
-//! `RUST_LOG=info,slabloop=debug` shows each connection's begin and end as well. A debug build warns of slips that would
-//! pass in silence: a dispatcher that is called again and again because it leaves its input unread, one that is still open
-//! ten seconds after its peer finished sending, a callback of more than 100 ms.
+//! `RUST_LOG=info,slabloop=debug` also shows the begin and end of each connection. A debug build warns of mistakes that
+//! would otherwise be silent: a dispatcher that is called again and again because it leaves its input unread, a
+//! connection that is still open ten seconds after its peer finished sending, a callback of more than 100 ms.
 //!
-//! | target | what it speaks of |
+//! | target | topic |
 //! |---|---|
-//! | `slabloop::accept` | accepting, and listeners that pause |
-//! | `slabloop::connection` | added, connected, replaced, broken, closed |
+//! | `slabloop::accept` | accepting connections, and listeners that pause |
+//! | `slabloop::connection` | connections that are added, established, replaced, broken, closed |
 //! | `slabloop::fault` | faults of connections: the default `handle_error`, `log_fault` |
-//! | `slabloop::flow` | output over its marks, and what is not read because of it |
-//! | `slabloop::callback` | panics, slow callbacks, callbacks that were not written |
+//! | `slabloop::flow` | backpressure: output over its marks, and connections that are not read because of it |
+//! | `slabloop::callback` | panics, slow callbacks, callbacks that are not implemented |
 //! | `slabloop::timer` | timers that never fire |
 //! | `slabloop::poll` | the poller and its wake-ups |
 //! | `slabloop::child` | child processes |
-//! | `slabloop::kit::pool` | attempts that failed, connections that ended while idle; all at level debug |
+//! | `slabloop::kit::pool` | failed connection attempts, and connections that ended while idle; at level debug |
 //!
 //! # Reading the source
 //!
-//! The way of one byte, in and out, is twelve files and an evening's reading:
+//! The path of one byte, in and out, is in twelve files and takes an evening to read:
 //!
-//! | file | what it tells |
+//! | file | contents |
 //! |---|---|
-//! | `dispatcher.rs` | the contract: which callback comes when |
+//! | `dispatcher.rs` | the contract: when each callback is called |
 //! | `reactor.rs` | the turn, in eight steps, and how it starts and stops |
 //! | `turn/dispatch.rs` | steps 3 and 4: an event finds its slot, a ready slot is served |
 //! | `slot/readiness.rs` | how edges become levels, in one word |
 //! | `turn/call.rs` | how a dispatcher is called without `Rc<RefCell<_>>` |
 //! | `context/bytes.rs` | `recv` and `send` |
-//! | `slot/io.rs` | the two doors between a slot and the kernel |
-//! | `turn/settle.rs` | what follows from what a callback returned |
+//! | `slot/io.rs` | the two functions through which a slot reads and writes |
+//! | `turn/settle.rs` | what follows from the result of a callback |
 //! | `slot/outbox.rs` | bytes accepted for sending, and their marks |
 //! | `state/output.rs` | step 7: the flush |
-//! | `state.rs` | everything that a reactor remembers |
+//! | `state.rs` | the state of a reactor |
 //! | `turn/close.rs` | step 8: `handle_close`, and the slot is free |
 //!
-//! The folders are layers, and each names only those below it:
+//! The folders are layers, and each uses only those below it:
 //!
 //! ```text
-//!   test/                         simulated peers, for tests of programs
-//!   framing/  kit/  tls           records and producers; child processes, signals; TLS: on the public face alone
-//!   metrics/  trace/              those who watch the loop
-//!   reactor  builder  handle      the door (and observe, the names of what an observer is told)
-//!   turn/  dispatcher  context/   the steps; the only place that calls users' code
-//!   ─────────────────────────────────────────────────────────────────────────────
-//!   state/                        all slots together: who is due, who is held, what ends
-//!   slot/                         one connection
-//!   time/  watch/                 due times; what the loop counts, logs and tells observers
-//!   world/                        sockets, the wait, ids, errors
+//!   test/                        simulated peers, for tests of programs
+//!   framing/  kit/  tls          records, ready-made parts, TLS: public API only
+//!   metrics/  trace/             metrics and traces of the loop
+//!   reactor  builder  handle     what a program calls from outside callbacks
+//!   turn/  dispatcher  context/  the steps; the only code that calls dispatchers
+//!   ──────────────────────────────────────────────────────────────────────────
+//!   state/                       all slots: ready, held and ending ones
+//!   slot/                        one connection
+//!   time/  watch/                timers; counters, log limits, observers
+//!   world/                       sockets, the poller, ids, errors
 //! ```
 //!
-//! Below the line nothing can call a dispatcher, because nothing there knows what one is.
+//! Code below the line cannot call a dispatcher, because it does not know the type.
 //! `docs/internals.md` in the repository is the guided tour.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// The first three in the order in which the documentation shows the methods of `Reactor` and `Context`.
 mod builder;
+
 mod context;
+
+mod reactor;
+
 mod dispatcher;
 pub mod framing;
 mod handle;
@@ -182,7 +203,6 @@ pub mod kit;
 pub mod metrics;
 #[cfg(feature = "observer")]
 pub mod observe;
-mod reactor;
 mod slot;
 mod state;
 #[cfg(feature = "test")]
@@ -225,8 +245,8 @@ pub use world::layer::{Below, Layer};
 pub use world::options::SocketOptions;
 pub use world::socket::Socket;
 
-/// The mio that this crate is built on, for those who bring event sources of their own: [`Socket::from_fd`] takes
-/// its [`Interest`](mio::Interest), [`Socket::foreign`] its [`Source`](mio::event::Source).
+/// The version of mio that this crate is built on, for programs with event sources of their own: [`Socket::from_fd`]
+/// takes its [`Interest`](mio::Interest), [`Socket::foreign`] its [`Source`](mio::event::Source).
 pub use mio;
 
 /// The README's programs, compiled.

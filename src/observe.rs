@@ -1,8 +1,8 @@
-//! Seeing the loop at work: [`Observer`], and what it is told.
+//! Observing the loop at work: the trait [`Observer`], and the values that are reported to it.
 //!
-//! An observer is a value of the program's, or one of those that come with the crate, such as [`Ring`]. It is told when a
-//! turn, a step or a callback begins and ends, and what happens to dispatchers in between. Without one nothing is
-//! measured and nothing told. Without the feature `observer` there is no code for it.
+//! An observer is a value of the program's own, or one that comes with the crate, such as [`Ring`]. Its methods are
+//! called when a turn, a step or a callback begins and ends, and when something happens to a dispatcher. Without an
+//! observer nothing is measured or reported. Without the feature `observer` there is no code for it.
 //!
 //! # Example
 //!

@@ -30,17 +30,40 @@ pub use self::shutdown::Aborted;
 
 /// A single-threaded event loop and everything in it: sockets, dispatchers, timers, posted closures.
 ///
-/// A reactor stays on the thread that made it; other threads use a [`Handle`](crate::Handle).
+/// ```no_run
+/// # use slabloop::{Accepted, Context, Dispatcher, Reactor};
+/// # use std::io;
+/// # use std::time::Duration;
+/// # struct Session; impl Dispatcher for Session {}
+/// struct Listener;
+/// impl Dispatcher for Listener {
+///     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+///         cx.add(accepted, Session)?;
+///         Ok(())
+///     }
+/// }
+///
+/// fn main() -> io::Result<()> {
+///     let mut reactor = Reactor::new()?;
+///     let listener = reactor.listen("127.0.0.1:0", Listener)?;
+///     println!("listening on {}", reactor.local_addr(listener)?);
+///     reactor.run()?; // Until something calls `stop`.
+///     reactor.shutdown(Duration::from_secs(5))?;
+///     Ok(())
+/// }
+/// ```
+///
+/// A reactor stays on the thread that created it; other threads use a [`Handle`](crate::Handle). This does not compile:
 ///
 /// ```compile_fail
 /// let reactor = slabloop::Reactor::new().unwrap();
 /// std::thread::spawn(move || drop(reactor));
 /// ```
 ///
-/// It is not to be used in a process forked from the one that made it: both would share one poller.
+/// Do not use a reactor in a process forked from the one that created it: both would share one poller.
 ///
 /// Dropping it closes every dispatcher, each with its `handle_close`; [`shutdown`](Reactor::shutdown)
-/// lets queued output leave first.
+/// sends queued output first.
 pub struct Reactor {
     core: Core,
     events: Events,
@@ -60,6 +83,7 @@ pub struct Reactor {
     in_turn: bool,
 }
 
+/// # Running the loop
 impl Reactor {
     pub(crate) fn assemble(
         config: Config,
@@ -86,11 +110,21 @@ impl Reactor {
     /// Runs turn after turn, until [`stop`](Reactor::stop) was called, or nothing is left that could
     /// ever wake it: no socket, no timer, no waiting post and no [`Handle`](crate::Handle).
     ///
+    /// ```
+    /// # use slabloop::Reactor;
+    /// # use std::time::Duration;
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = Reactor::new()?;
+    /// reactor.call_later(Duration::from_millis(1), |_| println!("the only timer"));
+    /// reactor.run()?; // Returns after it, because nothing is left.
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// What the wait reports, except that a signal came: that ends the wait, and the loop goes on. Any
-    /// other failure is final, for retrying would spin; the reactor can still be shut down. An error at
-    /// once when called from inside a turn, as a posted closure might.
+    /// The system's error if waiting for events fails. (An interruption by a signal is not an error: the loop
+    /// continues.) Such a failure is final, because a retry would spin; the reactor can still be shut down. Also an
+    /// error when called from inside a turn, for example from a posted closure.
     pub fn run(&mut self) -> io::Result<()> {
         self.refuse_inside_a_turn("run")?;
         // From here on a post from this thread need not wake the loop: it looks before it sleeps. (With
@@ -105,9 +139,20 @@ impl Reactor {
         outcome
     }
 
-    /// One turn, for tests and for embedding in another loop. Waits for at most `timeout`; `None` means
-    /// for as long as it takes. `Duration::ZERO` and `Some(Duration::ZERO)` both only look. When another loop
-    /// has to call it, [`next_timeout`](Reactor::next_timeout) says.
+    /// Runs one turn, for tests and for embedding in another loop. Waits for at most `timeout`; `None` means
+    /// without limit. `Duration::ZERO` does not wait. [`next_timeout`](Reactor::next_timeout) says when another loop has
+    /// to call it.
+    ///
+    /// ```
+    /// # use slabloop::Reactor;
+    /// # use std::time::Duration;
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = Reactor::new()?;
+    /// reactor.handle().post(|_| println!("posted")).expect("there is room");
+    /// reactor.turn(Duration::ZERO)?;
+    /// assert_eq!(reactor.counters().posts, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -275,7 +320,18 @@ impl Reactor {
             || self.mailbox.has_jobs()
     }
 
-    /// Has [`run`](Reactor::run) return: after the turn in hand, or at once if it is called later.
+    /// Makes [`run`](Reactor::run) return: after the current turn, or immediately if `run` is called later.
+    ///
+    /// ```
+    /// # use slabloop::Reactor;
+    /// # use std::time::Duration;
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = Reactor::new()?;
+    /// reactor.call_later(Duration::from_millis(1), |reactor| reactor.stop());
+    /// let _handle = reactor.handle(); // Would keep `run` waiting for ever.
+    /// reactor.run()?;
+    /// # Ok(()) }
+    /// ```
     pub fn stop(&mut self) {
         self.core.stop = true;
     }

@@ -266,9 +266,9 @@ impl<D> Slot<D> {
         }
     }
 
-    /// Whether this error of a stream with a layer is the peer's doing alone, and says nothing about this program: it
-    /// does not speak the layer's language, or was cut off. A server that this program chose is another matter, until
-    /// it has said who it is.
+    /// Whether this error of a stream with a layer is caused by the peer alone, and indicates no fault of this program:
+    /// the peer does not speak the layer's protocol, or was disconnected. Errors of a server that this program chose do
+    /// not count, until it has identified itself.
     pub(crate) fn is_peers_fault(&self, error: &std::io::Error) -> bool {
         let Some(layered) = self.io.as_layered() else {
             return false;

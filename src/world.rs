@@ -1,4 +1,4 @@
-//! The ground floor: what the kernel offers, and names for what lives above.
+//! The lowest layer: sockets, the poller, ids and errors.
 
 pub(crate) mod accept;
 pub(crate) mod address;

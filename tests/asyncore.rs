@@ -406,8 +406,8 @@ fn default_callbacks_log_and_do_not_spin() {
     for expected in [
         "no handle_accept; closing",
         ": connected",
-        "5 bytes thrown away",
-        "no handle_write; not asking any more",
+        "5 bytes discarded",
+        "no handle_write; writing stopped",
         "no handle_priority; urgent data ignored",
         "no handle_timer",
     ] {

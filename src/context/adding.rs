@@ -1,5 +1,5 @@
-//! Adding dispatchers from inside a callback. What is said of [`Reactor`](crate::Reactor)'s verbs of the same
-//! names holds here.
+//! Adding dispatchers from inside a callback: the counterparts of [`Reactor`](crate::Reactor)'s methods of the same
+//! names.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +20,24 @@ use crate::world::socket::Socket;
 
 /// # Adding dispatchers
 impl Context<'_> {
-    /// As [`Reactor::add`](crate::Reactor::add). The newcomer's first callback comes in a later turn.
+    /// Adds a socket with its dispatcher; see [`Reactor::add`](crate::Reactor::add). The new dispatcher's first
+    /// callback comes in a later turn.
+    ///
+    /// ```
+    /// # use slabloop::{Accepted, Context, Dispatcher};
+    /// # use std::io;
+    /// # struct Session; impl Dispatcher for Session {}
+    /// # struct Listener;
+    /// # impl Dispatcher for Listener {
+    /// fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+    ///     let id = cx.add(accepted, Session)?;
+    ///     if let Some(mut session) = cx.at(id) {
+    ///         session.send(b"welcome\n")?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -33,7 +50,7 @@ impl Context<'_> {
         self.admit_socket(socket.into(), dispatcher)
     }
 
-    /// As [`Reactor::add_service`](crate::Reactor::add_service).
+    /// Adds a dispatcher without a socket; see [`Reactor::add_service`](crate::Reactor::add_service).
     ///
     /// # Errors
     ///
@@ -42,7 +59,7 @@ impl Context<'_> {
         self.admit_socket(Socket::other(Service), dispatcher)
     }
 
-    /// As [`Reactor::listen`](crate::Reactor::listen), but takes an address only.
+    /// Listens on a TCP address; see [`Reactor::listen`](crate::Reactor::listen). Takes no name, only an address.
     ///
     /// # Errors
     ///
@@ -55,7 +72,7 @@ impl Context<'_> {
         self.listen_with(address, &SocketOptions::default(), dispatcher)
     }
 
-    /// As [`Reactor::listen_with`](crate::Reactor::listen_with), but takes an address only.
+    /// [`listen`](Context::listen) with options; see [`Reactor::listen_with`](crate::Reactor::listen_with).
     ///
     /// # Errors
     ///
@@ -70,7 +87,26 @@ impl Context<'_> {
         self.admit_socket(Socket::tcp_listener(listener), dispatcher)
     }
 
-    /// As [`Reactor::connect`](crate::Reactor::connect), but takes an address only.
+    /// Connects to a TCP address; see [`Reactor::connect`](crate::Reactor::connect). Takes no name, only an address:
+    /// looking up a name would block the loop.
+    ///
+    /// ```
+    /// # use slabloop::{Accepted, AnyId, Context, Dispatcher};
+    /// # use std::io;
+    /// # use std::net::SocketAddr;
+    /// # struct Client; impl Dispatcher for Client {}
+    /// # struct Upstream { client: AnyId }
+    /// # impl Dispatcher for Upstream {}
+    /// struct Front { upstream: SocketAddr }
+    ///
+    /// impl Dispatcher for Front {
+    ///     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+    ///         let client = cx.add(accepted, Client)?;
+    ///         cx.connect(self.upstream, Upstream { client: client.any() })?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
@@ -83,7 +119,7 @@ impl Context<'_> {
         self.connect_with(address, &SocketOptions::default(), dispatcher)
     }
 
-    /// As [`Reactor::connect_with`](crate::Reactor::connect_with), but takes an address only.
+    /// [`connect`](Context::connect) with options; see [`Reactor::connect_with`](crate::Reactor::connect_with).
     ///
     /// # Errors
     ///
@@ -98,7 +134,7 @@ impl Context<'_> {
         self.start_connecting(socket, outcome, options, dispatcher)
     }
 
-    /// As [`Reactor::listen_unix`](crate::Reactor::listen_unix).
+    /// Listens on a Unix socket; see [`Reactor::listen_unix`](crate::Reactor::listen_unix).
     ///
     /// # Errors
     ///
@@ -111,7 +147,7 @@ impl Context<'_> {
         self.listen_unix_with(path, &SocketOptions::default(), dispatcher)
     }
 
-    /// As [`Reactor::listen_unix_with`](crate::Reactor::listen_unix_with).
+    /// [`listen_unix`](Context::listen_unix) with options.
     ///
     /// # Errors
     ///
@@ -128,7 +164,7 @@ impl Context<'_> {
         self.admit_socket(socket, dispatcher)
     }
 
-    /// As [`Reactor::connect_unix`](crate::Reactor::connect_unix).
+    /// Connects to a Unix socket; see [`Reactor::connect_unix`](crate::Reactor::connect_unix).
     ///
     /// # Errors
     ///
@@ -141,7 +177,7 @@ impl Context<'_> {
         self.connect_unix_with(path, &SocketOptions::default(), dispatcher)
     }
 
-    /// As [`Reactor::connect_unix_with`](crate::Reactor::connect_unix_with).
+    /// [`connect_unix`](Context::connect_unix) with options.
     ///
     /// # Errors
     ///
@@ -158,7 +194,7 @@ impl Context<'_> {
         self.start_connecting(socket, outcome, options, dispatcher)
     }
 
-    /// As [`Reactor::bind_udp`](crate::Reactor::bind_udp), but takes an address only.
+    /// Binds a UDP socket; see [`Reactor::bind_udp`](crate::Reactor::bind_udp). Takes no name, only an address.
     ///
     /// # Errors
     ///
@@ -171,7 +207,7 @@ impl Context<'_> {
         self.bind_udp_with(address, &SocketOptions::default(), dispatcher)
     }
 
-    /// As [`Reactor::bind_udp_with`](crate::Reactor::bind_udp_with), but takes an address only.
+    /// [`bind_udp`](Context::bind_udp) with options; see [`Reactor::bind_udp_with`](crate::Reactor::bind_udp_with).
     ///
     /// # Errors
     ///

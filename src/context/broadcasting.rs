@@ -7,13 +7,27 @@ use crate::world::ids::AnyId;
 
 /// # Sending to many
 impl Context<'_> {
-    /// Sends `bytes` to each of `to`; how many took them. Each gets a copy in its outbox, and one write at
-    /// the end of the turn however many messages it got. Those that are gone are skipped. One that
-    /// would go over its hard cap gets none of it and is closed, by `handle_error` with an error that
-    /// names it; the others are not affected.
+    /// Sends `bytes` to each of `to`, and returns how many accepted them. The bytes are copied to each outbox, which is
+    /// written once at the end of the turn, however many messages were sent. Dispatchers that have ended are skipped.
+    /// A receiver whose outbox would go over its hard cap gets none of the bytes and is closed, with an error for its
+    /// `handle_error`; the others are not affected.
     ///
-    /// The calling dispatcher is not read while any receiver is over its high mark, but for at most
+    /// The calling dispatcher is not read while any receiver is over its high mark, for at most
     /// [`broadcast_patience`](crate::Builder::broadcast_patience) per receiver that takes nothing.
+    ///
+    /// ```
+    /// # use slabloop::{AnyId, Context, Dispatcher};
+    /// # use std::io;
+    /// struct Room { members: Vec<AnyId> }
+    /// impl Dispatcher for Room {}
+    ///
+    /// impl Room {
+    ///     fn say(&mut self, cx: &mut Context<'_>, line: &str) {
+    ///         let reached = cx.broadcast(self.members.iter().copied(), line.as_bytes());
+    ///         println!("sent to {reached} of {} members", self.members.len());
+    ///     }
+    /// }
+    /// ```
     pub fn broadcast<I>(&mut self, to: I, bytes: &[u8]) -> usize
     where
         I: IntoIterator,
@@ -30,7 +44,7 @@ impl Context<'_> {
                 reached += 1;
                 continue;
             }
-            // A refusal has been dealt with: the receiver ends, and gets its handle_error.
+            // A refusal has been dealt with: the receiver ends, after its handle_error.
             if receiver.send_further(bytes).is_ok() {
                 reached += 1;
                 let state = &mut self.core.state;

@@ -1,7 +1,7 @@
 //! Reading and sending bytes: `recv` and `send`.
 //!
-//! The usual case of both is kept short and apart, and everything else is out of line. What there is to say when
-//! nothing was read, or nothing can be sent, is in `outcomes.rs`.
+//! The usual case of both is kept short and apart, and everything else is out of line. The errors of
+//! both, when nothing was read or nothing can be sent, are in `outcomes.rs`.
 
 use std::io;
 
@@ -13,17 +13,32 @@ use crate::world::endpoint::Kind;
 
 /// # Reading and sending
 impl Context<'_> {
-    /// Reads what there is, up to the length of `buffer`, without waiting. Calls nothing.
+    /// Reads the input that is available, up to the length of `buffer`. It does not wait and calls no callback.
     ///
-    /// `Ok(0)` is the end of the stream, and nothing else is; the reactor has noticed it and will call
-    /// [`handle_eof`](crate::Dispatcher::handle_eof) after this callback. (On a datagram socket it is an empty
-    /// datagram.)
+    /// On a stream, `Ok(0)` means the end of the stream and nothing else;
+    /// [`handle_eof`](crate::Dispatcher::handle_eof) is called after this callback. On a datagram socket it means an
+    /// empty datagram.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::io;
+    /// # struct Session { request: Vec<u8> }
+    /// # impl Dispatcher for Session {
+    /// fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///     let mut buffer = [0; 4096];
+    ///     // If there is nothing to read, `?` returns `WouldBlock`. It is not treated as an error.
+    ///     let count = cx.recv(&mut buffer)?;
+    ///     self.request.extend_from_slice(&buffer[..count]);
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if there is nothing now; passing it on with `?` is right. `InvalidInput` for an
-    /// empty buffer, which would look like the end. `NotConnected` after `close` or `abort`. Otherwise
-    /// what the kernel says; the connection ends after this callback.
+    /// `WouldBlock` if no input is available now; return it with `?`. `InvalidInput` for an empty buffer, for
+    /// which the result would look like the end of the stream. `NotConnected` after `close` or `abort`. Otherwise the
+    /// kernel's error; the connection ends after this callback.
     #[inline(always)]
     pub fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.recv_plain(buffer) {
@@ -32,8 +47,8 @@ impl Context<'_> {
         }
     }
 
-    /// The usual case: an open stream socket gives some bytes. Any other is an error here: with what the kernel
-    /// said, if it was asked.
+    /// The usual case: an open stream socket gives some bytes. Any other is an error here: with the kernel's answer,
+    /// if it was asked.
     #[inline(always)]
     fn recv_plain(&mut self, buffer: &mut [u8]) -> Result<usize, Option<io::Result<usize>>> {
         let state = &mut self.core.state;
@@ -92,13 +107,24 @@ impl Context<'_> {
         self.with_scratch(16 * 1024, |cx, buffer| cx.recv(buffer))
     }
 
-    /// Sends `bytes`, all or none. Calls nothing: they are copied to the outbox, which is written once
-    /// at the end of the turn, so many small sends cost one system call. (Of a large payload, with nothing
-    /// queued before it, the kernel is given what it takes at once.) They leave in the order of the
-    /// sends. Before the connection is established they wait for it. An empty slice is a no-op on a
-    /// stream.
+    /// Sends `bytes`, all or none. It does not wait and calls no callback: the bytes are copied to the outbox,
+    /// which is written once at the end of the turn, so many small sends cost one system call. (A large payload with
+    /// nothing queued before it is offered to the kernel at once.) Bytes leave in the order of the sends. Those that
+    /// are sent before the connection is established wait for it. On a stream, an empty slice does nothing.
     ///
-    /// On a connected datagram socket it is one datagram, and leaves at once or not at all.
+    /// On a connected datagram socket, `bytes` are one datagram, which is sent at once or not at all.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::io;
+    /// # struct Greeter;
+    /// # impl Dispatcher for Greeter {
+    /// fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///     cx.send(b"HELLO ")?;
+    ///     cx.send(b"ada\n") // One write for both, at the end of the turn.
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! More ways to read and to send, made of `recv` and `send`: with a buffer that is lent, as much as there is
-//! room for, for a library that wants a `Read` or a `Write`.
+//! More ways to read and to send, made of `recv` and `send`: with a lent buffer, as far as there is room, and
+//! as a `Read` and a `Write`.
 
 use std::io::{self, Read, Write};
 
@@ -10,9 +10,9 @@ use crate::world::endpoint::Kind;
 
 /// # More ways to read and to send
 impl Context<'_> {
-    /// As [`recv`](Context::recv), but asks the kernel also if no event has told of input: an end or a reset is
-    /// noticed before the loop has heard of it. One system call. For a connection that has been idle and is to be
-    /// used now; in `handle_read` it is of no use.
+    /// Reads like [`recv`](Context::recv), but asks the kernel even if no event has reported input, so that an end or a
+    /// reset is detected before the loop has received its event. It costs one system call. Use it on a connection
+    /// that has been idle and is to be used now; in `handle_read` it has no advantage.
     ///
     /// # Errors
     ///
@@ -28,11 +28,11 @@ impl Context<'_> {
         received
     }
 
-    /// Reads what there is, up to 16 KiB, into a buffer of the reactor's and lends it to `body`, with this
-    /// context. It costs no buffer of one's own, and none has to be cleared.
+    /// Reads the available input, up to 16 KiB, into a buffer of the reactor's and passes it to `body`, with this
+    /// context. The dispatcher needs no buffer of its own, and no buffer has to be cleared.
     ///
     /// At the end of the stream `body` does not run, and `Ok` is returned;
-    /// [`handle_eof`](crate::Dispatcher::handle_eof) follows. Otherwise `bytes` is not empty (but on a datagram
+    /// [`handle_eof`](crate::Dispatcher::handle_eof) follows. Otherwise `bytes` is not empty (except on a datagram
     /// socket, where it is one datagram).
     ///
     /// ```
@@ -49,7 +49,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// As [`recv`](Context::recv), and what `body` returns.
+    /// As [`recv`](Context::recv), and any error that `body` returns.
     pub fn recv_with(
         &mut self,
         body: impl FnOnce(&[u8], &mut Context<'_>) -> io::Result<()>,
@@ -57,23 +57,22 @@ impl Context<'_> {
         self.recv_up_to(RECV_WITH_BYTES, body)
     }
 
-    /// As [`recv_with`](Context::recv_with), for up to `limit` bytes in place of 16 KiB.
+    /// Reads like [`recv_with`](Context::recv_with), but up to `limit` bytes instead of 16 KiB.
     ///
-    /// For what moves much data without looking at it, such as a proxy. Each connection is read once a turn, so
-    /// a large message goes through in pieces of this size, each with its own system calls, and the others get
-    /// their turn in between: a larger limit costs less CPU time and makes them wait longer. 128 KiB is a
-    /// good choice; the proxy took 40 % less time for messages of 1 MiB than with 64 KiB, and with 256 KiB a
-    /// tenth less again. If the bytes are sent on, so much may be queued beyond the high mark: keep the limit
-    /// well below the hard cap.
+    /// It is for programs that move much data without looking at it, such as a proxy. Each connection is read once a
+    /// turn, so a large message passes in pieces of this size, each with its own system calls, and other connections
+    /// are served in between: a larger limit costs less CPU time and makes the others wait longer. 128 KiB is a
+    /// good choice; the example `proxy` took 40 % less time for messages of 1 MiB than with 64 KiB, and with 256 KiB a
+    /// tenth less again. If the bytes are sent on, up to `limit` bytes may be queued beyond the high mark: keep the
+    /// limit well below the hard cap.
     ///
-    /// There is one buffer for all connections. It grows to the largest limit that was asked for, and stays so
-    /// large.
+    /// All connections share one buffer. It grows to the largest limit that was asked for, and does not shrink.
     ///
     /// ```
     /// use slabloop::{AnyId, Context, Dispatcher};
     /// use std::io;
     ///
-    /// /// Passes on what it receives. (`cx.feeds(to)` has made sure that a slow receiver holds it up.)
+    /// /// Passes on what it receives. (`cx.feeds(to)` was called before, for backpressure.)
     /// struct Leg {
     ///     to: AnyId,
     /// }
@@ -90,7 +89,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// As [`recv_with`](Context::recv_with); a `limit` of 0 is `InvalidInput`, as an empty buffer is.
+    /// As [`recv_with`](Context::recv_with); `InvalidInput` for a `limit` of 0.
     pub fn recv_up_to(
         &mut self,
         limit: usize,
@@ -109,12 +108,33 @@ impl Context<'_> {
         self.core.state.slots.slot(self.id).io.kind() == Kind::Stream
     }
 
-    /// Has [`handle_sent`](crate::Dispatcher::handle_sent) called once, when the kernel has taken everything that
-    /// is queued: in this turn's flush if nothing is. Not if the connection closes or fails before.
+    /// Asks for one [`handle_sent`](crate::Dispatcher::handle_sent) when the kernel has taken everything that is
+    /// queued; if nothing is queued, in this turn's flush. It is not called if the connection closes or fails before.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::io;
+    /// struct Journal { unwritten: Vec<Vec<u8>> }
+    ///
+    /// impl Journal {
+    ///     fn write_next(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         let Some(entry) = self.unwritten.pop() else { return Ok(()) };
+    ///         cx.send(&entry)?;
+    ///         cx.notify_when_sent()
+    ///     }
+    /// }
+    ///
+    /// impl Dispatcher for Journal {
+    ///     fn handle_sent(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         self.write_next(cx)
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `NotConnected` after `close`, `Unsupported` where nothing can be queued.
+    /// `NotConnected` after `close`; `Unsupported` on anything without an outbox: a listener, a datagram socket, a
+    /// foreign source.
     pub fn notify_when_sent(&mut self) -> io::Result<()> {
         let state = &mut self.core.state;
         let slot = state.slots.slot_mut(self.id);
@@ -129,9 +149,26 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Sends as much of `bytes` as there is room for below the high mark; how much that was. So the sources that
-    /// feed this connection are never held for its sake. For writers that can wait: when there is no room, ask
-    /// for [`handle_write`](crate::Dispatcher::handle_write) with [`start_writing`](Context::start_writing).
+    /// Sends as much of `bytes` as there is room for below the high mark, and returns how much that was. So it never
+    /// causes backpressure on the sources that feed this connection. It is for writers that can wait: when there is no
+    /// room, ask for [`handle_write`](crate::Dispatcher::handle_write) with
+    /// [`start_writing`](Context::start_writing).
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::io;
+    /// struct Page { body: Vec<u8>, sent: usize }
+    ///
+    /// impl Dispatcher for Page {
+    ///     fn handle_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         self.sent += cx.try_send(&self.body[self.sent..])?; // `WouldBlock` waits for the next call.
+    ///         if self.sent == self.body.len() {
+    ///             cx.close();
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
@@ -146,9 +183,9 @@ impl Context<'_> {
         Ok(count)
     }
 
-    /// This connection as a [`Read`] and a [`Write`], for libraries that want one: reading is
-    /// [`recv`](Context::recv), writing is [`try_send`](Context::try_send), and both say `WouldBlock` when they
-    /// cannot go on. Flushing does nothing; the reactor sends what is queued at the end of the turn.
+    /// This connection as a [`Read`] and a [`Write`], for libraries that need one: reading is
+    /// [`recv`](Context::recv), writing is [`try_send`](Context::try_send), and both return `WouldBlock` when there is
+    /// no input or no room. Flushing does nothing; the reactor sends what is queued at the end of the turn.
     ///
     /// ```
     /// use slabloop::{Context, Dispatcher};

@@ -15,11 +15,26 @@ use crate::world::io::Io;
 impl Context<'_> {
     /// Sends one datagram to `to`, at once or not at all.
     ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::io;
+    /// /// Returns each datagram to its sender.
+    /// struct UdpEcho;
+    ///
+    /// impl Dispatcher for UdpEcho {
+    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         let mut buffer = [0; 1500];
+    ///         let (count, from) = cx.recv_from(&mut buffer)?;
+    ///         cx.send_to(&buffer[..count], from)
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// `WouldBlock` if the socket's buffer is full, in which case the datagram was not sent; after
     /// [`start_writing`](Context::start_writing), `handle_write` is called when there is room again.
-    /// Otherwise what the kernel says. `Unsupported` if this is no UDP socket.
+    /// Otherwise the kernel's error. `Unsupported` if this is not a UDP socket.
     pub fn send_to(&mut self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
         let slot = self.core.state.slots.slot_mut(self.id);
         let Some(socket) = slot.io.as_other::<UdpSocket>() else {
@@ -29,9 +44,10 @@ impl Context<'_> {
         self.datagram_sent(sent)
     }
 
-    /// As [`Context::send_to`], on a Unix datagram socket. Only of a connected one can the kernel say when
-    /// the receiver has room again: on any other, after `WouldBlock`, call
-    /// [`stop_writing`](Context::stop_writing) and try again by a timer, or `handle_write` comes in every turn.
+    /// Sends one datagram on a Unix datagram socket; see [`Context::send_to`]. The kernel reports that the receiver has
+    /// room again only on a connected socket. On any other, after `WouldBlock`, call
+    /// [`stop_writing`](Context::stop_writing) and use a timer to try again; otherwise `handle_write` is called in
+    /// every turn.
     ///
     /// # Errors
     ///
@@ -68,11 +84,12 @@ impl Context<'_> {
 
     /// Receives one datagram and its sender.
     ///
-    /// A datagram longer than `buffer` is cut; [`Context::truncated`] tells.
+    /// A datagram longer than `buffer` is truncated; [`Context::truncated`] reports that. [`Context::send_to`] has an
+    /// example.
     ///
     /// # Errors
     ///
-    /// As [`Context::recv`]; `Unsupported` if this is no UDP socket.
+    /// As [`Context::recv`]; `Unsupported` if this is not a UDP socket.
     pub fn recv_from(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.take_datagram(buffer, |io, scratch| match io.as_other::<UdpSocket>() {
             Some(socket) => socket.recv_from(scratch),
@@ -80,11 +97,12 @@ impl Context<'_> {
         })
     }
 
-    /// As [`Context::recv_from`], on a Unix datagram socket; the sender may have no path.
+    /// Receives one datagram and its sender on a Unix datagram socket; see [`Context::recv_from`]. The sender may have
+    /// no path.
     ///
     /// # Errors
     ///
-    /// As [`Context::recv`]; `Unsupported` if this is no Unix datagram socket.
+    /// As [`Context::recv`]; `Unsupported` if this is not a Unix datagram socket.
     pub fn recv_from_path(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Option<PathBuf>)> {
         self.take_datagram(buffer, |io, scratch| {
             let Some(socket) = io.as_other::<UnixDatagram>() else {

@@ -6,9 +6,9 @@ use crate::world::ids::AnyId;
 
 /// # Describing
 impl Context<'_> {
-    /// A dispatcher as it is now, this one or another: its type, how far its life has come, what is queued.
-    /// `None` if it is gone. No system call, and nothing is allocated. For tools that show a reactor, such as the
-    /// inspector.
+    /// Describes the current state of this or another dispatcher: its type, its stage from connecting to closed, what
+    /// is queued. `None` if it has ended. It makes no system call and allocates nothing. It is for tools that show a
+    /// reactor, such as the inspector.
     ///
     /// ```
     /// # use slabloop::{Context, Dispatcher, Reactor};

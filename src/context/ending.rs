@@ -11,58 +11,101 @@ use crate::world::ids::AnyId;
 
 /// # Ending
 impl Context<'_> {
-    /// Closes gracefully: nothing more is read, what is queued still leaves (what
-    /// [`push_producer`](crate::framing::Framing::push_producer) has queued, too; what `handle_write` would
-    /// still send does not: see [`close_when_done`](Context::close_when_done)), then the write side is
-    /// shut, what the peer still sends is thrown away until its end of stream or the
-    /// [deadline](crate::Builder::close_timeout), and `handle_close` runs. (Closing at once with unread
-    /// input makes the kernel throw away replies that it had accepted.)
+    /// Closes the connection gracefully:
     ///
-    /// No callback but `handle_close` follows; if the deadline passes with output still queued, one
-    /// `handle_error` with `TimedOut` comes before it, and one that says why if a
+    /// 1. Nothing more is read.
+    /// 2. What is queued is sent, including what [`push_producer`](crate::framing::Framing::push_producer) has
+    ///    queued. What `handle_write` would still produce is not: see [`close_when_done`](Context::close_when_done).
+    /// 3. The write side is shut down. What the peer still sends is discarded until its end of stream or the
+    ///    [close timeout](crate::Builder::close_timeout). (Closing at once with unread input would make the kernel
+    ///    discard replies that it has accepted.)
+    /// 4. `handle_close` is called.
+    ///
+    /// No other callback follows, with two exceptions before `handle_close`: one `handle_error` with `TimedOut` if the
+    /// close timeout expires with output still queued, and one `handle_error` with the reason if a
     /// [file](Context::send_file) cannot be sent. Closing again does nothing.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::io;
+    /// # struct Session;
+    /// # impl Dispatcher for Session {
+    /// fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///     cx.recv(&mut [0; 1024])?;
+    ///     cx.send(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+    ///     cx.close(); // The reply is sent first.
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
     pub fn close(&mut self) {
         closing::close(&mut self.core.state, self.id);
     }
 
-    /// As [`close`](Context::close), but a producer finishes first: `handle_write` goes on being called until
-    /// it calls [`stop_writing`](Context::stop_writing) or closes, or the
-    /// [close timeout](crate::Builder::close_timeout) passes in which the peer took nothing. Nothing is read
-    /// meanwhile. Without a producer it is `close`.
+    /// Closes like [`close`](Context::close), but lets a producer finish first: `handle_write` continues to be called
+    /// until it calls [`stop_writing`](Context::stop_writing) or closes, or the peer takes nothing for the
+    /// [close timeout](crate::Builder::close_timeout). Nothing is read meanwhile. Without a producer it is the same
+    /// as `close`.
     pub fn close_when_done(&mut self) {
         closing::close_when_done(&mut self.core.state, self.id);
     }
 
-    /// Closes now: what is queued is thrown away, and the peer of a TCP connection sees a reset.
-    /// `handle_close` follows at the end of the turn. After [`close`](Context::close) it cuts that short.
+    /// Closes the connection now: what is queued is discarded, and the peer of a TCP connection sees a reset.
+    /// `handle_close` is called at the end of the turn. It also ends a connection that [`close`](Context::close) is
+    /// still closing.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::io;
+    /// # struct Session;
+    /// # impl Dispatcher for Session {
+    /// fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
+    ///     cx.log_fault(&error);
+    ///     cx.abort(); // The peer must not take a partial answer for a complete one.
+    /// }
+    /// # }
+    /// ```
     pub fn abort(&mut self) {
         closing::abort(&mut self.core.state, self.id, Cause::Aborted);
     }
 
-    /// As [`close`](Context::close), but what is queued leaves first and then the peer sees a reset
-    /// instead of the end of the stream: for passing on that something broke elsewhere. What the kernel
-    /// has taken and the peer has not read by then is lost with it.
+    /// Sends what is queued, and then ends the connection in a reset instead of the end of the stream. Use it to
+    /// signal a failure elsewhere, for example of a proxy's upstream. The reset also discards what the kernel has taken
+    /// and the peer has not read by then.
     pub fn abort_when_sent(&mut self) {
         closing::abort_when_sent(&mut self.core.state, self.id);
     }
 
-    /// As [`close`](Context::close), but the socket is closed as soon as everything queued is with the kernel,
-    /// without waiting for the peer's end of stream. For protocols in which the peer sends nothing more when it
-    /// gets the answer: four system calls less. What it does send meanwhile makes the kernel answer with a
-    /// reset, and throw away what the peer has not read.
+    /// Closes like [`close`](Context::close), but closes the socket as soon as the kernel has taken everything queued,
+    /// without waiting for the peer's end of stream. It saves four system calls in protocols in which the peer sends
+    /// nothing more when it gets the answer. If the peer does send something, the kernel answers with a reset and
+    /// discards what the peer has not read.
     pub fn close_when_sent(&mut self) {
         closing::close_when_sent(&mut self.core.state, self.id);
     }
 
-    /// Shuts the write side once everything queued has left; the peer sees the end of the stream.
-    /// Reading goes on. When the peer's end has come as well, the connection closes by itself.
+    /// Shuts down the write side once everything queued has left (half-close); the peer sees the end of the stream.
+    /// Reading continues. When the peer has finished sending as well, the connection closes by itself.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::io;
+    /// # struct Upload { body: Vec<u8> }
+    /// # impl Dispatcher for Upload {
+    /// fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///     cx.send(&self.body)?;
+    ///     cx.shutdown_write(); // That was all; `handle_read` gets the answer.
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
     pub fn shutdown_write(&mut self) {
         shutting::shutdown_write(&mut self.core.state, self.id);
     }
 
-    /// Says whether a layer above the outbox holds output that it has accepted and not sent. While it does,
+    /// Sets whether a layer above the outbox holds output that it has accepted and not sent. While it does,
     /// [`close`](Context::close) and [`shutdown_write`](Context::shutdown_write) wait for it, and
-    /// `handle_write` goes on being called if it was asked for.
+    /// `handle_write` continues to be called if it was asked for.
     pub fn has_more_output(&mut self, more: bool) {
         let state = &mut self.core.state;
         let slot = state.slots.slot_mut(self.id);
@@ -83,7 +126,7 @@ impl Context<'_> {
         }
     }
 
-    /// Whether `close`, `abort` or a failure has begun to end this one: no callback but `handle_close`
+    /// Whether `close`, `abort` or a failure has begun to end this dispatcher, so that no callback but `handle_close`
     /// follows.
     #[must_use]
     pub fn is_closing(&self) -> bool {
@@ -91,33 +134,34 @@ impl Context<'_> {
         !slot.readiness.is_live()
     }
 
-    /// Whether [`Reactor::shutdown`](crate::Reactor::shutdown) is under way.
+    /// Whether [`Reactor::shutdown`](crate::Reactor::shutdown) is in progress.
     #[must_use]
     pub fn is_shutting_down(&self) -> bool {
         self.core.state.refusing
     }
 
-    /// How it ended, in [`handle_close`](crate::Dispatcher::handle_close); `None` before. `Closed` means that
-    /// nothing was lost: everything accepted for sending was taken by the kernel, and nothing failed.
+    /// How this dispatcher ended, in [`handle_close`](crate::Dispatcher::handle_close); `None` before. `Closed` means
+    /// that nothing was lost: the kernel has taken everything accepted for sending, and nothing failed.
     #[must_use]
     pub fn how_it_ended(&self) -> Option<End> {
         self.end_cause().map(Cause::end)
     }
 
-    /// Why it ended, in [`handle_close`](crate::Dispatcher::handle_close); `None` before.
+    /// Why this dispatcher ended, in [`handle_close`](crate::Dispatcher::handle_close); `None` before. [`Cause`] has an
+    /// example.
     #[must_use]
     pub fn end_cause(&self) -> Option<Cause> {
         self.core.state.slots.slot(self.id).fate.cause()
     }
 
-    /// How many of the bytes that [`send`](Context::send) has accepted were thrown away, because the kernel had not
-    /// taken them when the connection ended, in [`handle_close`](crate::Dispatcher::handle_close). 0 before, after an
-    /// end at which everything had left, and where [`detach`](Context::detach) gave them out. They are the last that
-    /// were accepted, and the peer cannot have seen any of them. What the kernel has taken, the peer may have seen, or
-    /// not.
+    /// In [`handle_close`](crate::Dispatcher::handle_close): how many of the bytes that [`send`](Context::send) has
+    /// accepted were discarded because the kernel had not taken them when the connection ended. It is 0 before, if
+    /// everything had left, and if [`detach`](Context::detach) returned them. They are the last bytes that were
+    /// accepted, and the peer cannot have received any of them. What the kernel has taken, the peer may or may not
+    /// have received.
     ///
-    /// So a client knows which of its requests are safe to send again. Bytes of [files](Context::send_file) do not
-    /// count. Below TLS a record that has left in part counts as sent.
+    /// A client can tell from this which of its requests are safe to send again. Bytes of
+    /// [files](Context::send_file) do not count. With TLS, a record that has left in part counts as sent.
     ///
     /// ```
     /// use slabloop::{Context, Dispatcher};
@@ -144,15 +188,15 @@ impl Context<'_> {
         self.core.state.slots.slot(self.id).thrown_away()
     }
 
-    /// Why another dispatcher ended. `None` while it has not, and once its slot was used again and that
-    /// user has ended, too: ask soon, or keep what its `handle_close` says.
+    /// Why another dispatcher ended. `None` while it has not ended, and also after its slot was used by another
+    /// dispatcher that has ended, too: call this soon, or store the cause in its `handle_close`.
     #[must_use]
     pub fn end_of(&self, id: impl Into<AnyId>) -> Option<Cause> {
         self.core.state.slots.end_of(id.into())
     }
 
     /// What the default `handle_error` does: a connection ends in a reset once what is queued has been
-    /// sent, for its peer must not take what it got for the whole.
+    /// sent, for its peer must not take a truncated answer for a complete one.
     pub(crate) fn close_after_fault(&mut self) {
         if self.core.state.slots.slot(self.id).io.kind() == Kind::Stream {
             self.abort_when_sent();

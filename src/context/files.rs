@@ -15,14 +15,14 @@ const MOST_FILES: usize = 256;
 
 /// # Sending files
 impl Context<'_> {
-    /// Sends a part of a regular file, all of it with `..`: behind everything sent before, and before everything
-    /// sent after. Calls nothing and reads nothing: the flush at the end of the turn has the kernel copy the file
-    /// to the socket (`sendfile`), at most 256 KiB a connection and turn, and goes on when there is room again.
-    /// The descriptor is closed when the last byte is with the kernel. A file of 20 MB took half the CPU time
-    /// of reading it and sending what was read.
+    /// Sends a part of a regular file, or all of it with `..`: after everything sent before, and before everything
+    /// sent later. The call itself reads nothing: in the flush at the end of the turn the kernel copies the file to the
+    /// socket (`sendfile`), at most 256 KiB per connection and turn, and continues when there is room again. The
+    /// descriptor is closed when the kernel has taken the last byte. For a file of 20 MB this took half the CPU time
+    /// of `read` and `send`.
     ///
-    /// `range` counts bytes from the file's beginning; a missing end is the file's length at the time of this
-    /// call. The descriptor's own position is neither used nor moved, so that several connections can send one open
+    /// `range` counts bytes from the file's beginning; a missing end means the file's length at the time of this
+    /// call. The descriptor's own position is neither used nor moved, so several connections can send one open
     /// file: give each a clone of an `Arc<File>`.
     ///
     /// ```
@@ -44,44 +44,42 @@ impl Context<'_> {
     /// }
     /// ```
     ///
-    /// # What waits for it
+    /// # Operations that wait for it
     ///
-    /// All that waits for bytes sent waits for a file: [`close`](Context::close),
+    /// Everything that waits for sent bytes also waits for a file: [`close`](Context::close),
     /// [`close_when_sent`](Context::close_when_sent), [`abort_when_sent`](Context::abort_when_sent),
     /// [`shutdown_write`](Context::shutdown_write), [`notify_when_sent`](Context::notify_when_sent) and
-    /// [`Reactor::shutdown`](crate::Reactor::shutdown). The stall timeout and the close timeout count for it: the
-    /// peer has to take something. [`abort`](Context::abort) throws it away.
+    /// [`Reactor::shutdown`](crate::Reactor::shutdown). The stall timeout and the close timeout apply to it as well.
+    /// [`abort`](Context::abort) discards it.
     ///
     /// # Flow control
     ///
     /// A file that waits holds no memory: its bytes are not in [`queued`](Context::queued) and do not count
     /// against the hard cap. (They are in [`queued_in_files`](Context::queued_in_files), and in the `unsent` of a
-    /// [`Cause`](crate::Cause).) The connection counts as over its high mark until its last file is through,
-    /// whatever its size: what feeds it, itself by default, is not read, `handle_write` is not called, and
-    /// [`try_send`](Context::try_send) says `WouldBlock`. Bytes sent behind the file are queued as usual, within
+    /// [`Cause`](crate::Cause).) The connection counts as over its high mark until its last file has been sent,
+    /// whatever its size: its sources, by default the connection itself, are not read, `handle_write` is not called,
+    /// and [`try_send`](Context::try_send) returns `WouldBlock`. Bytes sent after the file are queued as usual, within
     /// the hard cap.
     ///
     /// # When the file changes
     ///
     /// A file that has become shorter, or cannot be read, ends the connection:
-    /// [`handle_error`](crate::Dispatcher::handle_error) says why (`UnexpectedEof` for a file that is too
-    /// short), also after `close`, and the peer of a TCP connection sees a reset. (Unix sockets and pipes have none: say
-    /// before how much will come.) Other changes are not noticed:
-    /// the peer gets what is in the file when it is copied, or when the network takes it. To replace a file
-    /// that is being sent, rename another over it.
+    /// [`handle_error`](crate::Dispatcher::handle_error) gets the reason (`UnexpectedEof` for a file that is too
+    /// short), also after `close`, and the peer of a TCP connection sees a reset. (Unix sockets and pipes have no
+    /// reset: announce the length first.) Other changes are not detected: the peer gets the file's content at the time
+    /// when it is copied, or when the network takes it. To replace a file that is being sent, rename another over it.
     ///
     /// Where the system or the socket cannot copy a file, it is read and written in pieces of 16 KiB: on pipes,
-    /// on file systems without the call, and on all systems but Linux and Android. In either case a file that is
-    /// not in memory makes the loop wait for the disk. Special file systems do not know how
-    /// long their files are: in `/proc` they have no length, so that `..` sends nothing; in `/sys` they have 4,096
-    /// bytes and end before, which is a reset.
+    /// on file systems without `sendfile`, and on all systems but Linux and Android. In either case the loop waits for
+    /// the disk if the file is not in memory. Special file systems report wrong lengths: in `/proc` files have length
+    /// 0, so `..` sends nothing; in `/sys` they have 4,096 bytes and end earlier, which causes a reset.
     ///
     /// # Errors
     ///
-    /// Nothing is sent then. `InvalidInput` if this is no regular file, is not open for reading, or has no such
-    /// bytes. `QuotaExceeded` if 256 files wait on this connection; it stays as it is. What the system says when it
-    /// is asked for the file's length. `NotConnected` and `BrokenPipe` as for [`send`](Context::send); `Unsupported`
-    /// on anything but a stream.
+    /// In case of an error nothing is sent. `InvalidInput` if `file` is not a regular file, is not open for reading,
+    /// or does not have the bytes of `range`. `QuotaExceeded` if 256 files wait on this connection, which is unchanged.
+    /// The system's error if the file's length cannot be read. `NotConnected` and `BrokenPipe` as for
+    /// [`send`](Context::send); `Unsupported` on anything but a stream.
     pub fn send_file(
         &mut self,
         file: impl Into<Arc<File>>,
@@ -109,7 +107,7 @@ impl Context<'_> {
             return Ok(());
         }
         if slot.files_waiting() >= MOST_FILES {
-            let text = format!("send_file: {MOST_FILES} files wait already");
+            let text = format!("send_file: {MOST_FILES} files are waiting already");
             return Err(self.refusal(io::ErrorKind::QuotaExceeded, &text));
         }
         files::push(&mut self.core.state, self.id, part);

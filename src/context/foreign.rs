@@ -1,5 +1,5 @@
-//! Reading and writing sources that the reactor does not know how to: through a closure whose result
-//! tells when there is nothing left.
+//! Reading and writing sources that the reactor cannot read itself: through a closure whose `WouldBlock`
+//! means that nothing is left.
 
 use std::any::Any;
 use std::io;
@@ -16,14 +16,17 @@ use crate::world::ids::short_type_name;
 
 /// # Foreign sources
 impl Context<'_> {
-    /// Reads a [foreign](crate::Socket::foreign) source. The closure reads once, or until there is nothing
-    /// left, and then says `WouldBlock`: until it does, `handle_read` is called again, every turn.
+    /// Reads a [foreign](crate::Socket::foreign) source. The closure reads once, or until nothing is left, in which
+    /// case it returns `WouldBlock`; until it does, `handle_read` is called in every turn. [`Socket::from_fd`] has an
+    /// example.
+    ///
+    /// [`Socket::from_fd`]: crate::Socket::from_fd
     ///
     /// # Errors
     ///
-    /// What the closure returns. `Unsupported` if the source is not of type `S`; `WouldBlock` if there
-    /// has been no event since the closure last said so; `NotConnected` after `close` or `abort`. In
-    /// these three cases the closure does not run.
+    /// Any error of the closure. `Unsupported` if the source is not of type `S`; `WouldBlock` if no event has come
+    /// since the closure last returned `WouldBlock`; `NotConnected` after `close` or `abort`. In these three cases the
+    /// closure does not run.
     pub fn read_with<S: Source + Any, R>(
         &mut self,
         read: impl FnOnce(&mut S) -> io::Result<R>,
@@ -31,7 +34,7 @@ impl Context<'_> {
         self.foreign(Flag::Readable, read)
     }
 
-    /// Writes a [foreign](crate::Socket::foreign) source, as [`Context::read_with`] reads it.
+    /// Writes to a [foreign](crate::Socket::foreign) source, as [`Context::read_with`] reads from it.
     ///
     /// # Errors
     ///

@@ -15,28 +15,50 @@ use crate::world::ids::AnyId;
 
 /// # Pausing, producing and flow control
 impl Context<'_> {
-    /// Suspends `handle_read` until [`resume_reading`](Context::resume_reading) is called. Nothing is
-    /// lost meanwhile; what arrives waits in the kernel, whose window fills up. A reset still ends
-    /// the connection, the end of the stream waits.
+    /// Suspends `handle_read` until [`resume_reading`](Context::resume_reading) is called. Nothing is lost: input
+    /// waits in the kernel, and when the receive window is full the peer has to stop sending. A reset still ends the
+    /// connection; the end of the stream waits.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher, TimerId};
+    /// # use std::io;
+    /// # use std::time::Duration;
+    /// /// Answers one request a second.
+    /// struct Slow;
+    ///
+    /// impl Dispatcher for Slow {
+    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         cx.recv_with(|_, cx| cx.send(b"done\n"))?;
+    ///         cx.pause_reading();
+    ///         cx.set_timer(Duration::from_secs(1));
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn handle_timer(&mut self, cx: &mut Context<'_>, _: TimerId) -> io::Result<()> {
+    ///         cx.resume_reading();
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
     pub fn pause_reading(&mut self) {
         self.pause_reading_for(Pause::Application);
     }
 
-    /// Undoes [`pause_reading`](Context::pause_reading). What arrived meanwhile is delivered in the next
-    /// turn at the latest; never from inside this call.
+    /// Undoes [`pause_reading`](Context::pause_reading). Input that arrived meanwhile is delivered in the next
+    /// turn at the latest, never from inside this call.
     pub fn resume_reading(&mut self) {
         self.resume_reading_for(Pause::Application);
     }
 
-    /// As [`pause_reading`](Context::pause_reading), for a reason of its own: reading goes on when no reason
-    /// holds any more. So a layer that waits for its handshake, and the program above it, pause and resume
-    /// without knowing of each other.
+    /// Suspends reading as [`pause_reading`](Context::pause_reading) does, for a given reason. Reading resumes when no
+    /// reason is left. So a component that waits for a handshake and the program above it can pause and resume
+    /// independently.
     pub fn pause_reading_for(&mut self, reason: Pause) {
         self.change_interest(|slot| slot.pause_reading(reason));
         self.core.state.requeue(self.id);
     }
 
-    /// Takes one reason back; see [`pause_reading_for`](Context::pause_reading_for).
+    /// Removes one reason; see [`pause_reading_for`](Context::pause_reading_for).
     pub fn resume_reading_for(&mut self, reason: Pause) {
         self.change_interest(|slot| slot.resume_reading(reason));
         self.core.state.requeue(self.id);
@@ -48,8 +70,8 @@ impl Context<'_> {
         self.core.state.slots.slot(self.id).pauses.has(reason)
     }
 
-    /// Whether input is being read: not paused, not held by the flow control, and no other dispatcher about
-    /// to take this one's place. For layers that hold input back and hand it out piece by piece.
+    /// Whether input is being read: it is not paused, not held by flow control, and no other dispatcher is about
+    /// to replace this one. It is for layers that buffer input and deliver it piece by piece.
     #[must_use]
     #[inline]
     pub fn is_reading(&self) -> bool {
@@ -58,8 +80,8 @@ impl Context<'_> {
         readiness.has(Flag::WantRead) && !readiness.has(Flag::Held) && !is_leaving
     }
 
-    /// Says whether a layer above the socket holds input that it has not handed out. While it does,
-    /// `handle_read` is called although the socket may have nothing, and `handle_eof` waits.
+    /// Sets whether a layer above the socket holds input that it has not delivered. While it does,
+    /// `handle_read` is called although the socket may have no input, and `handle_eof` waits.
     pub fn has_more_input(&mut self, more: bool) {
         let slot = self.core.state.slots.slot_mut(self.id);
         if more && slot.life() == Life::Open {
@@ -70,9 +92,9 @@ impl Context<'_> {
         self.core.state.requeue(self.id);
     }
 
-    /// Asks for [`handle_write`](crate::Dispatcher::handle_write) whenever the socket takes more and the
-    /// outbox is below its low mark. For producers of endless or large output; a reply needs only
-    /// `send`.
+    /// Asks for [`handle_write`](crate::Dispatcher::handle_write) whenever the socket can take more and the outbox is
+    /// below its low mark. It is for producers of endless or large output; a reply needs only `send`. The page of
+    /// `handle_write` has an example.
     pub fn start_writing(&mut self) {
         self.change_interest(|slot| {
             if slot.readiness.is_live() && slot.io.can_produce() {
@@ -88,8 +110,8 @@ impl Context<'_> {
         closing::review_producer(&mut self.core.state, self.id);
     }
 
-    /// Asks for [`handle_priority`](crate::Dispatcher::handle_priority) when urgent data comes. Linux and
-    /// Android; elsewhere nothing follows.
+    /// Asks for [`handle_priority`](crate::Dispatcher::handle_priority) when urgent data arrives. On Linux and
+    /// Android only; elsewhere it has no effect.
     pub fn watch_priority(&mut self) {
         let slot = self.core.state.slots.slot_mut(self.id);
         if slot.readiness.is_live() {
@@ -98,22 +120,46 @@ impl Context<'_> {
         self.core.state.requeue(self.id);
     }
 
-    /// Declares where this connection's input goes. While `sink` has more than its high mark queued, this
-    /// connection is not read; below the low mark it is read again. The default sink is the connection
-    /// itself, which is right for a server that answers on the same connection; each half of a proxy feeds
-    /// the other. When the sink ends, its sources are released. An id that is no longer valid removes the
-    /// link: the connection is never held.
+    /// Declares where this connection's input goes (backpressure). While `sink` has more than its high mark queued,
+    /// this connection is not read; when the queue has fallen below the low mark, it is read again. The default sink is
+    /// the connection itself, which is right for a server that answers on the same connection. When the sink ends, its
+    /// sources are released. An id that is no longer valid removes the link: then the connection is never held.
+    ///
+    /// ```
+    /// # use slabloop::{AnyId, Context};
+    /// /// Joins the two connections of a proxy: neither reads faster than the other can write.
+    /// fn join(cx: &mut Context<'_>, client: AnyId, upstream: AnyId) {
+    ///     if let Some(mut client) = cx.at(client) {
+    ///         client.feeds(upstream);
+    ///     }
+    ///     if let Some(mut upstream) = cx.at(upstream) {
+    ///         upstream.feeds(client);
+    ///     }
+    /// }
+    /// ```
     pub fn feeds(&mut self, sink: impl Into<AnyId>) {
         flow::feeds(&mut self.core.state, self.id, sink.into());
     }
 
-    /// Removes the link to a sink: input is read whatever is queued anywhere. The hard cap still holds.
+    /// Removes the link to a sink: this connection is read however much is queued anywhere. The hard cap still
+    /// applies.
     pub fn feeds_nobody(&mut self) {
         flow::feeds(&mut self.core.state, self.id, AnyId::NONE);
     }
 
-    /// This dispatcher's own low mark, high mark and hard cap, in bytes; see
+    /// Sets this dispatcher's own low mark, high mark and hard cap, in bytes; see
     /// [`Builder::high_mark`](crate::Builder::high_mark).
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::io;
+    /// # struct Replica;
+    /// # impl Dispatcher for Replica {
+    /// fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///     cx.set_marks(512 << 10, 1 << 20, 64 << 20) // low, high, cap
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -123,22 +169,22 @@ impl Context<'_> {
         flow::set_marks(&mut self.core.state, self.id, marks)
     }
 
-    /// Gives this dispatcher a class: of those that are ready in a turn the [`High`](Priority::High) ones are
-    /// served first, then the [`Normal`](Priority::Normal), then the [`Low`](Priority::Low). Every dispatcher
-    /// begins as `Normal`, and what a listener accepts does not inherit its class. (Not to be confused with
-    /// [`handle_priority`](crate::Dispatcher::handle_priority), which is about urgent data.)
+    /// Sets this dispatcher's priority class: of the dispatchers that are ready in a turn, those of class
+    /// [`High`](Priority::High) are served first, then [`Normal`](Priority::Normal), then [`Low`](Priority::Low).
+    /// Every dispatcher begins as `Normal`; accepted connections do not inherit the class of their listener. (This is
+    /// unrelated to [`handle_priority`](crate::Dispatcher::handle_priority), which is about urgent data.)
     ///
-    /// It takes effect in the next turn, and may be called at any time, also on a connection that is not
-    /// established yet. The class holds for all that an event brings about, `handle_accept` and `handle_connect`
-    /// included. Timers fire in the order of their times, whoever set them. What the high class sends is written
+    /// It takes effect in the next turn and may be called at any time, also on a connection that is not
+    /// established yet. The class applies to every callback that an event causes, `handle_accept` and `handle_connect`
+    /// included. Timers fire in the order of their times, regardless of class. What the high class sends is written
     /// before the others are served.
     ///
-    /// No class starves: without a [`turn_time`](crate::Builder::turn_time) all that are ready are served in each
-    /// turn, and with one each class has its share. By itself a class changes the order within a turn, and so does
-    /// not help one that becomes ready while a long turn is under way: for that set a `turn_time` as well.
+    /// No class starves: without a [`turn_time`](crate::Builder::turn_time) all ready dispatchers are served in each
+    /// turn, and with one each class has its share. A class only changes the order within a turn, so it does not help
+    /// a dispatcher that becomes ready during a long turn: set a `turn_time` for that as well.
     ///
-    /// As long as there is a dispatcher whose class is not `Normal`, every callback costs a little more, for it
-    /// goes by a list.
+    /// As long as any dispatcher has a class other than `Normal`, every callback costs a little more, because ready
+    /// dispatchers are sorted first.
     ///
     /// ```
     /// use slabloop::{Accepted, Context, Dispatcher, Priority};

@@ -1,4 +1,4 @@
-//! Seeing inside: what has been counted, what there is, and who is there.
+//! Counters, gauges and the ids of all dispatchers.
 
 #[cfg(feature = "inspector")]
 use std::time::Duration;
@@ -13,15 +13,28 @@ use crate::watch::observer::Observer;
 use crate::watch::observers::StepTimes;
 use crate::world::ids::AnyId;
 
-/// # Seeing inside
+/// # Counters and gauges
 impl Context<'_> {
-    /// How many dispatchers there are.
+    /// The number of dispatchers.
     #[must_use]
     pub fn count(&self) -> usize {
         self.core.state.slots.len()
     }
 
-    /// What has been counted since the reactor was built.
+    /// Everything that has been counted since the reactor was built.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher, TimerId};
+    /// # use std::io;
+    /// # struct Statistics;
+    /// # impl Dispatcher for Statistics {
+    /// fn handle_timer(&mut self, cx: &mut Context<'_>, _: TimerId) -> io::Result<()> {
+    ///     let counters = cx.counters();
+    ///     println!("{} accepted, {} bytes in", counters.accepted, counters.bytes_in);
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
     #[must_use]
     pub fn counters(&self) -> Counters {
         Counters {
@@ -30,8 +43,8 @@ impl Context<'_> {
         }
     }
 
-    /// What there is at this moment. Looks at every dispatcher: for a statistic once a second, not for every
-    /// message.
+    /// What the reactor holds at this moment. It looks at every dispatcher: call it once a second for statistics, not
+    /// once per message.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         Gauges {
@@ -62,23 +75,24 @@ impl Context<'_> {
         )
     }
 
-    /// Has `observer` told of everything from the next turn on, as [`Reactor::observe`](crate::Reactor::observe) does.
+    /// Adds an observer, to which everything is reported from the next turn on; see
+    /// [`Reactor::observe`](crate::Reactor::observe).
     pub fn observe<O: Observer>(&mut self, observer: O) {
         self.core.state.observers.add(observer);
     }
 
-    /// As [`Reactor::observer`](crate::Reactor::observer).
+    /// The first observer of this type; see [`Reactor::observer`](crate::Reactor::observer).
     #[must_use]
     pub fn observer<O: Observer>(&self) -> Option<&O> {
         self.core.state.observers.find()
     }
 
-    /// As [`Reactor::observer_mut`](crate::Reactor::observer_mut).
+    /// The first observer of this type, mutable; see [`Reactor::observer_mut`](crate::Reactor::observer_mut).
     pub fn observer_mut<O: Observer>(&mut self) -> Option<&mut O> {
         self.core.state.observers.find_mut()
     }
 
-    /// As [`Reactor::unobserve`](crate::Reactor::unobserve).
+    /// Removes the first observer of this type; see [`Reactor::unobserve`](crate::Reactor::unobserve).
     pub fn unobserve<O: Observer>(&mut self) -> Option<O> {
         self.core.state.observers.remove()
     }

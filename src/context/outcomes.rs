@@ -19,7 +19,8 @@ impl Context<'_> {
         let slot = self.core.state.slots.slot_mut(self.id);
         if buffer.is_empty() {
             return Err(invalid(
-                "recv into an empty buffer: it would look like the end".to_owned(),
+                "recv into an empty buffer: the result would look like the end of the stream"
+                    .to_owned(),
             ));
         }
         match slot.life() {

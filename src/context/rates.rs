@@ -9,8 +9,9 @@ use crate::world::metered::Direction;
 
 /// # Rate limits
 impl Context<'_> {
-    /// Limits how fast this connection is read; `None` takes the limit away. What comes faster waits in the
-    /// kernel, whose window fills up, and so with the sender. Bytes are counted as they are read from the kernel.
+    /// Limits how fast this connection is read; `None` removes the limit. Input that arrives faster waits in the
+    /// kernel; when the receive window is full, the peer has to wait. Bytes are counted as they are read from the
+    /// kernel.
     ///
     /// ```
     /// use slabloop::{Accepted, Context, Dispatcher, Rate};
@@ -37,9 +38,9 @@ impl Context<'_> {
         rates::set_rate(&mut self.core.state, self.id, Direction::Read, rate.into())
     }
 
-    /// Limits how fast what this connection sends is given to the kernel; `None` takes the limit away. What is
-    /// sent faster waits in the outbox, with its marks and its cap. While it is the limit that makes output wait
-    /// the stall timeout does not run.
+    /// Limits how fast the output of this connection is written to the kernel; `None` removes the limit. Output that is
+    /// sent faster waits in the outbox, whose marks and cap apply. While output waits because of the limit, the stall
+    /// timeout does not run.
     ///
     /// # Errors
     ///
@@ -48,7 +49,7 @@ impl Context<'_> {
         rates::set_rate(&mut self.core.state, self.id, Direction::Write, rate.into())
     }
 
-    /// Makes a limit that several connections share: together they move no more than `rate`, in equal parts
+    /// Creates a limit that several connections share: together they move no more than `rate`, in equal parts
     /// while all of them could move more. One timer serves the group.
     ///
     /// ```
@@ -77,21 +78,21 @@ impl Context<'_> {
         rates::set_group(&mut self.core.state, group, rate)
     }
 
-    /// Gives up a group: it ends when its last member does. Without this it is kept as long as the reactor.
+    /// Removes a group as soon as its last member has ended. Without this call it is kept as long as the reactor.
     pub fn remove_rate_group(&mut self, group: RateGroup) {
         rates::remove_group(&mut self.core.state, group);
     }
 
-    /// Has this connection share a group's limit for reading, in place of one of its own.
+    /// Puts the reading of this connection under a group's limit, in place of a limit of its own.
     ///
     /// # Errors
     ///
-    /// `NotFound` if the group is gone; `InvalidInput` on anything but a stream socket.
+    /// `NotFound` if the group was removed; `InvalidInput` on anything but a stream socket.
     pub fn share_read_rate(&mut self, group: RateGroup) -> io::Result<()> {
         rates::share(&mut self.core.state, self.id, Direction::Read, group)
     }
 
-    /// Has this connection share a group's limit for sending, in place of one of its own.
+    /// Puts the sending of this connection under a group's limit, in place of a limit of its own.
     ///
     /// # Errors
     ///

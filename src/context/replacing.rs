@@ -11,14 +11,14 @@ use crate::world::ids::{AnyId, Id};
 
 /// # Changing what serves a connection
 impl Context<'_> {
-    /// Puts another dispatcher in the place of this one: an HTTP connection becomes a WebSocket, the attempt
-    /// that won a race becomes the client. The socket, its outbox, marks and links stay, and so does the id:
-    /// the one returned is the same, under the new type. The old typed id reaches nobody by
-    /// [`with`](Context::with) from then on; [`at`](Context::at) works with either.
+    /// Replaces this dispatcher by another one: an HTTP connection becomes a WebSocket, or the connection attempt
+    /// that won a race becomes the client. The socket, its outbox, marks and links stay, and so does the id: the
+    /// returned id is the same, with the new type. With the old typed id, [`with`](Context::with) returns `None` from
+    /// then on; [`at`](Context::at) works with either.
     ///
-    /// The change is made when the running callback has returned. The old dispatcher is dropped then, without
-    /// `handle_close`, and its timers with it; the deadlines of the connection stay. What it had read and not
-    /// used ([`take_unread`](Dispatcher::take_unread)) the new one reads first.
+    /// The change takes place when the running callback has returned. The old dispatcher is then dropped with its
+    /// timers, without `handle_close`; the timeouts of the connection stay. Input that it had read and not used
+    /// ([`take_unread`](Dispatcher::take_unread)) is read first by the new one.
     ///
     /// ```
     /// use slabloop::{Context, Dispatcher};
@@ -43,7 +43,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// `NotConnected` if this one is closing or has ended; `next` is dropped.
+    /// `NotConnected` if this dispatcher is closing or has ended; `next` is dropped.
     pub fn replace<N: Dispatcher>(&mut self, next: N) -> io::Result<Id<N>> {
         if !self.core.state.slots.slot(self.id).readiness.is_live() {
             return Err(self.refusal(io::ErrorKind::NotConnected, "replace after close"));
@@ -53,29 +53,46 @@ impl Context<'_> {
         Ok(Id::new(self.id))
     }
 
-    /// Takes another dispatcher's connection out of the reactor, with what was read and not used and what was
-    /// accepted for sending and not sent. Its dispatcher gets `handle_close` at the end of the turn, with
+    /// Takes another dispatcher's connection out of the reactor, with the input that was read and not used and the
+    /// output that was accepted and not sent. The dispatcher's `handle_close` is called at the end of the turn, with
     /// [`Cause::Detached`](crate::Cause::Detached). To detach its own connection, a callback uses
-    /// [`defer`](Context::defer) and [`Reactor::detach`](crate::Reactor::detach).
+    /// [`defer`](Context::defer) and [`Reactor::detach`](crate::Reactor::detach). [`Detached`] has an example.
     ///
     /// # Errors
     ///
-    /// `NotFound` if it is gone. `InvalidInput` if its own callback is running, if it is not an open
-    /// connection (still connecting, closing, a listener), or if a layer has output that is not sent, or a file
-    /// waits. Only stream sockets can be detached; others are `Unsupported`. It stays as it is then.
+    /// `NotFound` if the dispatcher has ended. `InvalidInput` if its own callback is running, if it is not an open
+    /// connection (still connecting, closing, or a listener), or if a layer has unsent output or a file
+    /// waits. `Unsupported` for anything but a stream socket. In all these cases the connection is unchanged.
     pub fn detach(&mut self, id: impl Into<AnyId>) -> io::Result<Detached> {
         let id = id.into();
         let slot = self.core.state.slots.get(id);
         if slot.is_none_or(|slot| slot.life() == Life::Ended) {
-            let text = format!("{id} cannot be detached: it is gone");
+            let text = format!("{id} cannot be detached: it has ended");
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
         replace::detach(self.core, id)
     }
 
-    /// Puts input back, in front of all that is still to be read: the next `recv` gives it. `handle_read` is
-    /// called for it as for what arrives. For a protocol that has read into the next one. There is no
-    /// bound: no more than what was read.
+    /// Returns input to the connection, before all input that is still to be read: the next `recv` delivers it, and
+    /// `handle_read` is called for it. It is for a dispatcher that has read too far, into the next protocol. The size
+    /// is not limited: return no more than was read.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher};
+    /// # use std::io;
+    /// # struct Http; impl Dispatcher for Http {}
+    /// # struct ProxyHeader;
+    /// # impl Dispatcher for ProxyHeader {
+    /// fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///     let mut buffer = [0; 512];
+    ///     let count = cx.recv(&mut buffer)?;
+    ///     let header = buffer[..count].iter().position(|&byte| byte == b'\n').unwrap_or(0);
+    ///     cx.unread(&buffer[header..count])?; // `Http` reads it first.
+    ///     cx.replace(Http)?;
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

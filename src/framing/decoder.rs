@@ -62,12 +62,12 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// Changes what ends records. Whoever calls this sees to it that what is [held](Decoder::held) comes
-    /// as input again: from now on it is forgotten.
+    /// Changes what ends records. The caller has to pass the bytes that are [held](Decoder::held) as input again:
+    /// from now on they are forgotten.
     pub(super) fn set(&mut self, terminator: Terminator, max_record: usize) -> io::Result<()> {
         match &terminator {
             Terminator::Bytes(bytes) if bytes.is_empty() => {
-                return Err(invalid("an empty terminator would end nothing".to_owned()));
+                return Err(invalid("the terminator is empty".to_owned()));
             }
             Terminator::Length(length) if *length > max_record => {
                 return Err(invalid(format!(
@@ -305,7 +305,7 @@ impl Decoder {
             }
             Progress::Comma => {
                 return Err(malformed(format!(
-                    "a netstring ends in {:?}, not ','",
+                    "a netstring ends in {:?} instead of ','",
                     input[0] as char
                 )));
             }
@@ -327,7 +327,7 @@ impl Decoder {
                 }
                 other => {
                     return Err(malformed(format!(
-                        "{:?} in a netstring's length",
+                        "{:?} in the length of a netstring",
                         other as char
                     )));
                 }

@@ -1,4 +1,4 @@
-//! The dispatcher that stands between a socket and a [`Handler`].
+//! The dispatcher between a socket and a [`Handler`].
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::time::timers::TimerId;
 use crate::watch::ends::Cause;
 use crate::world::ids::AnyId;
 
-/// A dispatcher that cuts its input into records for a [`Handler`].
+/// A dispatcher that splits its input into records for a [`Handler`]. The [module page](crate::framing) has an example.
 #[derive(Debug)]
 pub struct Framed<H> {
     handler: H,
@@ -33,7 +33,30 @@ const RECORDS_PER_TURN: usize = 256;
 const READ_BYTES: usize = 16 * 1024;
 
 impl<H: Handler> Framed<H> {
-    /// Frames a connection for `handler`.
+    /// A dispatcher that frames a connection for `handler`.
+    ///
+    /// ```
+    /// # use slabloop::framing::{Framed, Framing, Handler, LengthPrefix, Terminator};
+    /// # use slabloop::{Context, Reactor};
+    /// # use std::io;
+    /// struct Print;
+    /// impl Handler for Print {
+    ///     fn found_terminator(
+    ///         &mut self,
+    ///         _: &mut Context<'_>,
+    ///         _: &mut Framing,
+    ///         record: &[u8],
+    ///     ) -> io::Result<()> {
+    ///         println!("{} bytes", record.len());
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # fn connect(reactor: &mut Reactor) -> io::Result<()> {
+    /// let framed = Framed::new(Terminator::Prefixed(LengthPrefix::Four), Print)?;
+    /// reactor.connect("127.0.0.1:7000", framed.max_record(1024 * 1024))?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -47,37 +70,38 @@ impl<H: Handler> Framed<H> {
         })
     }
 
-    /// The longest record that is accepted, in bytes; default 64 KiB. A longer one ends in `InvalidData`
-    /// as soon as that is known. With [`Terminator::None`] there are no records, and no maximum.
+    /// Sets the maximum length of a record, in bytes. Default: 64 KiB. A longer record is an error, `InvalidData`,
+    /// as soon as that is known. With [`Terminator::None`] there are no records and no maximum.
     #[must_use]
     pub fn max_record(mut self, bytes: usize) -> Framed<H> {
         self.framing.max_record = bytes;
         self
     }
 
-    /// Most records handed out in one turn; default 256. The others follow in the next.
+    /// Sets the largest number of records that are delivered in one turn. Default: 256. The others follow in the next
+    /// turn.
     #[must_use]
     pub fn records_per_turn(mut self, records: usize) -> Framed<H> {
         self.records_per_turn = records.max(1);
         self
     }
 
-    /// The handler, for whoever reaches this through [`Context::with`].
+    /// The handler, for access through [`Context::with`].
     pub fn handler(&mut self) -> &mut H {
         &mut self.handler
     }
 
-    /// The layer, likewise.
+    /// The state of the framing, for access through [`Context::with`].
     pub fn framing(&mut self) -> &mut Framing {
         &mut self.framing
     }
 
-    /// The handler and the layer at once.
+    /// The handler and the state of the framing.
     pub fn parts(&mut self) -> (&mut H, &mut Framing) {
         (&mut self.handler, &mut self.framing)
     }
 
-    /// Bytes of memory that are kept for input.
+    /// The bytes of memory that are kept for input.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
     #[must_use]

@@ -1,4 +1,4 @@
-//! What is called with the records.
+//! The trait that is called with records.
 
 use std::io;
 
@@ -8,19 +8,20 @@ use crate::time::timers::TimerId;
 use crate::watch::ends::Cause;
 use crate::world::ids::AnyId;
 
-/// What is called with the records of a framed stream.
+/// The callbacks of a framed stream; [`Framed`](super::Framed) calls them.
 ///
-/// The callbacks of [`Dispatcher`](crate::Dispatcher) that a handler may want are here again with the
-/// same meaning and the same defaults; reading and writing belong to the layer. `cx` is the
-/// connection's own context, as ever. `framing` is the layer: the terminator, the maximum, the producers.
+/// The other callbacks have the meaning and the defaults of those of [`Dispatcher`](crate::Dispatcher);
+/// `handle_read` and `handle_write` are missing, because `Framed` reads and writes itself. `cx` is the connection's own
+/// context, and `framing` the state of the framing: the terminator, the maximum, the producers. The
+/// [module page](crate::framing) has an example.
 #[expect(unused_variables, reason = "the names are documentation")]
 pub trait Handler: Sized + 'static {
-    /// A record is complete; its end is not part of it.
+    /// A record is complete. Its terminator is not part of `record`.
     ///
-    /// *Inside:* anything, changing the terminator included, which holds from the very next byte.
-    /// *After:* the next record, if it is there already: up to
-    /// [`records_per_turn`](super::Framed::records_per_turn) of them in a turn. After a close, an error, or
-    /// while reading is paused or held, none.
+    /// - **When:** once for each record, at most [`records_per_turn`](super::Framed::records_per_turn) times in a turn.
+    /// - **Inside:** anything. A change of the terminator takes effect with the next byte.
+    /// - **After:** the next record, if it has arrived already; none after a close or an error, or while reading is
+    ///   paused or held.
     ///
     /// # Errors
     ///
@@ -32,10 +33,13 @@ pub trait Handler: Sized + 'static {
         record: &[u8],
     ) -> io::Result<()>;
 
-    /// A piece of the current record has come, never an empty one. The default gathers it, for
-    /// `found_terminator` to have the record whole. A handler that takes pieces itself gets an empty
-    /// record there. With [`Terminator::None`](super::Terminator::None) there are only pieces; the
-    /// default gathers no more than the maximum of them.
+    /// A piece of the current record has arrived; it is never empty.
+    ///
+    /// - **When:** for each piece, before the `found_terminator` of its record. With
+    ///   [`Terminator::None`](super::Terminator::None) there are only pieces and no records.
+    /// - **Inside:** anything. A handler that takes pieces itself gets an empty `record` in `found_terminator`.
+    /// - **Default:** gathers the pieces, so that `found_terminator` gets the whole record. With `Terminator::None` it
+    ///   gathers no more than the maximum.
     ///
     /// # Errors
     ///
@@ -67,8 +71,8 @@ pub trait Handler: Sized + 'static {
         Ok(())
     }
 
-    /// The peer has finished sending, and every record was handed out. What has come of an unfinished
-    /// one is in [`Framing::unfinished`]. The default sends what is queued, producers included, and
+    /// The peer has finished sending, and every record was delivered. The beginning of an unfinished
+    /// record is in [`Framing::unfinished`]. The default sends what is queued, producers included, and
     /// closes.
     ///
     /// # Errors
@@ -93,7 +97,7 @@ pub trait Handler: Sized + 'static {
         Ok(())
     }
 
-    /// As [`Dispatcher::handle_sent`](crate::Dispatcher::handle_sent): everything pushed is with the kernel.
+    /// As [`Dispatcher::handle_sent`](crate::Dispatcher::handle_sent): the kernel has taken everything that was pushed.
     ///
     /// # Errors
     ///
@@ -129,9 +133,8 @@ pub trait Handler: Sized + 'static {
     }
 
     /// As [`Dispatcher::handle_error`](crate::Dispatcher::handle_error). A record that is
-    /// too long or malformed comes here as
-    /// `InvalidData`, once. An implementation may still tell the peer why; then the connection closes,
-    /// whatever it does, for nobody knows where the next record begins.
+    /// too long or malformed causes one call with `InvalidData`. An implementation may still send the peer a message;
+    /// then the connection closes in any case, because it is not known where the next record begins.
     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
         cx.log_fault(&error);
         cx.close_after_fault();

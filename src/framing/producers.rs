@@ -1,4 +1,4 @@
-//! Output that is drawn, not pushed: a producer is asked for its next piece only when there is room. Files wait
+//! Output from producers: a producer is asked for its next piece only when there is room. Files wait
 //! in the same queue.
 
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use crate::world::file::FilePart;
 /// How much is asked of a producer at a time.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// With more waiting than this whoever causes output is held: each may keep a file open.
+/// With more waiting than this the sources of the connection are held: each producer may keep a file open.
 const MANY: usize = 16;
 
 /// With as many waiting no file is taken any more.
@@ -50,7 +50,7 @@ impl Producers {
     /// Queues a file behind what is there.
     pub(super) fn push_file(&mut self, cx: &mut Context<'_>, part: FilePart) -> io::Result<()> {
         if self.queue.len() >= MOST {
-            let text = format!("push_file: {MOST} producers and files wait already");
+            let text = format!("push_file: {MOST} producers and files are waiting already");
             return Err(cx.refusal(io::ErrorKind::QuotaExceeded, &text));
         }
         if part.left() > 0 {
@@ -132,7 +132,7 @@ impl Producers {
         }
     }
 
-    /// Has whoever feeds this connection held while much is queued here, as if it were in the outbox.
+    /// Holds the sources that feed this connection while much is queued here, as if it were in the outbox.
     fn review(&mut self, cx: &mut Context<'_>) {
         cx.has_more_output(!self.queue.is_empty());
         let (low, high) = cx.marks();

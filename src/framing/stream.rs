@@ -1,4 +1,4 @@
-//! The state of one stream's framing, as its handler sees it: what ends records, and what is sent.
+//! The state of one stream's framing, as its handler sees it: the terminator, and the output.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use super::terminator::{Terminator, encode};
 use crate::context::Context;
 use crate::world::file::FilePart;
 
-/// The state of the layer, as its handler sees it.
+/// The framing of one stream, as its [`Handler`] sees it: the terminator, and the output.
 #[derive(Debug)]
 pub struct Framing {
     pub(super) decoder: Decoder,
@@ -28,7 +28,7 @@ pub struct Framing {
     pub(super) records_without_input: u8,
     /// Whether `close_when_done` was called.
     pub(super) closing: bool,
-    /// Whether the input made no sense: no record after it could be told from rubbish.
+    /// Whether the input was malformed, so that the beginning of the next record is not known.
     pub(super) malformed: bool,
 }
 
@@ -47,11 +47,36 @@ impl Framing {
         })
     }
 
-    /// Changes what ends records, from the next byte on.
+    /// Sets what ends records, from the next byte on.
     ///
-    /// In the middle of a record what has been gathered of it stays. Bytes that were held back because
-    /// the old terminator may begin with them, or that were half of an old length, are looked at again
-    /// under the new one, as in asynchat: with the next input, before it.
+    /// In the middle of a record, the part that has been gathered is kept. Bytes that were held back because
+    /// the old terminator may begin with them, or that were part of an old length, are examined again
+    /// with the new one, as in asynchat, before the next input.
+    ///
+    /// ```
+    /// # use slabloop::framing::{Framing, Handler, Terminator};
+    /// # use slabloop::Context;
+    /// # use std::io;
+    /// /// Lines such as `5`, each followed by a body of that many bytes.
+    /// struct Bodies { in_body: bool }
+    ///
+    /// impl Handler for Bodies {
+    ///     fn found_terminator(
+    ///         &mut self,
+    ///         _: &mut Context<'_>,
+    ///         framing: &mut Framing,
+    ///         record: &[u8],
+    ///     ) -> io::Result<()> {
+    ///         self.in_body = !self.in_body;
+    ///         if !self.in_body {
+    ///             return framing.set_terminator(Terminator::Line); // `record` is the body.
+    ///         }
+    ///         let length = std::str::from_utf8(record).ok().and_then(|text| text.parse().ok());
+    ///         let length = length.ok_or(io::ErrorKind::InvalidData)?;
+    ///         framing.set_terminator(Terminator::Length(length))
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
@@ -63,13 +88,13 @@ impl Framing {
         Ok(())
     }
 
-    /// What ends the current record; a [`Terminator::Length`] shows what is still to come.
+    /// The terminator of the current record. A [`Terminator::Length`] holds the number of bytes still to come.
     #[must_use]
     pub fn terminator(&self) -> Terminator {
         self.decoder.terminator()
     }
 
-    /// What has been gathered of a record that is not complete.
+    /// The gathered part of a record that is not complete.
     #[must_use]
     pub fn unfinished(&self) -> &[u8] {
         &self.record
@@ -79,7 +104,7 @@ impl Framing {
     ///
     /// # Errors
     ///
-    /// As [`Context::send`]; what waits behind a producer counts towards the marks and the hard cap.
+    /// As [`Context::send`]; bytes that wait behind a producer count towards the marks and the hard cap.
     /// `NotConnected` after [`close_when_done`](Framing::close_when_done).
     pub fn push(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
         if self.closing || cx.is_closing() {
@@ -95,25 +120,62 @@ impl Framing {
         self.producers.push_bytes(cx, bytes)
     }
 
-    /// Sends one record in the form that the current terminator reads: with its end behind it, or its
-    /// length before it.
+    /// Sends one record in the encoding of the current terminator: followed by the terminator, or preceded by its
+    /// length.
+    ///
+    /// ```
+    /// # use slabloop::framing::{Framing, Handler};
+    /// # use slabloop::Context;
+    /// # use std::io;
+    /// struct Echo;
+    /// impl Handler for Echo {
+    ///     fn found_terminator(
+    ///         &mut self,
+    ///         cx: &mut Context<'_>,
+    ///         framing: &mut Framing,
+    ///         record: &[u8],
+    ///     ) -> io::Result<()> {
+    ///         framing.push_record(cx, record)
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the record cannot be told from its end (it contains the terminator), or is too
-    /// long for its length prefix. Otherwise as [`Framing::push`].
+    /// `InvalidInput` if the record contains the terminator, or is too long for its length prefix. Otherwise as
+    /// [`Framing::push`].
     pub fn push_record(&mut self, cx: &mut Context<'_>, record: &[u8]) -> io::Result<()> {
         let encoded = encode(&self.decoder.terminator(), record)?;
         self.push(cx, &encoded)
     }
 
-    /// Sends what `producer` gives, a piece at a time, each drawn only when the outbox is below its low
-    /// mark, until a read gives nothing. The read must not block: it runs in the loop. One that has nothing yet
-    /// says `WouldBlock`, and is asked again after [`resume_producers`](Framing::resume_producers). Its
-    /// errors are the connection's, and its end.
+    /// Sends the output of `producer` piece by piece until a read returns 0. Each piece is read only when the outbox is
+    /// below its low mark. The read runs in the loop and must not block: a producer that has nothing yet returns
+    /// `WouldBlock`, and is asked again after [`resume_producers`](Framing::resume_producers). Any other error is a
+    /// failure of the connection and ends it.
     ///
-    /// Does nothing on a connection that is closing or shut for writing. While many producers wait,
-    /// those who feed this connection are held, as by a full outbox.
+    /// It does nothing on a connection that is closing or shut for writing. While many producers wait,
+    /// the sources that feed this connection are held, as by a full outbox.
+    ///
+    /// ```
+    /// # use slabloop::framing::{Framing, Handler};
+    /// # use slabloop::Context;
+    /// # use std::io::{self, Read};
+    /// struct Zeros;
+    /// impl Handler for Zeros {
+    ///     fn found_terminator(
+    ///         &mut self,
+    ///         cx: &mut Context<'_>,
+    ///         framing: &mut Framing,
+    ///         _: &[u8],
+    ///     ) -> io::Result<()> {
+    ///         // 1 GiB, never in memory as a whole.
+    ///         framing.push_producer(cx, io::repeat(b'0').take(1 << 30));
+    ///         framing.close_when_done(cx);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
     pub fn push_producer(&mut self, cx: &mut Context<'_>, producer: impl Read + 'static) {
         if self.closing || cx.is_closing() || !cx.can_send() {
             return;
@@ -123,7 +185,7 @@ impl Framing {
     }
 
     /// Sends a part of a regular file, after everything pushed before it, producers included, and before
-    /// everything pushed after it; see [`Context::send_file`]. While it is being sent no record is handed out.
+    /// everything pushed after it; see [`Context::send_file`]. While it is being sent no record is delivered.
     ///
     /// ```
     /// use slabloop::Context;
@@ -133,7 +195,12 @@ impl Framing {
     ///
     /// struct Mailbox;
     /// impl Handler for Mailbox {
-    ///     fn found_terminator(&mut self, cx: &mut Context<'_>, framing: &mut Framing, _: &[u8]) -> io::Result<()> {
+    ///     fn found_terminator(
+    ///         &mut self,
+    ///         cx: &mut Context<'_>,
+    ///         framing: &mut Framing,
+    ///         _: &[u8],
+    ///     ) -> io::Result<()> {
     ///         framing.push(cx, b"+OK\r\n")?;
     ///         framing.push_file(cx, File::open("/var/mail/ada/1")?, ..)?;
     ///         framing.push(cx, b"\r\n.\r\n")
@@ -143,7 +210,7 @@ impl Framing {
     ///
     /// # Errors
     ///
-    /// As [`Context::send_file`]; `QuotaExceeded` also if 256 producers and files wait here. `NotConnected` after
+    /// As [`Context::send_file`]; `QuotaExceeded` also if 256 producers and files are waiting. `NotConnected` after
     /// [`close_when_done`](Framing::close_when_done).
     pub fn push_file(
         &mut self,
@@ -165,16 +232,16 @@ impl Framing {
         self.producers.push_file(cx, part)
     }
 
-    /// Asks the producers again, after one has said `WouldBlock` and then got something to give. Until
-    /// then it is not asked, and the loop sleeps.
+    /// Asks the producers again. Call it when a producer that returned `WouldBlock` has output again; until then it is
+    /// not asked, and the loop sleeps.
     pub fn resume_producers(&mut self, cx: &mut Context<'_>) {
         if !self.producers.is_empty() {
             cx.start_writing();
         }
     }
 
-    /// Closes once everything pushed has been sent, the last producer included; at once if nothing is
-    /// left. From here on nothing is read.
+    /// Closes when everything pushed has been sent, the last producer included; immediately if nothing is
+    /// left. Nothing is read from then on.
     pub fn close_when_done(&mut self, cx: &mut Context<'_>) {
         self.closing = true;
         cx.close_when_done();

@@ -5,18 +5,26 @@ use std::io;
 use crate::world::errors::invalid;
 
 /// What ends a record.
+///
+/// ```
+/// use slabloop::framing::Terminator;
+///
+/// let http_head = Terminator::Bytes(b"\r\n\r\n".to_vec());
+/// let body = Terminator::Length(1024);
+/// # let _ = (http_head, body);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Terminator {
     /// A byte string, of at least one byte. It is not part of the record.
     Bytes(Vec<u8>),
     /// A number of bytes, counting down. When it is reached the terminator is `None`, unless the handler
-    /// sets another. Zero is an empty record, at once.
+    /// sets another. Zero is an immediate, empty record.
     Length(usize),
     /// Nothing: bytes are collected as they come, and no record is ever found.
     #[default]
     None,
-    /// A line feed; a carriage return before it belongs to it.
+    /// A line feed, with or without a carriage return before it. Neither is part of the record.
     Line,
     /// Netstrings, `5:hello,`: the length in decimal digits, a colon, the record, a comma.
     Netstring,
@@ -45,15 +53,15 @@ impl LengthPrefix {
     }
 }
 
-/// One record as it travels.
+/// The encoding of one record.
 pub(super) fn encode(terminator: &Terminator, record: &[u8]) -> io::Result<Vec<u8>> {
     let too_long = || {
         invalid(format!(
-            "a record of {} bytes is too long for its prefix",
+            "a record of {} bytes is too long for its length prefix",
             record.len()
         ))
     };
-    let contains_its_end = || invalid("the record contains what would end it".to_owned());
+    let contains_its_end = || invalid("the record contains its own terminator".to_owned());
     match terminator {
         Terminator::None | Terminator::Length(_) => Ok(record.to_vec()),
         // A carriage return at its end would be taken for a part of the line's.

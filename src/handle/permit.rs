@@ -1,4 +1,4 @@
-//! A place in the queue, taken before there is a job for it.
+//! A place in the queue, reserved before there is a job for it.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use crate::handle::{Handle, pack};
 use crate::reactor::Reactor;
 use crate::world::mailbox::Lane;
 
-/// A place in a reactor's queue of posts, made by [`Handle::reserve`]: its [`post`](Permit::post) is
-/// never refused for want of room.
+/// A reserved place in a reactor's queue of posts, made by [`Handle::reserve`]: its [`post`](Permit::post)
+/// never fails for lack of room.
 ///
-/// It is for what must reach the loop, whatever happens to the thread that has to post it. A thing that
-/// the loop lends to another thread takes a permit along, and gives itself back when it is dropped:
+/// It is for jobs that must reach the loop whatever happens to the thread that posts them. For example, a resource
+/// that the loop lends to another thread carries a permit, with which it returns when it is dropped:
 ///
 /// ```
 /// use std::thread;
@@ -26,7 +26,7 @@ use crate::world::mailbox::Lane;
 ///     fn drop(&mut self) {
 ///         let number = self.number;
 ///         if let Some(permit) = self.permit.take() {
-///             // An error says that the reactor is gone, and with it whoever lent this.
+///             // An error means that the reactor is gone, and the lender with it.
 ///             let _ = permit.post(move |_| println!("{number} is back"));
 ///         }
 ///     }
@@ -37,17 +37,16 @@ use crate::world::mailbox::Lane;
 /// let lease = Lease { number: 7, permit: Some(reactor.handle().reserve()?) };
 /// assert!(reactor.handle().post(|_| ()).is_err(), "the only place is held");
 /// let worker = thread::spawn(move || drop(lease));
-/// // The permit keeps `run` waiting, as a handle does.
+/// // The permit keeps `run` waiting, like a handle.
 /// reactor.run()?;
 /// assert_eq!(reactor.counters().posts, 1);
 /// # worker.join().expect("it does not panic");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Dropped unused it gives its place back, and a thread that waits in [`Handle::post_wait`] gets it.
-/// While it lives it counts as the handle does that made it: one that counts keeps
-/// [`run`](Reactor::run) from returning.
-#[must_use = "dropped unused it gives its place back"]
+/// A permit that is dropped unused frees its place, for a thread that waits in [`Handle::post_wait`].
+/// While it exists it keeps [`run`](Reactor::run) from returning, if the handle that made it does.
+#[must_use = "a permit that is dropped unused frees its place"]
 pub struct Permit {
     handle: Handle,
     /// The place is still the permit's own, not a job's.
@@ -62,13 +61,12 @@ impl Permit {
         }
     }
 
-    /// Has the reactor run `job`, as [`Handle::post`] does, in the order of posting: the job stands where
-    /// it is posted, not where the place was taken. Never blocks, and is never refused while the reactor
-    /// lives.
+    /// Makes the reactor run `job`, as [`Handle::post`] does. Jobs run in the order of posting, not in the order of
+    /// reservation. Never blocks.
     ///
     /// # Errors
     ///
-    /// The job, if the reactor has been dropped.
+    /// Returns the job if the reactor has been dropped.
     pub fn post<F>(self, job: F) -> Result<(), F>
     where
         F: FnOnce(&mut Reactor) + Send + 'static,
@@ -76,12 +74,12 @@ impl Permit {
         self.post_to(Lane::Ordinary, job)
     }
 
-    /// As [`post`](Permit::post), but the job runs before all that are not urgent, as with
+    /// Posts a job like [`post`](Permit::post), but it runs before all jobs that are not urgent; see
     /// [`Handle::post_urgent`].
     ///
     /// # Errors
     ///
-    /// The job, if the reactor has been dropped.
+    /// Returns the job if the reactor has been dropped.
     pub fn post_urgent<F>(self, job: F) -> Result<(), F>
     where
         F: FnOnce(&mut Reactor) + Send + 'static,

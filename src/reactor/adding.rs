@@ -1,5 +1,4 @@
-//! A reactor from outside its callbacks: what a program sets up before it runs, and looks at between
-//! turns.
+//! A reactor from outside its callbacks: what a program sets up before `run`, and reads between turns.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -22,17 +21,46 @@ use crate::world::ids::{AnyId, Id};
 use crate::world::options::SocketOptions;
 use crate::world::socket::Socket;
 
+/// # Adding and reaching dispatchers
 impl Reactor {
     /// Adds a socket with its dispatcher: a stream that is connected already, one that is still
     /// [connecting](Socket::connecting), a listener, a datagram socket, the end of a pipe, a
     /// [foreign](Socket::foreign) source, or what a listener [`Accepted`](crate::Accepted). It is made
-    /// non-blocking, belongs to the reactor from here on, and is closed with its dispatcher. Calls
-    /// nothing; there is no `handle_connect` for it, unless it is one that is connecting.
+    /// non-blocking, belongs to the reactor from then on, and is closed with its dispatcher. No callback is called
+    /// immediately, and `handle_connect` only if the socket is still connecting.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher, Reactor};
+    /// # use std::io;
+    /// use std::io::Read;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// struct Greeter;
+    /// impl Dispatcher for Greeter {
+    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         cx.recv_with(|bytes, cx| cx.send(&[b"hello ", bytes].concat()))
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// let (ours, mut theirs) = UnixStream::pair()?;
+    /// let mut reactor = Reactor::new()?;
+    /// reactor.add(ours, Greeter)?;
+    /// # use std::io::Write;
+    /// theirs.write_all(b"ada")?;
+    /// theirs.shutdown(std::net::Shutdown::Write)?;
+    /// reactor.turn(None)?;
+    /// let mut greeting = [0; 9];
+    /// theirs.read_exact(&mut greeting)?;
+    /// assert_eq!(&greeting, b"hello ada");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// What the system says when the socket is registered; a regular file, for one, cannot be.
-    /// `InvalidInput` if a [connecting](Socket::connecting) one is no stream socket. The socket is then closed and the dispatcher dropped, without `handle_close`, for it was never added.
+    /// The system's error if the socket cannot be registered; a regular file, for example, cannot be.
+    /// `InvalidInput` if a [connecting](Socket::connecting) one is not a stream socket. In case of an error the socket
+    /// is closed and the dispatcher dropped. Its `handle_close` is not called, because it was never added.
     pub fn add<D: Dispatcher>(
         &mut self,
         socket: impl Into<Socket>,
@@ -41,9 +69,9 @@ impl Reactor {
         self.outside().admit_socket(socket.into(), dispatcher)
     }
 
-    /// Adds a dispatcher without a socket: something with state, timers and an id that others reach by
-    /// [`with`](Context::with), such as a chat room, a connection pool or a statistic. It gets `handle_timer`,
-    /// `handle_shutdown`, `handle_error` and `handle_close`.
+    /// Adds a dispatcher without a socket: an object with state, timers and an id by which others reach it with
+    /// [`with`](Context::with), such as a chat room, a connection pool or a statistic. Its callbacks are
+    /// `handle_timer`, `handle_gone`, `handle_shutdown`, `handle_error` and `handle_close`.
     ///
     /// It does not keep [`run`](Reactor::run) from returning. Its timers do, unless
     /// [`unref_timer`](Context::unref_timer) says otherwise.
@@ -59,7 +87,7 @@ impl Reactor {
     /// let score = reactor.add_service(Score(0))?;
     /// reactor.with(score, |score, _| score.0 += 10);
     /// assert_eq!(reactor.with(score, |score, _| score.0), Some(10));
-    /// reactor.run()?; // Nothing could ever wake it.
+    /// reactor.run()?; // Returns at once: nothing could ever wake it.
     /// # Ok(()) }
     /// ```
     ///
@@ -70,13 +98,23 @@ impl Reactor {
         self.outside().add_service(dispatcher)
     }
 
-    /// Listens on a TCP address; `dispatcher` gets `handle_accept`. Port 0 means any free port, which
-    /// [`local_addr`](Reactor::local_addr) tells. A name is looked up, which blocks, and the first
-    /// address that can be listened on is taken.
+    /// Listens on a TCP address; `handle_accept` of `dispatcher` is called for each connection. Port 0 means any free
+    /// port; [`local_addr`](Reactor::local_addr) returns it. A host name is looked up, which blocks, and the first
+    /// usable address is taken.
+    ///
+    /// ```
+    /// # use slabloop::{Dispatcher, Reactor};
+    /// # struct Listener; impl Dispatcher for Listener {}
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = Reactor::new()?;
+    /// let listener = reactor.listen("127.0.0.1:0", Listener)?;
+    /// println!("listening on {}", reactor.local_addr(listener)?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// What the system says: address in use, permission denied, no such address.
+    /// The system's error: address in use, permission denied, no such address.
     pub fn listen<D: Dispatcher>(
         &mut self,
         address: impl ToSocketAddrs,
@@ -102,11 +140,11 @@ impl Reactor {
     }
 
     /// Listens on a Unix socket at `path`, which must not exist yet. The file stays when the listener
-    /// closes; removing it is the user's.
+    /// closes; the program has to remove it.
     ///
     /// # Errors
     ///
-    /// What the system says: address in use if the path exists, permission denied.
+    /// The system's error: address in use if the path exists, permission denied.
     pub fn listen_unix<D: Dispatcher>(
         &mut self,
         path: impl AsRef<Path>,
@@ -129,18 +167,40 @@ impl Reactor {
         self.outside().listen_unix_with(path, options, dispatcher)
     }
 
-    /// Connects to a TCP address. Calls nothing; in a later turn follows either `handle_connect`, or one
-    /// `handle_error` and then `handle_close`. The attempt times out after
+    /// Connects to a TCP address. No callback is called immediately; in a later turn comes either `handle_connect`, or
+    /// one `handle_error` and then `handle_close`. The attempt times out after
     /// [30 s](crate::Builder::connect_timeout). Bytes sent before the connection is established are queued.
-    /// A name is looked up, which blocks, and the first address is taken that the system does not refuse
-    /// at once.
+    /// A host name is looked up, which blocks, and the first address is taken that the system does not refuse
+    /// immediately.
     ///
-    /// The reactor never tries again by itself. To reconnect after a while, tell a dispatcher that stays: a
-    /// timer of this one dies with it.
+    /// The reactor never connects again by itself. [`handle_close`](Dispatcher::handle_close) has an example that does.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher, Reactor};
+    /// # use std::io;
+    /// struct Client;
+    /// impl Dispatcher for Client {
+    ///     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         println!("connected to {:?}", cx.peer());
+    ///         cx.close();
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn handle_error(&mut self, _: &mut Context<'_>, error: io::Error) {
+    ///         println!("cannot connect: {error}");
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// let mut reactor = Reactor::new()?;
+    /// reactor.connect("127.0.0.1:9", Client)?;
+    /// reactor.run()
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// What is known at once: no such name, no route, no descriptor. Nothing was added then.
+    /// An error that is known immediately: no such name, no route, no descriptor left. Then nothing was added.
     pub fn connect<D: Dispatcher>(
         &mut self,
         address: impl ToSocketAddrs,
@@ -154,8 +214,8 @@ impl Reactor {
     /// # Errors
     ///
     /// As [`connect`](Reactor::connect); `InvalidInput` for an option out of its range, `Unsupported` for
-    /// one that the system does not have; and what
-    /// [`source_address`](SocketOptions::source_address) tells of an address that cannot be used.
+    /// one that the system does not have; and the errors of
+    /// [`source_address`](SocketOptions::source_address) for a local address that cannot be used.
     pub fn connect_with<D: Dispatcher>(
         &mut self,
         address: impl ToSocketAddrs,
@@ -184,13 +244,13 @@ impl Reactor {
         Err(options.wrong_family(first))
     }
 
-    /// Connects to a Unix socket. As [`connect`](Reactor::connect), `handle_connect` comes in a later
-    /// turn, although the kernel connects at once.
+    /// Connects to a Unix socket. As with [`connect`](Reactor::connect), `handle_connect` is called in a later
+    /// turn, although the kernel connects immediately.
     ///
     /// # Errors
     ///
-    /// What is known at once: no such path, no listener, or `WouldBlock` if the listener's queue
-    /// is full. Nothing was added then.
+    /// An error that is known immediately: no such path, no listener, or `WouldBlock` if the listener's queue
+    /// is full. Then nothing was added.
     pub fn connect_unix<D: Dispatcher>(
         &mut self,
         path: impl AsRef<Path>,
@@ -213,7 +273,8 @@ impl Reactor {
         self.outside().connect_unix_with(path, options, dispatcher)
     }
 
-    /// Binds a UDP socket; `dispatcher` gets `handle_read` when datagrams wait.
+    /// Binds a UDP socket; `handle_read` of `dispatcher` is called when datagrams are waiting.
+    /// [`Context::send_to`] has an example of a dispatcher.
     ///
     /// # Errors
     ///
@@ -241,31 +302,42 @@ impl Reactor {
         self.outside().admit_socket(Socket::udp(socket), dispatcher)
     }
 
-    /// The address of a dispatcher's socket; for a listener on port 0, with the real port. A listener's
-    /// is known, others' costs a system call.
+    /// The local address of a dispatcher's socket; for a listener on port 0, with the real port. It costs a system
+    /// call, except for a listener.
     ///
     /// # Errors
     ///
-    /// `NotFound` if the dispatcher is gone, `Unsupported` if its socket has no such address.
+    /// `NotFound` if the dispatcher has ended, `Unsupported` if its socket has no such address.
     pub fn local_addr(&self, id: impl Into<AnyId>) -> io::Result<SocketAddr> {
         let id = id.into();
         match self.core.state.slots.get(id) {
             Some(_) => self.core.state.local_addr(id),
             None => Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("{id} is gone"),
+                format!("{id} has ended"),
             )),
         }
     }
 
-    /// Reaches a dispatcher's socket, as [`Context::at`] does from inside a callback.
+    /// A dispatcher's context, to use its socket from outside a callback; see [`Context::at`]. `None` if it has ended.
+    ///
+    /// ```
+    /// # use slabloop::{AnyId, Reactor};
+    /// fn say(reactor: &mut Reactor, id: AnyId, line: &str) -> std::io::Result<()> {
+    ///     match reactor.at(id) {
+    ///         Some(mut connection) => connection.send(line.as_bytes()),
+    ///         None => Err(std::io::ErrorKind::NotFound.into()),
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn at(&mut self, id: impl Into<AnyId>) -> Option<Context<'_>> {
         self.note_outside();
         Context::reach(&mut self.core, id.into())
     }
 
-    /// Runs a closure on a dispatcher, as [`Context::with`] does from inside a callback.
+    /// Runs a closure on a dispatcher, from outside a callback; see [`Context::with`]. `None` if it has ended.
+    /// [`add_service`](Reactor::add_service) has an example.
     pub fn with<D: Dispatcher, R>(
         &mut self,
         id: Id<D>,
@@ -274,7 +346,7 @@ impl Reactor {
         self.outside().with(id, body)
     }
 
-    /// Runs a closure on a dispatcher, as [`Context::try_with`] does from inside a callback.
+    /// Runs a closure on a dispatcher, from outside a callback; see [`Context::try_with`].
     ///
     /// # Errors
     ///
@@ -287,7 +359,7 @@ impl Reactor {
         self.outside().try_with(id, body)
     }
 
-    /// Runs a closure on a dispatcher as if it were a callback, as [`Context::call`] does.
+    /// Runs a closure on a dispatcher as if it were a callback of it; see [`Context::call`].
     ///
     /// # Errors
     ///
@@ -300,7 +372,7 @@ impl Reactor {
         self.outside().call(id, body)
     }
 
-    /// Takes a connection out of the reactor, as [`Context::detach`] does from inside a callback.
+    /// Takes a connection out of the reactor; see [`Context::detach`].
     ///
     /// # Errors
     ///
@@ -309,13 +381,13 @@ impl Reactor {
         self.outside().detach(id)
     }
 
-    /// Why a dispatcher ended, as [`Context::end_of`] does from inside a callback.
+    /// Why a dispatcher ended; see [`Context::end_of`].
     #[must_use]
     pub fn end_of(&self, id: impl Into<AnyId>) -> Option<Cause> {
         self.core.state.slots.end_of(id.into())
     }
 
-    /// What has been counted since the reactor was built.
+    /// Everything that has been counted since the reactor was built.
     #[must_use]
     pub fn counters(&self) -> Counters {
         Counters {
@@ -324,7 +396,7 @@ impl Reactor {
         }
     }
 
-    /// What there is at this moment, as [`Context::gauges`].
+    /// What the reactor holds at this moment; see [`Context::gauges`].
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         Gauges {
@@ -333,7 +405,7 @@ impl Reactor {
         }
     }
 
-    /// Makes a limit that several connections share, as [`Context::rate_group`].
+    /// Creates a limit that several connections share; see [`Context::rate_group`].
     ///
     /// # Errors
     ///
@@ -348,13 +420,13 @@ impl Reactor {
         self.core.state.slots.ids()
     }
 
-    /// How many dispatchers there are.
+    /// The number of dispatchers.
     #[must_use]
     pub fn count(&self) -> usize {
         self.core.state.slots.len()
     }
 
-    /// A dispatcher as it is now, as [`Context::describe`]. `None` if it is gone.
+    /// Describes the current state of a dispatcher; see [`Context::describe`]. `None` if it has ended.
     #[cfg(feature = "observer")]
     #[cfg_attr(docsrs, doc(cfg(feature = "observer")))]
     #[must_use]

@@ -15,9 +15,23 @@ use crate::watch::callback::Callback;
 use crate::watch::observer::Step;
 use crate::world::ids::AnyId;
 
+/// # Timers
 impl Reactor {
-    /// Runs a closure once, on the reactor, when `after` has passed, never before. From inside a turn it counts
+    /// Runs a closure once, on the reactor, when `after` has passed, never before. From inside a turn the time counts
     /// from the end of that turn at the latest; see [`Context::set_timer`].
+    ///
+    /// ```
+    /// # use slabloop::Reactor;
+    /// # use std::time::Duration;
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = Reactor::new()?;
+    /// reactor.call_every(Duration::from_secs(60), |reactor| {
+    ///     println!("{} dispatchers", reactor.count());
+    /// });
+    /// reactor.call_later(Duration::from_millis(5), |reactor| reactor.stop());
+    /// reactor.run()?;
+    /// # Ok(()) }
+    /// ```
     pub fn call_later(
         &mut self,
         after: Duration,
@@ -26,8 +40,8 @@ impl Reactor {
         self.outside().call_later(after, closure)
     }
 
-    /// Runs a closure on the reactor every `period`, on a fixed grid; see [`Context::set_interval`]. If it panics
-    /// it is cancelled.
+    /// Runs a closure on the reactor every `period`, on a fixed grid; see [`Context::set_interval`]. A closure that
+    /// panics is cancelled.
     pub fn call_every(
         &mut self,
         period: Duration,
@@ -36,8 +50,8 @@ impl Reactor {
         self.outside().call_every(period, closure)
     }
 
-    /// Cancels a timer of the reactor's or of a dispatcher's; false if it was gone already. A closure
-    /// that is cancelled from inside a turn is dropped when the turn ends.
+    /// Cancels a timer of the reactor or of a dispatcher. A closure that is cancelled from inside a turn is dropped
+    /// when the turn ends. Returns false if the timer has fired or was cancelled already.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
         let cancelled = deadlines::cancel_timer(&mut self.core.state, timer);
         if !self.in_turn {
@@ -46,12 +60,12 @@ impl Reactor {
         cancelled
     }
 
-    /// As [`Context::reset_timer`].
+    /// Sets a timer to a new time; see [`Context::reset_timer`].
     pub fn reset_timer(&mut self, timer: TimerId, after: Duration) -> bool {
         self.outside().reset_timer(timer, after)
     }
 
-    /// As [`Context::unref_timer`].
+    /// Lets [`run`](Reactor::run) return although this timer is set; see [`Context::unref_timer`].
     pub fn unref_timer(&mut self, timer: TimerId) -> bool {
         self.outside().unref_timer(timer)
     }
@@ -127,15 +141,15 @@ impl Reactor {
     }
 }
 
-/// # Later, with the whole reactor
+/// # Closures that run later
 impl Context<'_> {
-    /// Runs a closure on the reactor itself, once the running callback and this turn's other callbacks have
-    /// returned: for what a callback cannot do because the reactor is borrowed, or because the dispatcher
-    /// that it wants to reach is itself running. In the order of the calls; before posted closures, and before
-    /// this turn's output is written. What `handle_close` defers runs in the next turn.
+    /// Runs a closure on the reactor itself, when the running callback and this turn's other callbacks have
+    /// returned. It is for actions that are not possible inside a callback, because the reactor is borrowed or because
+    /// the dispatcher to be reached is itself running.
     ///
-    /// It cannot be refused, wakes nothing, and the closure need not be `Send`. If the reactor is dropped
-    /// before, so is the closure, without having run.
+    /// Deferred closures run in the order of the calls, before posted closures and before this turn's output is
+    /// written; those that `handle_close` defers run in the next turn. `defer` never fails, and the closure need not be
+    /// `Send`. If the reactor is dropped first, the closure is dropped without having run.
     ///
     /// ```
     /// use slabloop::{Context, Dispatcher};
@@ -144,7 +158,7 @@ impl Context<'_> {
     /// struct Upstream;
     /// impl Dispatcher for Upstream {
     ///     fn handle_close(&mut self, cx: &mut Context<'_>) {
-    ///         // Connects anew by name, which only the reactor can do: it may block.
+    ///         // Connects again by name, which only the reactor can do: it may block.
     ///         cx.defer(|reactor| {
     ///             if let Err(error) = reactor.connect("db.example:5432", Upstream) {
     ///                 eprintln!("cannot reconnect: {error}");
@@ -158,9 +172,9 @@ impl Context<'_> {
         self.deferred().push_back(deferred);
     }
 
-    /// Runs a closure once, on the reactor, when `after` has passed, never before, counted as for
-    /// [`set_timer`](Context::set_timer). Unlike such a timer it does not die with the dispatcher that sets it, so
-    /// that `handle_close` can use it to connect anew after a while.
+    /// Runs a closure once, on the reactor, when `after` has passed, never before; the time counts as for
+    /// [`set_timer`](Context::set_timer). Unlike such a timer it does not end with the dispatcher that sets it, so
+    /// [`handle_close`](crate::Dispatcher::handle_close) can use it to connect again after a pause.
     pub fn call_later(
         &mut self,
         after: Duration,
@@ -169,7 +183,7 @@ impl Context<'_> {
         self.arm_closure(after, None, Closure::Once(on_reactor(closure)))
     }
 
-    /// As [`Reactor::call_every`](crate::Reactor::call_every).
+    /// Runs a closure on the reactor every `period`; see [`Reactor::call_every`](crate::Reactor::call_every).
     pub fn call_every(
         &mut self,
         period: Duration,

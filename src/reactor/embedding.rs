@@ -1,4 +1,4 @@
-//! What another loop needs to run this one, and what `Debug` shows.
+//! What another loop needs to run this one; and `Debug`.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

@@ -1,4 +1,4 @@
-//! The end of step 7: what came up where no callback could run, and is told now.
+//! The end of step 7: reports that came up where no callback could run, and are delivered now.
 
 use crate::reactor::Reactor;
 use crate::turn::errands;

@@ -1,4 +1,4 @@
-//! How a reactor comes to its end: shut down, emptied, dropped.
+//! The end of a reactor: graceful shutdown, `close_all`, and dropping.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -20,26 +20,44 @@ use crate::world::topics;
 pub struct Aborted {
     /// The dispatcher's id, which is no longer valid.
     pub id: AnyId,
-    /// Bytes accepted for sending that the kernel had not taken. Zero if all had left and only the
-    /// peer's end of stream was still awaited.
+    /// Bytes accepted for sending that the kernel had not taken. Zero if everything had left and only the
+    /// peer's end of stream was missing.
     pub unsent: usize,
 }
 
+/// # Shutting down
 impl Reactor {
-    /// Shuts down gracefully, as Go's `http.Server.Shutdown` does: listeners close at once, so that new
-    /// clients are refused; every other dispatcher gets
-    /// [`handle_shutdown`](crate::Dispatcher::handle_shutdown), whose default closes a connection when
-    /// everything queued or produced for it has been sent; then turns run until no connection is left, or
-    /// `deadline` has passed. What is left then is aborted: the peer sees a reset. Every dispatcher gets
-    /// `handle_close`. Returns the connections that had to be aborted.
+    /// Shuts down gracefully, as Go's `http.Server.Shutdown` does:
     ///
-    /// Connections in a listener's queue that were not accepted are reset by the kernel. Nothing can be
-    /// added while it lasts; afterwards the reactor is empty and can be used again. Timers and posts
-    /// run on meanwhile.
+    /// 1. All listeners close, so that new clients are refused.
+    /// 2. [`handle_shutdown`](crate::Dispatcher::handle_shutdown) of every other dispatcher is called; its default
+    ///    closes a connection when everything queued or produced for it has been sent.
+    /// 3. Turns run until no connection is left, or `deadline` has passed. Timers and posts run as usual; nothing can
+    ///    be added.
+    /// 4. The connections that are left are aborted: their peers see a reset.
+    ///
+    /// `handle_close` of every dispatcher is called. Returns the connections that had to be aborted. Afterwards the
+    /// reactor is empty and can be used again. (Connections in a listener's queue that were not accepted are reset by
+    /// the kernel.)
+    ///
+    /// ```
+    /// # use slabloop::{Dispatcher, Reactor};
+    /// # use std::time::Duration;
+    /// # struct Listener; impl Dispatcher for Listener {}
+    /// # fn main() -> std::io::Result<()> {
+    /// # let mut reactor = Reactor::new()?;
+    /// # reactor.listen("127.0.0.1:0", Listener)?;
+    /// # reactor.stop();
+    /// reactor.run()?; // Returns when, for example, a signal handler has called `stop`.
+    /// for aborted in reactor.shutdown(Duration::from_secs(10))? {
+    ///     eprintln!("{}: {} bytes not sent", aborted.id, aborted.unsent);
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`run`](Reactor::run); what is left is then aborted all the same.
+    /// As [`run`](Reactor::run); the connections that are left are aborted in this case, too.
     pub fn shutdown(&mut self, deadline: Duration) -> io::Result<Vec<Aborted>> {
         self.refuse_inside_a_turn("shutdown")?;
         let state = &mut self.core.state;
@@ -129,7 +147,7 @@ impl Drop for Reactor {
             panics += drop_contained(job);
         }
         if panics > 0 {
-            log::error!(target: topics::CALLBACK, "reactor: {panics} closures panicked when they were dropped");
+            log::error!(target: topics::CALLBACK, "reactor dropped: the destructors of {panics} closures panicked");
         }
         self.core.state.log_limits.finish();
     }

@@ -1,4 +1,4 @@
-//! Who watches the reactor: adding and reaching observers, and what they are told of the turn.
+//! Adding and reaching observers, and what is reported to them of the turn.
 
 use crate::reactor::Reactor;
 use crate::state::observing;
@@ -12,10 +12,10 @@ use crate::watch::observers::Makers;
 /// # Observers
 #[cfg(feature = "observer")]
 impl Reactor {
-    /// Has `observer` told of everything from now on; see [`Observer`]. It is told first of the dispatchers that there
-    /// are. From inside a turn, as a posted closure might call it, it begins with the next turn.
+    /// Adds an observer, to which everything is reported from now on; see [`Observer`]. The existing dispatchers are
+    /// reported first. If called from inside a turn, for example by a posted closure, it begins with the next turn.
     ///
-    /// There may be several, and several of one type: [`observer`](Reactor::observer) and
+    /// There may be several observers, and several of one type: [`observer`](Reactor::observer) and
     /// [`unobserve`](Reactor::unobserve) find the first of them.
     pub fn observe<O: Observer>(&mut self, observer: O) {
         self.core.state.observers.add(observer);
@@ -28,13 +28,13 @@ impl Reactor {
         self.core.state.observers.find()
     }
 
-    /// As [`observer`](Reactor::observer), to be changed.
+    /// The first observer of this type, mutable; see [`observer`](Reactor::observer).
     pub fn observer_mut<O: Observer>(&mut self) -> Option<&mut O> {
         self.core.state.observers.find_mut()
     }
 
-    /// Takes out the first observer of this type: it is told nothing from here on. With the last one go the readings of
-    /// the clock.
+    /// Removes and returns the first observer of this type: nothing is reported to it from then on. Without any
+    /// observer the clock is not read for each callback.
     pub fn unobserve<O: Observer>(&mut self) -> Option<O> {
         self.core.state.observers.remove()
     }

@@ -5,22 +5,22 @@
 //! are settled for good.
 //!
 //! ```text
-//!  Life     Listening ─────────────────────────────────────────────────────────────┐
-//!           Connecting ──► Open ──► Broken ─────────────────────────────────────────┤
-//!               │            │                                                      ▼
-//!               │            ├──► Flushing ──────────► Draining ───────────────► Ended
-//!               │ close()    │        ▲                                             ▲
-//!               ├──► ConnectingToClose┘                                             │
-//!               │            │                                                      │
-//!               │            ├──► Producing ──► Flushing                            │
-//!               │            └──► FlushingToReset ──────────────────────────────────┤
-//!               │ abort_when_sent()   ▲                                             │
-//!               └──► ConnectingToReset┘        (abort, failure: from any state) ────┘
+//!  Life     Listening ───────────────────────────────────────────────────────────┐
+//!           Connecting ──► Open ──► Broken ──────────────────────────────────────┤
+//!               │            │                                                   ▼
+//!               │            ├──► Flushing ──────────► Draining ────────────► Ended
+//!               │ close()    │        ▲                                          ▲
+//!               ├──► ConnectingToClose┘                                          │
+//!               │            │                                                   │
+//!               │            ├──► Producing ──► Flushing                         │
+//!               │            └──► FlushingToReset ───────────────────────────────┤
+//!               │ abort_when_sent()   ▲                                          │
+//!               └──► ConnectingToReset┘        (abort, failure: from any state) ─┘
 //!
 //!  Input    Open ──► Ended ──► Told          a read gave zero; handle_eof was called
-//!             └──► PutBack ──► (as before)   bytes were put back; they have been read again
+//!             └──► PutBack ──► (as before)   bytes were put back; now read again
 //!
-//!  Output   Open ──► Shutting ──► Shut       shutdown_write was called; the kernel was told
+//!  Output   Open ──► Shutting ──► Shut       shutdown_write was called; now shut
 //!             └─────────┴──► Broken          a write has failed
 //! ```
 

@@ -1,4 +1,4 @@
-//! A slot's neighbours: in flow control, and those that are told when one ends. Most slots have none.
+//! A slot's neighbours: in flow control, and those that watch its end. Most slots have none.
 
 use std::collections::BTreeSet;
 

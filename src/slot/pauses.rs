@@ -3,17 +3,31 @@
 use crate::slot::Slot;
 use crate::slot::readiness::Flag;
 
-/// A reason not to read, for [`pause_reading_for`](crate::Context::pause_reading_for).
+/// A reason to pause reading, for [`pause_reading_for`](crate::Context::pause_reading_for). Reading resumes when no
+/// reason is left. (Flow control and rate limits hold a connection independently of these.)
 ///
-/// (The flow control and rate limits hold a connection on their own account; they are not among these.)
+/// ```
+/// # use slabloop::{AnyId, Context, Dispatcher, Pause};
+/// # use std::io;
+/// /// Its client is not read until it is connected.
+/// struct Upstream { client: AnyId }
+/// impl Dispatcher for Upstream {
+///     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+///         if let Some(mut client) = cx.at(self.client) {
+///             client.resume_reading_for(Pause::Connect);
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Pause {
-    /// The program's own: what [`pause_reading`](crate::Context::pause_reading) means.
+    /// A reason of the program: the one of [`pause_reading`](crate::Context::pause_reading).
     Application,
-    /// Another connection has to be established first.
+    /// Another connection is not established yet.
     Connect,
-    /// A handshake has to be finished first.
+    /// A handshake has not finished yet.
     Handshake,
 }
 

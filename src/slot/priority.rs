@@ -1,4 +1,4 @@
-//! The class of a dispatcher: before or after which others it is served.
+//! The class of a dispatcher: when it is served, compared to the others.
 
 /// How soon a dispatcher is served when many are ready at once; see
 /// [`Context::set_priority`](crate::Context::set_priority).
@@ -7,7 +7,7 @@
 /// use slabloop::{Context, Dispatcher, Priority};
 /// use std::io;
 ///
-/// /// A console for the operator, which is to answer however busy the others are.
+/// /// A console for the operator, which has to respond however busy the other connections are.
 /// struct Console;
 /// impl Dispatcher for Console {
 ///     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -19,12 +19,12 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Priority {
-    /// Before all others. For those that take little time and must answer soon.
+    /// Served before all others. For dispatchers that take little time and must respond soon.
     High,
-    /// What every dispatcher has from the start, accepted ones included.
+    /// The class of every new dispatcher, accepted connections included.
     #[default]
     Normal,
-    /// After all others. For bulk work that may wait.
+    /// Served after all others. For bulk work that may wait.
     Low,
 }
 

@@ -10,7 +10,7 @@ use crate::world::ids::AnyId;
 /// There is one only while one of its parts is there.
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
-    /// Its neighbours in flow control, and who watches whom.
+    /// Its neighbours in flow control, and the links of watching.
     pub(super) links: Option<Box<Links>>,
     /// The connection that this one's input is written to, if that is not itself.
     feeds: Option<AnyId>,

@@ -5,8 +5,8 @@
 //! *state* that the changes add up to, and the ready list turns state back into calls:
 //!
 //! ```text
-//!            event says so                      recv, flush or accept said WouldBlock,
-//!          ┌──────────────────────────┐         or a read came back short
+//!            event says so                  recv, flush or accept got WouldBlock,
+//!          ┌──────────────────────────┐     or a read was short
 //!          │                          ▼                       │
 //!      can't read ◄──────────────  may read  ◄── stays while input is left ──┐
 //!                  (cant_read)        │                                      │

@@ -5,9 +5,9 @@
 //! class and serves one queue after another, each as long as its part of the turn's time lasts:
 //!
 //! ```text
-//!                    ┌─► high    ■ ■                 what is not served in this turn stays where it
-//!   ready list ──────┼─► normal  ■ ■ ■ ■ ■ ■ ■       is, and next turn's ready line up behind it: so
-//!   (in order)       └─► low     ■ ■ ■               within a class nobody is overtaken
+//!                ┌─► high    ■ ■             a slot that is not served in this turn
+//!   ready list ──┼─► normal  ■ ■ ■ ■ ■ ■     stays where it is, and those of the next
+//!   (in order)   └─► low     ■ ■ ■           turn queue behind it
 //! ```
 //!
 //! A lower class has its share of the time, and one slot in any case, however much those above it have to do.
@@ -76,7 +76,7 @@ impl Classes {
         id
     }
 
-    /// Whoever is waiting.
+    /// All that are waiting.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &AnyId> {
         self.queues.iter().flatten()
     }
@@ -128,7 +128,7 @@ pub(crate) fn line_up<D>(state: &mut State<D>) {
     enter(state, Priority::High.rank());
 }
 
-/// Whose turn it is now: the first of the class that is being served, or of the next one if nobody is left of it
+/// Which is next: the first of the class that is being served, or of the next one if none is left of it
 /// or its time is up.
 pub(crate) fn next<D>(state: &mut State<D>) -> Option<AnyId> {
     loop {

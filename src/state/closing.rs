@@ -4,8 +4,8 @@
 //! `handle_close` (`turn/close.rs`). That is what makes it exactly once, and last.
 //!
 //! Why a closing connection drains: a socket that is closed with unread input makes the kernel answer with
-//! a reset, and a reset throws away what the peer has not read yet, replies that the kernel had accepted
-//! included. So the write side is shut, and what still arrives is read and thrown away until the peer has
+//! a reset, and a reset discards what the peer has not read yet, replies that the kernel had accepted
+//! included. So the write side is shut, and what still arrives is read and discarded until the peer has
 //! finished too, or the deadline has come.
 
 use std::io;
@@ -380,7 +380,7 @@ fn release_socket<D>(state: &mut State<D>, id: AnyId) -> Io {
     listening::resume_all(state);
     log::debug!(target: topics::CONNECTION, "{}: closed: {cause}", state.label(id));
     if let Err(error) = state.poller.deregister(&mut io) {
-        log::debug!(target: topics::POLL, "{id}: deregistering: {error}");
+        log::debug!(target: topics::POLL, "{id}: cannot deregister: {error}");
     }
     io
 }

@@ -5,15 +5,24 @@ use std::time::Duration;
 use crate::slot::outbox::Marks;
 use crate::slot::priority::Priority;
 
-/// What becomes of a panic in a callback.
+/// What happens after a panic in a callback; see [`Builder::panic_policy`](crate::Builder::panic_policy).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use slabloop::{PanicPolicy, Reactor};
+///
+/// // For tests: a failed assertion in a callback fails the test.
+/// let reactor = Reactor::builder().panic_policy(PanicPolicy::Propagate).build()?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PanicPolicy {
-    /// It closes the dispatcher that was called, is logged, and the loop goes on.
+    /// The panic closes the dispatcher that was called and is logged. The loop continues.
     #[default]
     Contain,
-    /// It closes the dispatcher that was called and then leaves `run` or `turn`, whose reactor can
-    /// still be used: the rest of the turn is made up for in the next.
+    /// The panic closes the dispatcher that was called and then propagates out of `run` or `turn`. The reactor can
+    /// still be used: the next turn does the rest of this one.
     Propagate,
 }
 

@@ -38,7 +38,7 @@ fn refuse_timer<D>(state: &mut State<D>, id: AnyId, armed: TimerId) {
     state.timers.cancel(armed, Some(&mut slot.timers));
     if slot.life() == Life::Ended {
         log::warn!(target: topics::TIMER,
-            "{}: a timer set after the end never fires; set it on a dispatcher that stays",
+            "{}: a timer set in handle_close never fires; use call_later, or set it on another dispatcher",
             state.label(id)
         );
     }

@@ -1,4 +1,4 @@
-//! What can be told of a dispatcher from outside, in plain values.
+//! The description of a dispatcher for tools, in plain values.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! Slips of a program that would pass in silence: in debug builds each gets a sentence in the log, one a second at most.
+//! Slips of a program that would pass in silence: in debug builds each gets a sentence in the log, one a second at
+//! most.
 //!
 //! A release build has none of this. (A callback that takes long is found by `observing.rs`, in every build.)
 
@@ -65,8 +66,8 @@ fn look_for_unread_input<D>(state: &mut State<D>, id: AnyId) {
     }
     if let Some(held_back) = state.diagnostics.unread_lines.pass(state.now) {
         log::warn!(target: topics::CALLBACK,
-            "{} was called {count} times in a row and took no byte: it is called as long as there is input; read it, \
-             or call pause_reading{held_back}",
+            "{}: handle_read was called {count} times in a row and read nothing; it is called as long as there is \
+             input: read it, or call pause_reading{held_back}",
             state.label(id)
         );
     }
@@ -107,8 +108,8 @@ fn review_half_open<D>(state: &mut State<D>) {
         }
         if let Some(held_back) = state.diagnostics.half_open_lines.pass(state.now) {
             log::warn!(target: topics::CALLBACK,
-                "{} is still open {HALF_OPEN:?} after its peer has finished sending, and has sent nothing since: if it \
-                 does not wait for an answer to send, it should have been closed in handle_eof{held_back}",
+                "{}: still open {HALF_OPEN:?} after its peer has finished sending, with nothing sent since; unless it \
+                 has an answer to send, close it in handle_eof{held_back}",
                 state.label(id)
             );
         }

@@ -1,6 +1,6 @@
 //! Flow control: which connection is not read while which outbox is full.
 //!
-//! Every dispatcher *feeds* one connection, itself unless it said otherwise. When a connection's outbox
+//! Every dispatcher *feeds* one connection, by default itself. When a connection's outbox
 //! crosses its high mark it is *congested*, and all that feed it are *held*: their input stays in the
 //! kernel, whose window closes, until the peer at the far end stops sending. Below the low mark they
 //! are all released. So bytes wait at their source, and memory here is bounded without any code of the
@@ -10,7 +10,7 @@
 //!      outbox of the sink                 its feeders
 //!   ───────────────────────────────────────────────────────────
 //!   rises over the high mark  ────────►  held: not read
-//!   falls below the low mark  ────────►  released, served by the next turn if input is left
+//!   falls below the low mark  ────────►  released, read in the next turn
 //!   ends                      ────────►  released, feed nothing from now on
 //! ```
 //!
@@ -62,7 +62,7 @@ pub(crate) fn set_marks<D>(state: &mut State<D>, id: AnyId, marks: Marks) -> io:
     let slot = state.slots.slot_mut(id);
     if slot.queued() > marks.cap as usize {
         return Err(invalid(format!(
-            "{} bytes are queued already; cap {}",
+            "{} bytes are queued already, more than a cap of {}",
             slot.queued(),
             marks.cap
         )));
@@ -88,7 +88,7 @@ pub(crate) fn review<D>(state: &mut State<D>, sink: AnyId) {
         });
         log::debug!(
             target: topics::FLOW,
-            "{}: {queued} bytes queued: what feeds it is not read",
+            "{}: {queued} bytes queued; its sources are not read",
             state.label(sink)
         );
         for_each_feeder(state, sink, |state, source| hold(state, source, sink));
@@ -98,7 +98,7 @@ pub(crate) fn review<D>(state: &mut State<D>, sink: AnyId) {
         state.observers.tell(|observer, at| {
             observer.mark_crossed(at, sink, Crossing::BelowLow, queued);
         });
-        log::debug!(target: topics::FLOW, "{}: what feeds it is read again", state.label(sink));
+        log::debug!(target: topics::FLOW, "{}: its sources are read again", state.label(sink));
         for_each_feeder(state, sink, |state, source| release(state, source));
         release_broadcasters(state, sink);
     }

@@ -24,17 +24,17 @@ pub(crate) fn start<D>(
     let slot = state.slots.slot_mut(id);
     let is_open = slot.life() == Life::Open && slot.readiness.output() == Output::Open;
     if !is_open || slot.readiness.input().is_over() {
-        let text = "it is not an open connection, or has ended in one direction";
+        let text = "it is not an open connection, or one direction has ended";
         return Err(refused(state, id, io::ErrorKind::NotConnected, text));
     }
     if slot.has_files() || slot.readiness.has(Flag::MoreOutput) {
-        let text = "a file or a producer has output that is not sent";
+        let text = "a file or a producer has unsent output";
         return Err(refused(state, id, io::ErrorKind::InvalidInput, text));
     }
     let queued = slot.outbox.len();
     if queued > MOST_UNSENT {
         let text = format!(
-            "{queued} bytes are queued, and no more than {MOST_UNSENT} may leave before its handshake"
+            "{queued} bytes are queued; at most {MOST_UNSENT} may be queued before the handshake"
         );
         return Err(refused(state, id, io::ErrorKind::InvalidInput, &text));
     }

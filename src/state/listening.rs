@@ -39,7 +39,7 @@ pub(crate) fn pause_at_limit<D>(state: &mut State<D>, id: AnyId) {
     let limit = state.config.max_connections;
     if let Some(held_back) = state.log_limits.at_limit.pass(state.now) {
         log::warn!(target: topics::ACCEPT,
-            "{}: {limit} connections are open; accepting no more{held_back}",
+            "{}: the limit of {limit} connections is reached; pausing{held_back}",
             state.label(id)
         );
     }

@@ -1,6 +1,7 @@
-//! What observers are told of callbacks, turns and dispatchers: the values that they get are put together here.
+//! What is reported to observers of callbacks, turns and dispatchers: the values that they get are put together here.
 //!
-//! What happens to one slot is told where it happens, by [`Observers::tell`](crate::watch::observers::Observers::tell).
+//! What happens to one slot is reported where it happens, by
+//! [`Observers::tell`](crate::watch::observers::Observers::tell).
 
 use std::fmt;
 use std::io;
@@ -168,8 +169,8 @@ pub(crate) fn end_wait<D>(state: &mut State<D>, events: usize) {
     }
 }
 
-/// A step begins that has something to do. The wait and the callbacks have just read the clock, and what lies between is
-/// short; but for the flush, which is followed by the close.
+/// A step begins that has something to do. The wait and the callbacks have just read the clock, and what lies between
+/// is short; but for the flush, which is followed by the close.
 #[cold]
 #[inline(never)]
 pub(crate) fn begin_step<D>(state: &mut State<D>, step: Step) {
@@ -221,7 +222,7 @@ fn end_told_turn<D>(state: &mut State<D>, posts: usize) {
     state.observers.tell_turn_ended(&end);
 }
 
-/// New observers begin: they are told who is there, and from then on everything.
+/// New observers begin: the existing dispatchers are reported to them, and from then on everything.
 pub(crate) fn welcome<D>(state: &mut State<D>) {
     if !state.observers.have_newcomers() {
         return;

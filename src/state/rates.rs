@@ -1,8 +1,8 @@
-//! Rate limits: token buckets, and who waits at which.
+//! Rate limits: token buckets, and the connections that wait at them.
 //!
 //! A bucket fills at its rate up to its burst. A direction of a connection that may move no more bytes waits at
 //! its bucket, and the bucket's one timer shares out what has come in among all that wait, in equal parts: so
-//! several under a common limit get the same, whoever asks more often, and a bucket at which nobody waits has
+//! all connections under a common limit get the same, however often each asks, and a bucket at which none waits has
 //! no timer. Between two shares nothing is counted here: the connection uses up what it was given
 //! (`world/metered.rs`).
 
@@ -22,7 +22,8 @@ use crate::world::ids::AnyId;
 use crate::world::io::Io;
 use crate::world::metered::{Allowance, Direction, Metered};
 
-/// Names a limit that several connections share; see [`Context::rate_group`](crate::Context::rate_group).
+/// Identifies a rate limit that several connections share; see [`Context::rate_group`](crate::Context::rate_group),
+/// which has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RateGroup {
     number: usize,
@@ -55,7 +56,7 @@ struct Bucket {
 const UNIT: u128 = 1_000_000_000;
 
 /// How often what has come in is shared out: rarely enough that it is worth a system call, often enough that
-/// nobody sees it stop.
+/// the pauses are not visible.
 const PERIOD: Duration = Duration::from_millis(10);
 
 impl Bucket {
@@ -180,7 +181,7 @@ fn join<D>(
     }
     let name = io.name();
     let Some(metered) = io.as_other::<Metered>() else {
-        return Err(invalid(format!("a rate limit on {name}")));
+        return Err(invalid(format!("a rate limit is not possible on {name}")));
     };
     // What was allowed before is used up or lost: no more than a burst.
     let before = metered.allowance(direction).take();

@@ -1,9 +1,9 @@
-//! Whose code is running.
+//! Which dispatcher's code is running.
 
 use crate::watch::callback::Callback;
 use crate::world::ids::AnyId;
 
-/// Whose code is running: whom a panic, or an error that is passed on, belongs to.
+/// The dispatcher whose code is running: a panic, or an error that is passed on, belongs to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Running {
     pub(crate) id: AnyId,

@@ -58,7 +58,10 @@ impl<D> Slots<D> {
             .ok()
             .filter(|_| key < TOKEN_INDEX_MASK)
             .ok_or_else(|| {
-                io::Error::other(format!("no slot left: {} dispatchers exist", self.len()))
+                io::Error::other(format!(
+                    "no slot left for a dispatcher: {} exist already",
+                    self.len()
+                ))
             })?;
         Ok(AnyId::new(
             index,

@@ -35,7 +35,9 @@ fn tighten_or_relax<D>(state: &mut State<D>) {
     if state.over_total && !was_over {
         state.counters.over_total += 1;
         if let Some(held_back) = state.log_limits.over_total.pass(state.now) {
-            log::warn!(target: topics::FLOW, "{held} bytes of output are held in all; not reading{held_back}");
+            log::warn!(target: topics::FLOW,
+                "all outboxes together hold {held} bytes, over max_queued; reading and accepting pause{held_back}"
+            );
         }
     } else if !state.over_total {
         listening::resume_all(state);

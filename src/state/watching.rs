@@ -1,4 +1,4 @@
-//! Who is told that a dispatcher has ended.
+//! The end of a dispatcher is reported to those that watch it.
 
 use crate::slot::life::Life;
 use crate::slot::links::Link;

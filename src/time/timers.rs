@@ -3,12 +3,12 @@
 //! The heap is never searched. Cancelling a timer frees its slab entry and leaves its due time in the
 //! heap, dead; a due time is alive if the slab entry it points to still carries its serial. When the
 //! dead outnumber the living the heap is rebuilt, so it is never more than twice as large as it has to
-//! be (plus a constant): queues that kept their dead have eaten whole processors.
+//! be (plus a constant): in other loops, queues that kept cancelled timers have taken whole processors.
 //!
 //! A timer has one due time at most. It is out of the heap while the timer waits to be fired in this
 //! turn, a periodic one then gets its next; and while it waits for its first, see `undated.rs`.
 //!
-//! Timers of one dispatcher are chained through the slab, so that they can die with it.
+//! Timers of one dispatcher are chained through the slab, so that they can end with it.
 //!
 //! Where millions are set, each step to another one's entry is a wait for memory, so the entries are kept small
 //! (six words), and those of the timers to be fired next are looked at beforehand, many at once.
@@ -25,8 +25,31 @@ use crate::time::heap::{Due, Heap};
 use crate::time::undated::Undated;
 use crate::world::ids::AnyId;
 
-/// Names a timer. Like an id it is never reissued: cancelling one that has fired, or that died with
+/// Identifies a timer. Like an id it is never reissued: cancelling a timer that has fired, or that ended with
 /// its dispatcher, does nothing.
+///
+/// ```
+/// # use slabloop::{Context, Dispatcher, TimerId};
+/// # use std::io;
+/// # use std::time::Duration;
+/// struct Session { retry: Option<TimerId> }
+///
+/// impl Dispatcher for Session {
+///     fn handle_connect(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+///         self.retry = Some(cx.set_timer(Duration::from_millis(500)));
+///         cx.set_tagged_timer(Duration::from_secs(10), 1);
+///         Ok(())
+///     }
+///
+///     fn handle_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) -> io::Result<()> {
+///         if Some(timer) == self.retry {
+///             return cx.send(b"again\n");
+///         }
+///         assert_eq!(timer.tag(), 1);
+///         Err(io::ErrorKind::TimedOut.into())
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TimerId {
     /// The index, and above it the tag: two words fit into two registers.
@@ -44,7 +67,7 @@ impl TimerId {
         (self.place & 0xffff_ffff) as u32
     }
 
-    /// What [`set_tagged_timer`](crate::Context::set_tagged_timer) was given; 0 for all others.
+    /// The tag from [`set_tagged_timer`](crate::Context::set_tagged_timer); 0 for all other timers.
     #[must_use]
     pub fn tag(self) -> u32 {
         (self.place >> 32) as u32

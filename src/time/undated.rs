@@ -12,7 +12,7 @@
 //!                                      │◄─────────── 10 ms ───────────►│
 //! ```
 //!
-//! Between turns nobody knows when the clock would be read next, and each timer has a reading of its own.
+//! Between turns it is not known when the clock will be read next, and each timer has a reading of its own.
 
 use crate::time::heap::Due;
 

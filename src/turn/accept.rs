@@ -44,7 +44,10 @@ pub(crate) fn accept_batch(core: &mut Core, id: AnyId) {
                 }
                 AcceptError::OneLost => {
                     state.counters.accept_lost += 1;
-                    log::debug!(target: topics::ACCEPT, "{}: a connection was lost: {error}", state.label(id));
+                    log::debug!(target: topics::ACCEPT,
+                        "{}: a connection was lost before it was accepted: {error}",
+                        state.label(id)
+                    );
                 }
                 AcceptError::Shortage => return listening::pause_for_shortage(state, id, &error),
                 AcceptError::ListenerBroken => {

@@ -1,7 +1,7 @@
 //! Closures that get the reactor itself, where they wait.
 //!
 //! The timer queue knows a closure by its number only, so that it can stand below everything that runs
-//! users' code; and this layer does not know the reactor, which stands above it, so a closure takes it as
+//! users' code; and this layer does not know the reactor, which is above it, so a closure takes it as
 //! [`Any`]. A closure is out of its place while it runs; one whose timer is cancelled is dropped at the end
 //! of the turn, for its number must not name another while it may still be running.
 

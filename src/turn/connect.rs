@@ -32,7 +32,10 @@ pub(crate) fn finish(core: &mut Core, id: AnyId) -> bool {
         Ok(None) => match slot.io.is_connected_to_itself() {
             Ok(false) => return established(core, id),
             Ok(true) => {
-                let text = format!("{} is connected to itself", core.state.label(id));
+                let text = format!(
+                    "{}: the socket is connected to itself",
+                    core.state.label(id)
+                );
                 io::Error::new(io::ErrorKind::ConnectionRefused, text)
             }
             Err(error) if is_not_connected(&error) => match slot.io.may_still_connect() {
@@ -56,7 +59,7 @@ pub(crate) fn finish(core: &mut Core, id: AnyId) -> bool {
 #[cold]
 fn not_connecting(core: &Core, id: AnyId) -> io::Error {
     let label = core.state.label(id);
-    let text = format!("{label}: connect was not called, or its error was asked for before");
+    let text = format!("{label}: connect was not called, or its error was read before");
     io::Error::new(io::ErrorKind::NotConnected, text)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Each slot on the ready list is served once: one callback of a kind, then, if it is still ready, to
 //! the back of the list for the next turn. That is the whole of fairness; with priorities, or a limit to the
-//! turn's time, `state/classes.rs` says who is next, and how long it goes on.
+//! turn's time, `state/classes.rs` says which is next, and how long it goes on.
 
 use std::io;
 
@@ -36,7 +36,7 @@ fn note(core: &mut Core, id: AnyId, signals: Signals) -> bool {
         if id != WAKER {
             // Epoll goes on reporting a closed descriptor while a duplicate of it exists.
             observing::stale(state, id);
-            log::trace!(target: topics::POLL, "event for {id}, which is gone");
+            log::trace!(target: topics::POLL, "event for {id}, which has ended");
         }
         return false;
     };

@@ -1,4 +1,4 @@
-//! What dispatchers are told outside the dispatch: errands after the flush, and that the reactor shuts down.
+//! Callbacks outside the dispatch: errands after the flush, and `handle_shutdown`.
 
 use std::io;
 

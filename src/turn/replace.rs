@@ -90,7 +90,7 @@ pub(crate) fn finish(core: &mut Core, id: AnyId) {
     let unread = old.take_unread();
     state.slots.slot_mut(id).put_back(&unread);
     state.requeue(id);
-    log::debug!(target: topics::CONNECTION, "{}: has taken the place of another", state.label(id));
+    log::debug!(target: topics::CONNECTION, "{}: has replaced another dispatcher", state.label(id));
     let running = std::mem::replace(&mut state.running, Running::dropping(id));
     drop(old);
     core.state.running = running;
@@ -112,10 +112,10 @@ pub(crate) fn detach(core: &mut Core, id: AnyId) -> io::Result<Detached> {
         return Err(refused(core, id, "it is not an open connection"));
     }
     if slot.readiness.has(Flag::MoreOutput) {
-        return Err(refused(core, id, "a layer has output that is not sent"));
+        return Err(refused(core, id, "a layer has unsent output"));
     }
     if slot.has_files() {
-        return Err(refused(core, id, "a file waits to be sent"));
+        return Err(refused(core, id, "a file is waiting to be sent"));
     }
     let Some(dispatcher) = &mut slot.dispatcher else {
         return Err(refused(core, id, "its own callback is running"));

@@ -81,7 +81,10 @@ pub(crate) fn settle(
 /// The class of an error that a callback returned.
 fn class_for(core: &Core, id: AnyId, callback: Callback, error: &io::Error) -> Class {
     if About::whom(error).is_some_and(|whom| whom != id) {
-        log::debug!(target: topics::CONNECTION, "{}: {callback} passed on: {error}", core.state.label(id));
+        log::debug!(target: topics::CONNECTION,
+            "{}: {callback} returned an error about another dispatcher: {error}",
+            core.state.label(id)
+        );
         return Class::NotNow;
     }
     match classify(error) {
@@ -148,7 +151,7 @@ pub(crate) fn end_broken(core: &mut Core, id: AnyId, reported: bool) {
     };
     if let Some(error) = slot.fate.take_error() {
         let fault = classify(&error) == Class::Fault;
-        log::debug!(target: topics::CONNECTION, "{}: broken: {error}", core.state.label(id));
+        log::debug!(target: topics::CONNECTION, "{}: connection broken: {error}", core.state.label(id));
         if fault && !reported && !is_closing {
             report(core, id, error);
         }

@@ -37,22 +37,34 @@ impl Drop for Visit<'_> {
     }
 }
 
-/// Why a closure was not run on a dispatcher, or not to its end.
+/// Why a closure did not run on a dispatcher, or did not complete.
+///
+/// ```
+/// # use slabloop::{Context, Dispatcher, Id, Unreached};
+/// # struct Room; impl Dispatcher for Room {}
+/// fn visit(cx: &mut Context<'_>, room: Id<Room>) {
+///     match cx.try_with(room, |_room, _cx| ()) {
+///         Ok(()) => println!("visited"),
+///         Err(Unreached::Gone) => println!("the room has closed"),
+///         Err(error) => println!("try again later: {error}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unreached {
     /// The dispatcher has ended, or is not of the type that the id names.
     Gone,
-    /// It is itself running: it is the one whose callback asks, or one whose closure this callback runs in.
+    /// The dispatcher is itself running: it is the caller, or the caller runs inside a closure on it.
     Busy,
-    /// The closure panicked, and the dispatcher that it was given ends.
+    /// The closure panicked, and the dispatcher ends.
     Panicked,
 }
 
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Unreached::Gone => "the dispatcher is gone",
+            Unreached::Gone => "the dispatcher has ended",
             Unreached::Busy => "the dispatcher is itself running",
             Unreached::Panicked => "the closure panicked",
         })

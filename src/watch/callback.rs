@@ -38,15 +38,16 @@ pub enum Callback {
     Deferred,
     /// A closure of [`post`](crate::Handle::post).
     Post,
-    /// A closure of [`call`](crate::Context::call), which runs inside the callback that asks for it and is a part of
-    /// it. Log lines name it; observers are not told.
+    /// A closure of [`call`](crate::Context::call), which runs inside the calling callback and is a part of
+    /// it. It appears in log lines, but is not reported to observers.
     Call,
-    /// The destructor of a dispatcher, or of a closure that did not run. Log lines name it; observers are not told.
+    /// The destructor of a dispatcher, or of a closure that did not run. It appears in log lines, but is not reported
+    /// to observers.
     Drop,
 }
 
 impl Callback {
-    /// All that an observer can be told of.
+    /// All callbacks that are reported to observers.
     pub const ALL: [Callback; 16] = [
         Callback::Accept,
         Callback::Handshake,
@@ -66,8 +67,8 @@ impl Callback {
         Callback::Post,
     ];
 
-    /// Its name in one word, as metrics and traces show it: `handle_read`, `post`. (`Display` is for sentences: `a
-    /// posted closure`.)
+    /// Its name in one word, as in metrics and traces: `handle_read`, `post`. (`Display` gives a phrase: `a posted
+    /// closure`.)
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -4,18 +4,31 @@ use std::fmt;
 use std::io;
 
 /// How a dispatcher ended, in four classes; [`Cause`] says why.
+///
+/// ```
+/// use slabloop::{Context, Dispatcher, End};
+///
+/// # struct Session;
+/// # impl Dispatcher for Session {
+/// fn handle_close(&mut self, cx: &mut Context<'_>) {
+///     if cx.how_it_ended() != Some(End::Closed) {
+///         println!("{}: some output may be lost", cx.label());
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum End {
     /// Gracefully: both sides had finished, or this one closed and the kernel has taken everything that
     /// was accepted for sending.
     Closed,
-    /// The peer has gone: reset, or broken in the middle of a write.
+    /// The peer has disconnected: a reset, or a write to a closed connection.
     Lost,
-    /// A fault: it could not connect, a deadline passed, the outbox was full, a callback failed or
+    /// A fault: connecting failed, a timeout expired, the outbox was full, a callback failed or
     /// panicked.
     Failed,
-    /// Aborted from here: by `abort`, `close_all`, `shutdown`'s deadline, or with the reactor.
+    /// Aborted on this side: by `abort`, `close_all`, the deadline of `shutdown`, or because the reactor was dropped.
     Aborted,
 }
 
@@ -43,13 +56,13 @@ pub enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Nothing went wrong: both sides had finished, or this one closed and everything was sent.
+    /// Nothing went wrong: both sides had finished, or this side closed and everything was sent.
     Finished,
-    /// The peer has gone: reset, or a write to a closed connection.
+    /// The peer has disconnected: a reset, or a write to a closed connection.
     Reset,
-    /// The connection could not be made.
+    /// The connection could not be established.
     ConnectFailed(io::ErrorKind),
-    /// The connection was not made in time.
+    /// The connection was not established in time.
     ConnectTimeout,
     /// The handshake of its [layer](crate::Layer) failed.
     HandshakeFailed(io::ErrorKind),
@@ -78,11 +91,11 @@ pub enum Cause {
     Panic,
     /// A callback returned this error, or the socket reported it.
     Error(io::ErrorKind),
-    /// [`abort`](crate::Context::abort) or [`abort_when_sent`](crate::Context::abort_when_sent).
+    /// [`abort`](crate::Context::abort) or [`abort_when_sent`](crate::Context::abort_when_sent) was called.
     Aborted,
-    /// `close_all`, `shutdown`'s deadline, or the reactor was dropped.
+    /// `close_all` was called, the deadline of `shutdown` passed, or the reactor was dropped.
     Shutdown,
-    /// [`detach`](crate::Context::detach) has taken the connection out of the reactor. It lives on.
+    /// [`detach`](crate::Context::detach) has taken the connection out of the reactor. It stays open.
     Detached,
 }
 
@@ -207,7 +220,7 @@ impl Ends {
         } += 1;
     }
 
-    /// All of them together.
+    /// The sum of all causes.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.finished

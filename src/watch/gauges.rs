@@ -1,6 +1,15 @@
-//! What there is at this moment, beside what has been counted.
+//! What a reactor holds at one moment, as opposed to what it has counted.
 
-/// What a reactor holds now. All are counts except the bytes.
+/// What a reactor holds at one moment, from [`Reactor::gauges`](crate::Reactor::gauges) or
+/// [`Context::gauges`](crate::Context::gauges). All values are counts, except the bytes.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let reactor = slabloop::Reactor::new()?;
+/// let gauges = reactor.gauges();
+/// println!("{} connections, {} bytes queued", gauges.connections, gauges.queued_bytes);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gauges {
@@ -14,19 +23,19 @@ pub struct Gauges {
     pub services: usize,
     /// Connections that are not established yet.
     pub connecting: usize,
-    /// Connections that are closing, and have not had their `handle_close`.
+    /// Connections that are closing, whose `handle_close` has not been called.
     pub closing: usize,
     /// Connections whose reading is paused.
     pub paused: usize,
-    /// Connections that are not read because of what they feed, or of a broadcast.
+    /// Connections that are not read because of the output queued on what they feed, or of a broadcast.
     pub held: usize,
-    /// Listeners that do not accept for now.
+    /// Listeners that have paused accepting.
     pub accept_paused: usize,
     /// Dispatchers with work carried over to the next turn.
     pub ready: usize,
-    /// Timers that are set, the reactor's own deadlines included.
+    /// Timers that are set, the reactor's own timeouts included.
     pub timers: usize,
-    /// Posted closures that wait.
+    /// Posted closures that are waiting.
     pub posts_waiting: usize,
     /// Bytes accepted for sending that the kernel has not taken, in all outboxes.
     pub queued_bytes: usize,

@@ -56,14 +56,14 @@ pub(crate) struct LogLimits {
     pub(crate) at_limit: LogLimit,
     pub(crate) over_total: LogLimit,
     pub(crate) faults: FaultLimits,
-    /// Faults that are the peer's doing alone. They are for those who look for them.
+    /// Faults that only the peer has caused, logged at level debug.
     pub(crate) peer_faults: LogLimit,
     pub(crate) slow: LogLimit,
     pub(crate) panic: LogLimit,
 }
 
 impl LogLimits {
-    /// Tells what never got a line of its own.
+    /// Logs the counts of lines that were suppressed last.
     pub(crate) fn finish(&mut self) {
         for (what, limit) in [
             (

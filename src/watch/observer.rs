@@ -1,7 +1,7 @@
-//! What an observer of the loop is told.
+//! What is reported to an observer of the loop.
 //!
-//! The trait takes plain values, and so stands on the ground: nothing here knows what a slot or a dispatcher is. Who
-//! tells it is `watch/observers.rs`.
+//! The trait takes plain values, and so belongs to a low layer: nothing here knows what a slot or a dispatcher is.
+//! `watch/observers.rs` calls it.
 
 use std::any::Any;
 use std::fmt;
@@ -15,29 +15,29 @@ use crate::world::endpoint;
 use crate::world::ids::AnyId;
 use crate::world::signals::Signals;
 
-/// Watches the loop at work: every method has an empty default.
+/// Watches the loop at work. Every method has an empty default.
 ///
 /// A reactor has any number of observers: from [`Builder::observer`](crate::Builder::observer), or added at run time by
-/// [`Reactor::observe`](crate::Reactor::observe) and [`Context::observe`](crate::Context::observe). All are told
-/// everything, in the order in which they were added. As long as there is none, nothing is measured.
+/// [`Reactor::observe`](crate::Reactor::observe) and [`Context::observe`](crate::Context::observe). Everything is
+/// reported to all of them, in the order in which they were added. Without an observer nothing is measured.
 ///
 /// # Contract
 ///
-/// - An observer that is added in the middle of a turn begins with the next; one that is added between turns at once. In
-///   either case it is told first of the dispatchers that there are, by [`added`](Observer::added). So what begins also
+/// - An observer that is added in the middle of a turn begins with the next; one that is added between turns at once.
+///   In either case the existing dispatchers are reported first, by [`added`](Observer::added). So whatever begins also
 ///   ends: a callback is within a step, and a step within a turn. (But `handle_shutdown`, and `handle_close` in
-///   [`shutdown`](crate::Reactor::shutdown), [`close_all`](crate::Reactor::close_all) and when a reactor is dropped, come
-///   between turns.)
-/// - The methods are called on the loop's thread, in the middle of its work: what they cost, every connection pays. They
+///   [`shutdown`](crate::Reactor::shutdown), [`close_all`](crate::Reactor::close_all) and when a reactor is dropped,
+///   come between turns.)
+/// - The methods are called on the loop's thread, in the middle of its work: their cost delays every connection. They
 ///   must not block.
-/// - They cannot reach the reactor. What they gather is read through [`Reactor::observer`](crate::Reactor::observer) and
-///   [`Context::observer`](crate::Context::observer).
+/// - They cannot reach the reactor. The program reads what they gather through
+///   [`Reactor::observer`](crate::Reactor::observer) and [`Context::observer`](crate::Context::observer).
 /// - `at` is the reactor's clock: the time since it was built, never less than in the call before. It is the latest
-///   *reading*, for a reading costs some 40 ns: in the middle of a callback it is the time when the callback began, and a
-///   step begins when the wait or the last callback before it was over.
+///   *reading*, for a reading costs some 40 ns: in the middle of a callback it is the time when the callback began, and
+///   a step begins when the wait or the last callback before it was over.
 /// - An observer that panics is removed, and the log says so. The loop goes on.
 ///
-/// An example is at the head of [`observe`](crate::observe).
+/// The [module page](crate::observe) has an example.
 #[expect(unused_variables, reason = "each observer uses what it wants")]
 pub trait Observer: Any {
     /// Which of the frequent reports it is told; by default all. Asked when it is added, and again after each
@@ -49,36 +49,36 @@ pub trait Observer: Any {
     /// A turn begins. `turn` counts from 1.
     fn turn_began(&mut self, at: Duration, turn: u64) {}
 
-    /// A step of the turn begins, and the one before is over. Steps without work are left out.
+    /// A step of the turn begins, and the one before has ended. Steps without work are omitted.
     fn step_began(&mut self, at: Duration, step: Step) {}
 
-    /// The wait is over; `events` were reported. (It began with [`Step::Wait`].)
+    /// The wait has ended; `events` were reported. (It began with [`Step::Wait`].)
     fn wait_ended(&mut self, at: Duration, events: usize) {}
 
-    /// The turn is over.
+    /// The turn has ended.
     fn turn_ended(&mut self, at: Duration, end: &TurnEnd) {}
 
-    /// An event was added to what is known of a socket.
+    /// An event was merged into the readiness of a socket.
     fn event_merged(&mut self, at: Duration, id: AnyId, event: Event) {}
 
-    /// An event, a timer or a list entry named a dispatcher that is gone, and was dropped. Harmless, and common after
-    /// closing.
+    /// An event, a timer or a list entry was dropped because its dispatcher has ended. This is harmless, and common
+    /// after closing.
     fn event_dropped(&mut self, at: Duration, id: AnyId) {}
 
     /// A callback, or another piece of the program's code, begins.
     fn callback_began(&mut self, at: Duration, begin: &CallbackBegin) {}
 
-    /// It has returned, or panicked.
+    /// The callback has returned, or panicked.
     fn callback_ended(&mut self, at: Duration, end: &CallbackEnd<'_>) {}
 
     /// A dispatcher was added.
     fn added(&mut self, at: Duration, added: &Added<'_>) {}
 
-    /// Another dispatcher has taken the place of one, by [`Context::replace`](crate::Context::replace). Its id and its
-    /// socket are the same.
+    /// A dispatcher was replaced by another one ([`Context::replace`](crate::Context::replace)), with the same id and
+    /// socket.
     fn replaced(&mut self, at: Duration, replaced: &Added<'_>) {}
 
-    /// A dispatcher's interest changed: whether it is called for input, and for room.
+    /// A dispatcher's interest changed: whether it is called for input, and for room for output.
     fn interest_changed(&mut self, at: Duration, id: AnyId, interest: Interest) {}
 
     /// An outbox rose over its high mark, or has fallen below its low mark again. `queued` is in bytes.
@@ -96,10 +96,10 @@ pub trait Observer: Any {
     /// A timer fired, `late` after it was due. `id` is [`AnyId::NONE`] for a closure's timer.
     fn timer_fired(&mut self, at: Duration, id: AnyId, late: Duration) {}
 
-    /// A listener has stopped accepting for now.
+    /// A listener has paused accepting.
     fn accepting_paused(&mut self, at: Duration, id: AnyId, reason: Refusal<'_>) {}
 
-    /// It accepts again.
+    /// A listener accepts again.
     fn accepting_resumed(&mut self, at: Duration, id: AnyId) {}
 
     /// A dispatcher has ended. Its `handle_close` comes at the end of the turn.
@@ -112,17 +112,17 @@ pub trait Observer: Any {
 pub enum Step {
     /// The only place where the program sleeps.
     Wait,
-    /// Events become readiness.
+    /// Events are merged into the readiness of slots.
     Merge,
-    /// Each ready dispatcher once.
+    /// Each ready dispatcher is called once.
     Dispatch,
-    /// Timers that have expired.
+    /// Expired timers fire.
     Timers,
-    /// What callbacks put off, and what other threads handed over.
+    /// Deferred closures and posted closures run.
     Posts,
-    /// One write for each outbox with something to send.
+    /// Each outbox with something to send is written once.
     Flush,
-    /// `handle_close`, and the slots are free.
+    /// `handle_close` is called, and slots are freed.
     Close,
 }
 
@@ -169,7 +169,7 @@ pub struct Event {
     pub writable: bool,
     /// The peer has ended its stream.
     pub read_closed: bool,
-    /// Both directions are over.
+    /// Both directions have ended.
     pub hung_up: bool,
     /// The socket has an error.
     pub error: bool,
@@ -199,8 +199,8 @@ pub struct CallbackBegin {
     pub id: AnyId,
     /// Which callback.
     pub callback: Callback,
-    /// How long it was ready before: from the end of the wait that reported it, or from the callback that left work
-    /// behind. Zero for what does not wait in the ready list.
+    /// How long the dispatcher was ready before: since the end of the wait that reported it, or since the callback that
+    /// left work over. Zero for callbacks that do not wait in the ready list.
     pub queued: Duration,
     /// How many other dispatchers are ready and wait for their callback.
     pub waiting: usize,
@@ -210,7 +210,7 @@ pub struct CallbackBegin {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CallbackEnd<'a> {
-    /// What was said when it began.
+    /// What was reported when it began.
     pub begin: CallbackBegin,
     /// How long it ran. Calls of other dispatchers from within it are part of it.
     pub took: Duration,
@@ -274,7 +274,7 @@ impl fmt::Debug for Added<'_> {
     }
 }
 
-/// What a dispatcher has been added with.
+/// The kind of a dispatcher, by what it was added with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -286,7 +286,7 @@ pub enum Kind {
     Datagram,
     /// An event source of the program's own.
     Foreign,
-    /// Nothing: a dispatcher without a socket.
+    /// No socket.
     Service,
 }
 
@@ -302,7 +302,7 @@ impl From<endpoint::Kind> for Kind {
     }
 }
 
-/// What a dispatcher is called for.
+/// The events for which a dispatcher is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Interest {
@@ -322,17 +322,17 @@ pub enum Crossing {
     BelowLow,
 }
 
-/// Why a listener does not accept.
+/// Why a listener has paused accepting.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Refusal<'a> {
-    /// The reactor has as many connections as it may have.
+    /// The reactor has reached its limit of connections.
     Limit,
     /// Descriptors or memory have run out.
     Shortage(&'a io::Error),
-    /// Accepting has failed in some other way, of which its `handle_error` was told.
+    /// Accepting has failed in another way, with a call of `handle_error`.
     Fault(&'a io::Error),
-    /// All outboxes together hold more than [they may](crate::Builder::max_queued).
+    /// All outboxes together hold more than [`max_queued`](crate::Builder::max_queued).
     OverTotal,
 }
 
@@ -354,7 +354,7 @@ pub struct TurnEnd {
     pub ready: usize,
     /// Timers that are set, the reactor's own included.
     pub timers: usize,
-    /// Posted closures that still wait.
+    /// Posted closures that are still waiting.
     pub posts: usize,
     /// Bytes in all outboxes.
     pub queued_bytes: usize,

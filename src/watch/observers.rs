@@ -1,10 +1,10 @@
-//! Those who watch the loop, and the one clock that they share: slow callbacks are found with the readings that observers
-//! are told.
+//! The observers of the loop, and the one clock that they share: slow callbacks are found with the readings that are
+//! reported to observers.
 //!
 //! There are two questions, and each is one look at a field. *Is it watched?* A callback is measured if there is a
 //! threshold or an observer; the dispatch asks once a turn, a call once. *Is there an observer?* Then what happens in
-//! between is told. Without the feature `observer` the answer to the second is known when the crate is built, and all that
-//! follows from it is left out.
+//! between is reported. Without the feature `observer` the answer to the second is known when the crate is built, and
+//! all that follows from it is left out.
 
 #[cfg(feature = "observer")]
 mod list;
@@ -258,7 +258,7 @@ impl Observers {
         self.tell(|observer, at| observer.timer_fired(at, id, late));
     }
 
-    /// As [`Observers::tell`], those alone who have not begun.
+    /// As [`Observers::tell`], but only for observers that have not begun.
     pub(crate) fn tell_newcomers(&mut self, what: impl FnMut(&mut dyn Observer, Duration)) {
         self.tell_all(true, Reports::NONE, what);
     }
@@ -296,7 +296,7 @@ impl Observers {
         }
     }
 
-    /// The turn is over: tells so, and asks what is wanted from here on.
+    /// The turn is over: reports it, and asks what is wanted from here on.
     #[cold]
     #[inline(never)]
     pub(crate) fn tell_turn_ended(&mut self, end: &TurnEnd) {
@@ -311,7 +311,7 @@ impl Observers {
         self.wanted = self.list.wanted();
     }
 
-    /// Whether somebody is there who has not begun.
+    /// Whether there is an observer that has not begun.
     pub(crate) fn have_newcomers(&self) -> bool {
         self.list.have_newcomers()
     }
@@ -322,7 +322,7 @@ impl Observers {
         self.review();
     }
 
-    /// Adds an observer, who is told nothing until [`Observers::let_newcomers_in`].
+    /// Adds an observer, to which nothing is reported until [`Observers::let_newcomers_in`].
     pub(crate) fn add<O: Observer>(&mut self, observer: O) {
         self.list
             .add(Box::new(observer), std::any::type_name::<O>());
@@ -344,7 +344,7 @@ impl Observers {
         removed
     }
 
-    /// Somebody has come or gone.
+    /// An observer was added or removed.
     fn review(&mut self) {
         self.on = self.threshold.is_some() || self.list.is_watching();
         self.wanted = self.list.wanted();

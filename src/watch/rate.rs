@@ -1,16 +1,17 @@
-//! What a rate limit allows.
+//! A rate and a burst: what a rate limit allows.
 
 use std::io;
 use std::time::Duration;
 
 use crate::world::errors::invalid;
 
-/// So many bytes a second, with so many at once after a quiet time: a token bucket.
+/// A rate limit in bytes a second, with a burst: a token bucket. See
+/// [`Context::set_read_rate`](crate::Context::set_read_rate).
 ///
 /// ```
 /// use slabloop::Rate;
 ///
-/// // Two megabytes a second; after a pause up to 64 KiB at once.
+/// // Two megabytes a second; after an idle time up to 64 KiB at once.
 /// let rate = Rate::per_second(2_000_000).burst(64 * 1024);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ const DEFAULT_BURST: Duration = Duration::from_millis(50);
 const SMALLEST_DEFAULT_BURST: usize = 4096;
 
 impl Rate {
-    /// So many bytes a second, at least 1. The default burst is what comes in 50 ms, and 4 KiB at least.
+    /// A limit of `bytes` a second, at least 1. The default burst is the amount of 50 ms, but at least 4 KiB.
     #[must_use]
     pub fn per_second(bytes: u64) -> Rate {
         Rate {
@@ -35,8 +36,8 @@ impl Rate {
         }
     }
 
-    /// How many bytes may move at once after a quiet time, at least 1. The average over a long time is the rate
-    /// if a burst holds what comes in the longest turn of the loop; otherwise it is lower.
+    /// Sets how many bytes may move at once after an idle time, at least 1. If the burst is smaller than the amount of
+    /// the longest turn of the loop, the average rate is lower than the limit.
     #[must_use]
     pub fn burst(mut self, bytes: usize) -> Rate {
         self.burst = Some(bytes);
@@ -59,7 +60,7 @@ impl Rate {
     pub(crate) fn check(self) -> io::Result<Rate> {
         if self.per_second == 0 || self.burst == Some(0) {
             return Err(invalid(format!(
-                "a rate of {} bytes a second with a burst of {:?}: both must be at least 1; to stop, pause",
+                "a rate of {} bytes a second with a burst of {:?}: both must be at least 1 (to stop, pause reading)",
                 self.per_second, self.burst
             )));
         }

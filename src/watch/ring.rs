@@ -16,12 +16,13 @@ use crate::world::ids::AnyId;
 pub use self::labels::{Label, Labels};
 pub use self::record::{Ended, Record, Shortage, What};
 
-/// Keeps the last records of what an [`Observer`] is told, in memory of a fixed size; what it had to throw away it counts.
+/// Keeps the last records of what is reported to an [`Observer`], in memory of a fixed size, and counts the records
+/// that it had to discard.
 ///
-/// Each record has a number, counted from 0, so that whoever looks again and again can ask for
-/// [those since](Ring::since) it last looked, and see a gap.
+/// Each record has a number, counted from 0, so that a reader can ask for the records
+/// [since](Ring::since) its last reading, and detect a gap.
 ///
-/// Beside the records it has the [names](Ring::labels) of dispatchers: of those that live, and of those whose end is
+/// It also keeps the [names](Ring::labels) of dispatchers: of those that exist, and of those whose end is
 /// still on record.
 ///
 /// ```
@@ -55,7 +56,8 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Keeps the last `capacity` records, at least one. A record is about a hundred bytes; memory is taken as they come.
+    /// Keeps the last `capacity` records, at least one. A record is about a hundred bytes; memory is taken as they
+    /// come.
     #[must_use]
     pub fn new(capacity: usize) -> Ring {
         Ring {
@@ -70,21 +72,21 @@ impl Ring {
         }
     }
 
-    /// Whether events, merged and dropped, are kept, of which there are as many as callbacks; default true.
+    /// Sets whether events, merged and dropped, are kept. There are as many of them as callbacks. Default: true.
     #[must_use]
     pub fn keep_events(mut self, keep: bool) -> Ring {
         self.events = keep;
         self
     }
 
-    /// Whether flushes are kept; default true.
+    /// Sets whether flushes are kept. Default: true.
     #[must_use]
     pub fn keep_flushes(mut self, keep: bool) -> Ring {
         self.flushes = keep;
         self
     }
 
-    /// How many records there are.
+    /// The number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.records.len()
@@ -96,7 +98,8 @@ impl Ring {
         self.records.is_empty()
     }
 
-    /// How many records were thrown away for want of room. Those that [`drain`](Ring::drain) handed out do not count.
+    /// The number of records that were discarded for lack of room. Those that [`drain`](Ring::drain) returned do not
+    /// count.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost
@@ -137,13 +140,14 @@ impl Ring {
         &self.labels
     }
 
-    /// The callback that is running, if any: asked from inside one it is that one.
+    /// The callback that is running, if any. From inside a callback it returns that callback.
     #[must_use]
     pub fn running(&self) -> Option<CallbackBegin> {
         self.begun
     }
 
-    /// Hands out all records, from the oldest to the newest, and keeps none. With the end of a dispatcher goes its name.
+    /// Passes all records to `each`, from the oldest to the newest, and keeps none. The name of a dispatcher is removed
+    /// with the record of its end.
     pub fn drain(&mut self, mut each: impl FnMut(Record, &Labels)) {
         while let Some(record) = self.records.pop_front() {
             each(record, &self.labels);

@@ -1,4 +1,4 @@
-//! The timeouts of a connection by name, and which of them an error speaks of.
+//! The timeouts of a connection by name, and which of them an error reports.
 
 use std::fmt;
 use std::io;
@@ -8,29 +8,29 @@ use crate::watch::about::About;
 
 /// The timeouts of a connection.
 ///
-/// Reactor-wide values come from the [`Builder`](crate::Builder), a connection's own from
-/// [`set_timeout`](crate::Context::set_timeout).
+/// Reactor-wide values are set with the [`Builder`](crate::Builder), those of one connection with
+/// [`set_timeout`](crate::Context::set_timeout), which has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
-    /// From `connect` to an established connection.
+    /// The time from `connect` to the established connection.
     Connect,
-    /// From an established connection to the end of its layer's handshake.
+    /// The time from the established connection to the end of its layer's handshake.
     Handshake,
-    /// Without a byte in either direction.
+    /// The time without a byte in either direction.
     Idle,
-    /// Output waits, and the peer takes none of it.
+    /// The time for which output waits and the peer takes none of it.
     Stall,
-    /// Closing: without the peer taking any of the queued output, and then without its end of stream.
+    /// While closing: the time for which the peer takes none of the queued output, and then the time until its end of
+    /// stream.
     Close,
-    /// From [`set_timeout`](crate::Context::set_timeout) on, whatever moves: for a request as a whole. It has no
-    /// reactor-wide value, for only the program knows when a request begins and ends.
+    /// The time from [`set_timeout`](crate::Context::set_timeout) on, regardless of traffic, for a request as a whole.
+    /// It has no reactor-wide value, because only the program knows when a request begins and ends.
     Request,
 }
 
 impl Timeout {
-    /// Which timeout of the reactor's an error speaks of; `None` if it is another error, the system's own
-    /// `TimedOut` included.
+    /// Which timeout an error reports. `None` for any other error, including the system's own `TimedOut`.
     #[must_use]
     pub fn of(error: &io::Error) -> Option<Timeout> {
         About::of(error)?.timeout

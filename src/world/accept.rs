@@ -1,4 +1,4 @@
-//! What a listener has taken from its queue, and what can go wrong with taking it.
+//! Accepted connections, and the errors of accepting.
 
 use std::fmt;
 use std::io;
@@ -13,9 +13,25 @@ use crate::world::errors::{is_interrupted, is_would_block};
 use crate::world::io::Io;
 use crate::world::socket::Socket;
 
-/// A connection that a listener has taken, and whose fate its
-/// [`handle_accept`](crate::Dispatcher::handle_accept) decides: [`add`](crate::Context::add) keeps it,
+/// A connection that a listener has accepted, as an argument of
+/// [`handle_accept`](crate::Dispatcher::handle_accept): [`add`](crate::Context::add) keeps it,
 /// dropping it closes it.
+///
+/// ```
+/// # use slabloop::{Accepted, Context, Dispatcher};
+/// # use std::io;
+/// # use std::net::TcpStream;
+/// /// Serves each connection on a thread of its own.
+/// struct Threads;
+/// impl Dispatcher for Threads {
+///     fn handle_accept(&mut self, _: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+///         println!("from {accepted}");
+///         let stream = TcpStream::try_from(accepted)?; // In blocking mode.
+///         std::thread::spawn(move || io::copy(&mut &stream, &mut &stream));
+///         Ok(())
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Accepted {
     socket: Socket,
@@ -27,14 +43,13 @@ impl Accepted {
         Accepted { socket }
     }
 
-    /// The peer's address, as the accept call itself gave it: it is there even if the peer has gone
-    /// since. `None` on a Unix socket.
+    /// The peer's address as `accept` returned it, even if the peer has disconnected since. `None` on a Unix socket.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.socket.address.inet()
     }
 
-    /// The path of a peer on a Unix socket that has one, which few clients do.
+    /// The path of the peer, on a Unix socket whose peer has one; few clients do.
     #[must_use]
     pub fn peer_path(&self) -> Option<&Path> {
         self.socket.address.path()
@@ -64,7 +79,7 @@ impl Accepted {
     }
 }
 
-/// In blocking mode, to be used without the reactor. `InvalidInput` if it is no TCP connection.
+/// In blocking mode, to be used without the reactor. `InvalidInput` if it is not a TCP connection.
 impl TryFrom<Accepted> for TcpStream {
     type Error = io::Error;
 
@@ -73,7 +88,7 @@ impl TryFrom<Accepted> for TcpStream {
     }
 }
 
-/// In blocking mode, to be used without the reactor. `InvalidInput` if it is no Unix stream.
+/// In blocking mode, to be used without the reactor. `InvalidInput` if it is not a Unix stream.
 impl TryFrom<Accepted> for UnixStream {
     type Error = io::Error;
 

@@ -9,11 +9,11 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
-/// What the closures of [`Context::read_with`](crate::Context::read_with) and
-/// [`write_with`](crate::Context::write_with) get for a source made by
-/// [`Socket::from_fd`](crate::Socket::from_fd).
+/// A source made by [`Socket::from_fd`](crate::Socket::from_fd), which has an example. The closures of
+/// [`Context::read_with`](crate::Context::read_with) and [`write_with`](crate::Context::write_with) get it as their
+/// argument.
 ///
-/// It is non-blocking. `read` and `write` are the system's; for other calls on it there is
+/// It is non-blocking. `read` and `write` are the system calls; for others use
 /// [`as_fd`](AsFd::as_fd). It is closed with its dispatcher.
 #[derive(Debug)]
 pub struct Descriptor(File);
@@ -34,7 +34,7 @@ impl Descriptor {
             io::ErrorKind::PermissionDenied => io::Error::new(
                 error.kind(),
                 format!(
-                    "descriptor {} cannot be waited for: is it a regular file or a directory?",
+                    "the poller cannot wait for descriptor {}: is it a regular file or a directory?",
                     self.as_raw_fd()
                 ),
             ),

@@ -14,9 +14,9 @@ use crate::world::socket::Socket;
 /// A connection that [`detach`](crate::Context::detach) has taken out of a reactor, with the bytes that were
 /// read and not used, and those that were accepted for sending and not sent.
 ///
-/// It is `Send`. [`add`](crate::Reactor::add) gives it to another reactor, where the unread bytes are read
-/// first and the unsent ones are sent first. Or it becomes a blocking stream of the standard library, once
-/// both have been taken. Dropping it closes the connection.
+/// It is `Send`. [`add`](crate::Reactor::add) passes it to another reactor, where the unread bytes are read
+/// first and the unsent ones are sent first. It can also be converted into a blocking stream of the standard library,
+/// after both have been taken out. Dropping it closes the connection.
 ///
 /// ```no_run
 /// # use slabloop::{AnyId, Dispatcher, Reactor};
@@ -70,12 +70,12 @@ impl Detached {
         self.address.path()
     }
 
-    /// Takes the bytes that had been read from the kernel and that no dispatcher has used.
+    /// Takes out the bytes that were read from the kernel and not used by a dispatcher.
     pub fn take_unread(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.unread)
     }
 
-    /// Takes the bytes that had been accepted for sending and that the kernel has not taken.
+    /// Takes out the bytes that were accepted for sending and not taken by the kernel.
     pub fn take_unsent(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.unsent)
     }
@@ -84,7 +84,7 @@ impl Detached {
         if !(self.unread.is_empty() && self.unsent.is_empty()) {
             let (unread, unsent) = (self.unread.len(), self.unsent.len());
             return Err(invalid(format!(
-                "take the {unread} unread and {unsent} unsent bytes first: a plain stream has no place for them"
+                "take out the {unread} unread and {unsent} unsent bytes first: a plain stream cannot hold them"
             )));
         }
         blocking(self.socket)
@@ -102,7 +102,7 @@ impl From<Detached> for Socket {
 }
 
 /// In blocking mode. `InvalidInput` while there are unread or unsent bytes, which would be lost, or if it is
-/// no TCP connection.
+/// not a TCP connection.
 impl TryFrom<Detached> for TcpStream {
     type Error = io::Error;
 
@@ -112,7 +112,7 @@ impl TryFrom<Detached> for TcpStream {
 }
 
 /// In blocking mode. `InvalidInput` while there are unread or unsent bytes, which would be lost, or if it is
-/// no Unix stream.
+/// not a Unix stream.
 impl TryFrom<Detached> for UnixStream {
     type Error = io::Error;
 

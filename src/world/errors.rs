@@ -99,7 +99,7 @@ pub(crate) fn copy_of(error: &io::Error) -> io::Error {
 pub(crate) fn unsupported(operation: &str, on: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
-        format!("{operation} is not for {on}"),
+        format!("{operation} is not supported on {on}"),
     )
 }
 

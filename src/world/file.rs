@@ -26,7 +26,7 @@ impl FilePart {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(invalid(format!(
-                "this is no regular file but {}, which has no length",
+                "not a regular file but {}, which has no length",
                 name_of(metadata.file_type())
             )));
         }
@@ -55,7 +55,7 @@ impl FilePart {
                 by_reading: false,
             }),
             _ => Err(invalid(format!(
-                "the file has {length} bytes, and not those in the range {:?} to {:?}",
+                "the file has {length} bytes; the range {:?} to {:?} is not within it",
                 range.start_bound(),
                 range.end_bound()
             ))),
@@ -100,7 +100,7 @@ impl FilePart {
     /// The error of a file that has become shorter since it was queued.
     pub(crate) fn too_short(&self) -> io::Error {
         let text = format!(
-            "the file has become shorter: it ends at byte {} or before, and {} more were to be sent",
+            "the file has become shorter: it ends at byte {} or before, with {} more to be sent",
             self.offset, self.left
         );
         io::Error::new(io::ErrorKind::UnexpectedEof, text)

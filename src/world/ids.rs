@@ -1,7 +1,7 @@
-//! The names of dispatchers, which outlive what they name.
+//! The ids of dispatchers, which stay valid as values after the dispatcher has ended.
 //!
 //! A slab hands a freed place to the next newcomer at once, which is what makes it small and fast, and
-//! what makes a bare index dangerous: code that kept it now holds the name of a stranger. So an id is an
+//! what makes a bare index dangerous: code that kept it would now reach another dispatcher. So an id is an
 //! index *and* a generation, and the generation of a place rises each time the place is freed:
 //!
 //! ```text
@@ -21,15 +21,33 @@ use std::marker::PhantomData;
 
 use mio::Token;
 
-/// The name of a dispatcher whose type is not known: slot index and generation.
+/// Identifies a dispatcher whose type is not known, by slot index and generation.
 ///
-/// An id is never reissued: once its dispatcher has closed, every look-up with it answers `None`,
-/// whatever moved into the slot since. Ids are small, `Copy`, and can be kept anywhere. Shown as
+/// An id is never reissued: once its dispatcher has closed, every look-up with it returns `None`,
+/// even if the slot is used again. Ids are small, `Copy`, and can be stored anywhere. They are displayed as
 /// `7.3`: slot 7, generation 3.
 ///
-/// An id belongs to the reactor that gave it. Used with another reactor it names whatever holds the
-/// same slot and generation there, or nothing; a typed [`Id`] at least never reaches a dispatcher of
-/// another type.
+/// An id belongs to the reactor that issued it. In another reactor it may identify an unrelated dispatcher with the
+/// same slot and generation; a typed [`Id`] never reaches a dispatcher of another type.
+///
+/// ```
+/// # use slabloop::{Dispatcher, Reactor};
+/// # use std::time::Duration;
+/// use slabloop::AnyId;
+///
+/// # struct Room; impl Dispatcher for Room {}
+/// # fn main() -> std::io::Result<()> {
+/// let mut reactor = Reactor::new()?;
+/// let id: AnyId = reactor.add_service(Room)?.any();
+/// reactor.at(id).expect("it was just added").abort();
+/// reactor.turn(Duration::ZERO)?;
+///
+/// let next = reactor.add_service(Room)?.any();
+/// assert_eq!(next.index(), id.index()); // The same slot,
+/// assert_ne!(next, id); //                  but another id:
+/// assert!(reactor.at(id).is_none()); //     the old one is not valid any more.
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AnyId(u64);
 
@@ -43,14 +61,14 @@ pub(crate) const LAST_GENERATION: u32 = if usize::BITS >= 64 {
 };
 
 impl AnyId {
-    /// Names no dispatcher. It stands where there is none, as in what an observer is told of a closure.
+    /// Identifies no dispatcher, for example where an observer gets a report about a closure.
     pub const NONE: AnyId = AnyId::new(u32::MAX, u32::MAX);
 
     pub(crate) const fn new(index: u32, generation: u32) -> AnyId {
         AnyId(index as u64 | (generation as u64) << 32)
     }
 
-    /// The slot: small numbers, which are used again. Good as an index into a table of one's own, if
+    /// The index of the slot: a small number, which is used again. It can index a table, if
     /// [`generation`](AnyId::generation) is compared as well.
     #[must_use]
     #[inline]
@@ -58,7 +76,7 @@ impl AnyId {
         (self.0 & 0xffff_ffff) as usize
     }
 
-    /// Which dispatcher of this slot, counted from 1.
+    /// The generation: which dispatcher of this slot it is, counted from 1.
     #[must_use]
     #[inline]
     pub fn generation(self) -> u32 {
@@ -95,11 +113,26 @@ impl fmt::Debug for AnyId {
     }
 }
 
-/// The name of a dispatcher of type `D`.
+/// Identifies a dispatcher of type `D`.
 ///
-/// Given by `listen`, `connect` and `add`. With it, [`Context::with`](crate::Context::with) reaches
-/// the dispatcher itself as `&mut D`, and [`Context::at`](crate::Context::at) its socket. It turns
-/// into an [`AnyId`] where the type does not matter. Never reissued; see there.
+/// `listen`, `connect` and `add` return it. With it, [`Context::with`](crate::Context::with) reaches
+/// the dispatcher itself as `&mut D`, and [`Context::at`](crate::Context::at) its socket. It converts
+/// into an [`AnyId`] where the type does not matter. Like an [`AnyId`], it is never reissued.
+///
+/// ```
+/// # use slabloop::{AnyId, Dispatcher, Id, Reactor};
+/// struct Counter { value: u32 }
+/// impl Dispatcher for Counter {}
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut reactor = Reactor::new()?;
+/// let id: Id<Counter> = reactor.add_service(Counter { value: 1 })?;
+/// reactor.with(id, |counter, _| counter.value += 1);
+/// assert_eq!(reactor.with(id, |counter, _| counter.value), Some(2));
+/// let erased: AnyId = id.into();
+/// assert!(reactor.at(erased).is_some());
+/// # Ok(()) }
+/// ```
 pub struct Id<D> {
     any: AnyId,
     // `fn() -> D`: an id owns no `D`, and is `Send`, `Sync` and `Copy` whatever `D` is.
@@ -114,7 +147,7 @@ impl<D> Id<D> {
         }
     }
 
-    /// The same name without the type.
+    /// The same id without the type.
     #[must_use]
     pub fn any(self) -> AnyId {
         self.any

@@ -1,9 +1,9 @@
 //! What may stand between a stream and its outbox, and changes bytes on their way: TLS, for one.
 //!
-//! A layer lies *below* the outbox. What is queued is what the program sent, so the high and low marks, the hard
-//! cap, the stall timeout and the shutting of the write side mean what they mean without one. Above it nobody
-//! knows that it is there: the slot holds a layered stream (`layered.rs`) in place of the bare one, and reads and writes it
-//! by the same two doors.
+//! A layer lies *below* the outbox. What is queued is what the program sent, so the high and low marks, the hard cap,
+//! the stall timeout and the shutting of the write side mean what they mean without one. The layers above do not know
+//! of it: the slot holds a layered stream (`layered.rs`) in place of the bare one, and reads and writes it by the same
+//! two doors.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -14,10 +14,10 @@ use crate::world::io::Io;
 
 /// Changes the bytes of a stream on their way between the program and the kernel.
 ///
-/// A layer is given to a socket by [`Socket::layered`](crate::Socket::layered). The reactor calls its methods
-/// from its own steps, never from two places at once; each gets the stream below it. A layer is made for one
-/// connection, reads and writes it only there, and never waits: what [`Below`] answers with `WouldBlock`, it
-/// passes on. The feature `tls` has one.
+/// [`Socket::layered`](crate::Socket::layered) adds a layer to a socket. The reactor calls its methods
+/// from its own steps, never concurrently; each gets the stream below it. A layer belongs to one
+/// connection, reads and writes only inside these methods, and never waits: it returns the `WouldBlock` that it gets
+/// from [`Below`]. The feature `tls` has a layer.
 ///
 /// The contract is the one of OpenSSL's `SSL_read` and `SSL_write` on a non-blocking socket.
 ///
@@ -28,7 +28,7 @@ use crate::world::io::Io;
 ///
 /// use slabloop::{Below, Layer};
 ///
-/// /// Hides what is said from nobody.
+/// /// An example only: it hides nothing.
 /// struct Xor(u8);
 ///
 /// impl Layer for Xor {
@@ -43,7 +43,7 @@ use crate::world::io::Io;
 ///     }
 ///
 ///     fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
-///         // Each byte alone changes to one byte: a part that was taken is a part that was sent.
+///         // Each byte becomes one byte, so a part that was taken is a part that was sent.
 ///         let hidden: Vec<u8> = bytes.iter().map(|byte| byte ^ self.0).collect();
 ///         below.write(&hidden)
 ///     }
@@ -54,8 +54,8 @@ use crate::world::io::Io;
 /// }
 /// ```
 pub trait Layer: Any {
-    /// What is said before the program's own bytes; `Ok` when both sides are through with it, and what this
-    /// side had to say is with the kernel. Called when the stream is established, and again whenever it has
+    /// Runs the handshake, before the program's own bytes. Returns `Ok` when both sides have finished it and the kernel
+    /// has taken all of this side's output. It is called when the stream is established, and again whenever it has
     /// become readable or writable, until it succeeds.
     ///
     /// # Errors
@@ -63,50 +63,51 @@ pub trait Layer: Any {
     /// `WouldBlock` while it is not finished. Anything else ends the connection: `handle_error` gets it.
     fn handshake(&mut self, below: &mut Below<'_>) -> io::Result<()>;
 
-    /// Reads what the peer's program has sent, as much as there is and as `buffer` takes.
+    /// Reads what the peer's program has sent, as much as is available and fits into `buffer`.
     ///
-    /// `Ok(0)` is the end of the stream as the layer itself knows it. If the stream below ends and the layer can
-    /// tell that this is not the end of what the peer had to say, that is an error, `UnexpectedEof`.
+    /// `Ok(0)` is the end of the stream as defined by the layer. If the stream below ends and the layer knows that
+    /// this is not the proper end (truncation), that is an error, `UnexpectedEof`.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if nothing is there now; not while the layer holds something that it could give. Anything
-    /// else ends the connection, `InvalidData` for what the peer has sent and must not.
+    /// `WouldBlock` if nothing is available now; not while the layer holds input that it could return. Any
+    /// other error ends the connection: `InvalidData` for malformed input.
     fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Whether `recv` may have something to give without reading from below: bytes, the end of the stream, an error.
-    /// Asked after each `recv` that gave bytes.
+    /// Whether `recv` may have a result without reading from below: bytes, the end of the stream, or an error.
+    /// It is called after each `recv` that returned bytes.
     ///
-    /// That it may is right for every layer, and costs a read that finds nothing. A layer that says no although it
-    /// holds something may wait with it for ever: the kernel has told all that it had to tell.
+    /// Returning true is correct for every layer, and costs a read that finds nothing. If a layer returns false
+    /// although it holds input, that input may be stuck, because the kernel sends no further event.
     fn holds_input(&self) -> bool {
         true
     }
 
-    /// Sends from the front of `bytes`, which are not empty; how many of them have left with all that they were
-    /// changed to. If the kernel takes only a part of what some were changed to, they do not count yet: the
-    /// layer keeps the rest, a bounded amount, and the same bytes come again, perhaps fewer or more of them.
+    /// Sends from the front of `bytes`, which are not empty, and returns how many of them have left with their complete
+    /// encoding. If the kernel takes only a part of an encoding, its bytes do not count yet: the
+    /// layer keeps the rest, a bounded amount, and gets the same bytes again in the next call, perhaps fewer or more.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if none have left. Anything else ends the connection.
+    /// `WouldBlock` if none have left. Any other error ends the connection.
     fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Says that nothing more will be sent. Nothing is sent afterwards; reading goes on.
+    /// Tells the peer that nothing more will be sent. Nothing is sent afterwards; reading continues.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if the kernel takes nothing now: it is called again. Anything else ends the connection.
+    /// `WouldBlock` if the kernel takes nothing now: then it is called again. Any other error ends the connection.
     fn finish(&mut self, below: &mut Below<'_>) -> io::Result<()>;
 
-    /// Whether the peer was sent word of the failure of `recv`, which it can take for no end of the stream. Asked when
-    /// `recv` has failed. The stream then ends so that the peer can read it, and not in a reset, which may overtake it.
+    /// Whether the layer has sent the peer a message about the failure of `recv`, so that the peer cannot take the
+    /// failure for the end of the stream. It is called when `recv` has failed. If true, the connection ends without a
+    /// reset, which might overtake the message.
     fn has_told_failure(&self) -> bool {
         false
     }
 }
 
-/// The stream below a [`Layer`], to be read and written without waiting. It cannot be kept.
+/// The stream below a [`Layer`], which the layer reads and writes without waiting. It cannot be stored.
 pub struct Below<'a> {
     pub(super) io: &'a mut Io,
     pub(super) unread: &'a mut VecDeque<u8>,
@@ -114,7 +115,7 @@ pub struct Below<'a> {
 }
 
 impl Below<'_> {
-    /// Whether the last read found less than it asked for: most likely the kernel has no more.
+    /// Whether the last read returned less than it asked for, so that the kernel most likely has no more.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.seen.short

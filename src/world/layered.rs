@@ -84,7 +84,7 @@ impl Layered {
         &mut self.below
     }
 
-    /// A layer needs a stream that goes in both directions, and nobody would make the handshake of one below it.
+    /// A layer needs a stream that goes in both directions, and the handshake of one below it would never be made.
     pub(crate) fn check(below: &Io) -> io::Result<()> {
         let goes_both_ways = below.kind() == Kind::Stream && below.can_recv();
         if goes_both_ways && below.can_half_close() && below.as_layered().is_none() {

@@ -15,7 +15,7 @@
 //! them would find the flag set, and wait until something else woke the loop.
 //!
 //! The other way round, a thread may wait for a place in the queue. It sees under the lock that there is
-//! none, and is counted there; whoever frees places does so under the lock, too, and then wakes as many
+//! none, and is counted there; a thread that frees places does so under the lock, too, and then wakes as many
 //! threads as there are places. While none waits, that costs a look at a number.
 
 mod queue;

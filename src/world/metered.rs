@@ -1,7 +1,7 @@
 //! A stream socket that may read and write only so much, until it is given more.
 //!
 //! A rate limit is kept out of the way of all other streams: the slot of a limited one holds this in place of
-//! the bare socket. What there is too little of looks like a kernel that says `WouldBlock`; whoever grants more
+//! the bare socket. What there is too little of looks like a kernel that says `WouldBlock`; the code that grants more
 //! (`state/rates.rs`) sets the readiness again, as an event would.
 
 use std::fs::File;
@@ -24,7 +24,7 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// How much one direction may still move, and whom it gets it from.
+/// How much one direction may still move, and from which bucket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
     /// The number of the bucket.

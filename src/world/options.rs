@@ -15,17 +15,23 @@ use crate::world::errors::invalid;
 /// [`connect_unix_with`](crate::Reactor::connect_unix_with), and
 /// [`bind_udp_with`](crate::Reactor::bind_udp_with).
 ///
-/// What is set on a listener holds for the connections that it accepts. Options that mean nothing for
-/// the kind of socket at hand are ignored (`nodelay` on a Unix socket, `source_address` on a listener).
+/// The options of a listener also apply to the connections that it accepts. Options that have no meaning for
+/// a kind of socket are ignored (`nodelay` on a Unix socket, `source_address` on a listener).
 /// All sockets are non-blocking and close-on-exec, whatever the options. Values are checked when the
-/// socket is made.
+/// socket is created.
 ///
 /// ```
+/// # use slabloop::{Dispatcher, Reactor};
 /// use slabloop::SocketOptions;
 /// use std::time::Duration;
 ///
+/// # struct Listener; impl Dispatcher for Listener {}
+/// # fn main() -> std::io::Result<()> {
+/// # let mut reactor = Reactor::new()?;
 /// let mut options = SocketOptions::new();
 /// options.reuse_port(true).keepalive(Duration::from_secs(60));
+/// reactor.listen_with("127.0.0.1:0", &options, Listener)?;
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
@@ -72,74 +78,77 @@ impl Default for SocketOptions {
 }
 
 impl SocketOptions {
-    /// The defaults: backlog 4,096, no-delay on, everything else as the system has it.
+    /// The defaults: backlog 4,096, `TCP_NODELAY` on, everything else as in the system.
     #[must_use]
     pub fn new() -> SocketOptions {
         SocketOptions::default()
     }
 
-    /// Connections that the kernel may hold until they are accepted; default 4,096. The kernel caps it
-    /// (`net.core.somaxconn`, 4,096 on current Linux). At least 1.
+    /// The number of connections that the kernel may queue until they are accepted, at least 1. Default: 4,096. The
+    /// kernel limits it (`net.core.somaxconn`, 4,096 on current Linux).
     pub fn backlog(&mut self, connections: u32) -> &mut Self {
         self.backlog = connections;
         self
     }
 
-    /// Lets several sockets listen on one port, in this process or in others; default off.
+    /// `SO_REUSEPORT`: lets several sockets listen on one port, in this process or in others. Default: off.
     ///
-    /// The kernel spreads new connections over them. When one of them closes, the connections in its
+    /// The kernel distributes new connections among them. When one of them closes, the connections in its
     /// queue that have not been accepted are reset.
     pub fn reuse_port(&mut self, on: bool) -> &mut Self {
         self.reuse_port = on;
         self
     }
 
-    /// `TCP_NODELAY`: small writes leave at once; default on. The outbox joins small sends already.
+    /// `TCP_NODELAY`: small writes leave immediately. Default: on. (The outbox already combines the small sends of a
+    /// turn.)
     pub fn nodelay(&mut self, on: bool) -> &mut Self {
         self.nodelay = on;
         self
     }
 
-    /// Probes a silent peer after this time, in whole seconds, at least one; default off. A peer that
-    /// does not answer ends in `handle_error` with `TimedOut`.
+    /// `SO_KEEPALIVE`: probes a silent peer after this time, in whole seconds, at least one. Default: off. If the peer
+    /// does not answer, the connection ends with a `handle_error` with `TimedOut`.
     pub fn keepalive(&mut self, after: Duration) -> &mut Self {
         self.keepalive = Some(after);
         self
     }
 
-    /// The kernel's receive buffer in bytes; Linux doubles it, and has a minimum. Default: its own.
+    /// `SO_RCVBUF`: the size of the kernel's receive buffer in bytes. Linux doubles it, and has a minimum. Default: the
+    /// system's.
     pub fn receive_buffer(&mut self, bytes: usize) -> &mut Self {
         self.receive_buffer = Some(bytes);
         self
     }
 
-    /// The kernel's send buffer in bytes; Linux doubles it, and has a minimum. Default: its own.
+    /// `SO_SNDBUF`: the size of the kernel's send buffer in bytes. Linux doubles it, and has a minimum. Default: the
+    /// system's.
     pub fn send_buffer(&mut self, bytes: usize) -> &mut Self {
         self.send_buffer = Some(bytes);
         self
     }
 
-    /// Whether an IPv6 listener leaves IPv4 alone; default: the system's choice (on Linux, usually not,
-    /// so that `[::]` serves both).
+    /// `IPV6_V6ONLY`: whether an IPv6 socket is for IPv6 alone. Default: the system's choice (on Linux usually off, so
+    /// that `[::]` serves both).
     pub fn only_v6(&mut self, on: bool) -> &mut Self {
         self.only_v6 = Some(on);
         self
     }
 
-    /// The local address that a TCP connection is made from; default: the system's choice. For a machine
-    /// with several addresses, and for peers that let only certain addresses or ports in.
+    /// The local address of a TCP connection. Default: the system's choice. It is for machines
+    /// with several addresses, and for peers that accept only certain addresses or ports.
     ///
-    /// With port 0 the system chooses the port. It does so before it knows the peer, so all connections
-    /// from one source address together have no more than the range of ephemeral ports (some 28,000 on Linux).
+    /// With port 0 the system chooses the port. It does so before the peer is known, so all connections
+    /// from one source address share the range of ephemeral ports (about 28,000 on Linux).
     ///
-    /// With any other port the address is reused, so that one can connect from the port again after an
-    /// earlier connection has ended. To the same peer that is not so at once if this side has closed
-    /// first: for a minute or so the system may refuse with `AddrNotAvailable`.
+    /// With any other port the address is reused, so that a program can connect from the port again after an
+    /// earlier connection has ended. If this side closed the earlier connection first, the system may refuse a new one
+    /// to the same peer with `AddrNotAvailable` for about a minute (TIME_WAIT).
     ///
-    /// An address that cannot be used is an error of the call that connects, and the error's text
+    /// If the address cannot be used, the call that connects fails with an error that
     /// names the address: `AddrNotAvailable` if this machine does not have it, `AddrInUse` if the port is
-    /// taken, `PermissionDenied` for a privileged port, `InvalidInput` if it is IPv4 and the peer's IPv6 or
-    /// the other way round. Of a name's addresses only those of the same family are tried.
+    /// in use, `PermissionDenied` for a privileged port, `InvalidInput` if one of the two addresses is IPv4 and the
+    /// other IPv6. Of the addresses of a host name only those of the same family are tried.
     ///
     /// ```
     /// use slabloop::{Context, Dispatcher, Id, SocketOptions};
@@ -160,16 +169,17 @@ impl SocketOptions {
         self
     }
 
-    /// `TCP_USER_TIMEOUT`: how long data that was sent may stay without the peer's acknowledgement before
-    /// the system ends the connection; default: its own, which is many minutes. From 1 ms to 2,147,483,647 ms
-    /// (24 days), in whole milliseconds; a fraction is cut off.
+    /// `TCP_USER_TIMEOUT`: how long sent data may be without acknowledgement by the peer before
+    /// the system ends the connection. Default: the system's, many minutes. From 1 ms to 2,147,483,647 ms
+    /// (24 days), in whole milliseconds; a fraction is dropped.
     ///
-    /// The end is a `handle_error` with `TimedOut`. It also replaces the number of probes that
-    /// [`keepalive`](SocketOptions::keepalive) sends. The
-    /// [stall timeout](crate::Builder::stall_timeout) is different: it ends a peer that acknowledges
+    /// The connection then ends with a `handle_error` with `TimedOut`. This option also replaces the number of probes
+    /// that [`keepalive`](SocketOptions::keepalive) sends. The
+    /// [stall timeout](crate::Builder::stall_timeout) is different: it ends the connection of a peer that acknowledges
     /// but does not read.
     ///
-    /// Linux, Android and Fuchsia. Elsewhere, connecting or listening with it fails with `Unsupported`.
+    /// It is available on Linux, Android and Fuchsia. Elsewhere, connecting or listening with it fails with
+    /// `Unsupported`.
     ///
     /// ```
     /// use slabloop::SocketOptions;
@@ -184,8 +194,8 @@ impl SocketOptions {
     }
 
     /// How long this connection attempt may take before it ends in `TimedOut`, in place of
-    /// [`Builder::connect_timeout`](crate::Builder::connect_timeout). Counted from the call that connects.
-    /// More than zero; `None` leaves it to the system, which takes minutes. Of TCP and Unix sockets.
+    /// [`Builder::connect_timeout`](crate::Builder::connect_timeout), for TCP and Unix sockets. It counts from the call
+    /// that connects. It must be more than zero; `None` leaves it to the system, whose timeout is minutes.
     ///
     /// ```
     /// use slabloop::SocketOptions;
@@ -326,7 +336,7 @@ impl SocketOptions {
         if let Some(after) = self.keepalive {
             if after < Duration::from_secs(1) {
                 return Err(invalid(format!(
-                    "keep-alive after {after:?}: at least one second"
+                    "keepalive of {after:?}: it must be at least 1 s"
                 )));
             }
             socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(after))?;
@@ -374,7 +384,7 @@ fn set_user_timeout(socket: &SockRef<'_>, limit: Duration) -> io::Result<()> {
 fn set_user_timeout(_: &SockRef<'_>, _: Duration) -> io::Result<()> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
-        "tcp_user_timeout: this system has no such option",
+        "tcp_user_timeout: this system does not have the option",
     ))
 }
 

@@ -1,4 +1,4 @@
-//! What stands in the socket's place where there is none.
+//! The placeholder for the socket of a dispatcher that has none.
 
 use std::io;
 

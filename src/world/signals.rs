@@ -1,4 +1,4 @@
-//! What one event says, in bits that do not depend on the poller.
+//! The content of one event, in bits that do not depend on the poller.
 
 use mio::event::Event;
 

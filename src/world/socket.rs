@@ -1,4 +1,4 @@
-//! What users hand to the reactor.
+//! The sockets and other sources that programs pass to the reactor.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -20,12 +20,35 @@ use crate::world::layer::Layer;
 use crate::world::layered::{Layered, Stage};
 use crate::world::options::SocketOptions;
 
-/// What [`add`](crate::Reactor::add) takes: a socket, a pipe's end, or a foreign event source.
+/// The argument of [`add`](crate::Reactor::add): a socket, the end of a pipe, or a foreign event source.
 ///
-/// Made with `From` from the streams, listeners and datagram sockets of `std` and of `mio`, from the
-/// ends of a `mio` pipe, from a child process's standard streams, and from what a listener
+/// It is made with `From` from the streams, listeners and datagram sockets of `std` and of `mio`, from the
+/// ends of a `mio` pipe, from a child process's standard streams, and from a connection that a listener has
 /// [`Accepted`](crate::Accepted); or with [`Socket::from_fd`], [`Socket::foreign`] and
 /// [`Socket::connecting`]. It is made non-blocking when it is added.
+///
+/// ```
+/// # use slabloop::{Context, Dispatcher, Reactor};
+/// use std::io;
+/// use std::process::{Command, Stdio};
+///
+/// struct Output;
+/// impl Dispatcher for Output {
+///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+///         cx.recv_with(|bytes, _| Ok(print!("{}", String::from_utf8_lossy(bytes))))
+///     }
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// let mut child = Command::new("echo").arg("hello").stdout(Stdio::piped()).spawn()?;
+/// let mut reactor = Reactor::new()?;
+/// if let Some(stdout) = child.stdout.take() {
+///     reactor.add(stdout, Output)?; // `impl Into<Socket>`
+/// }
+/// reactor.run()?; // Returns at the end of the output.
+/// # child.wait()?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Socket {
     pub(crate) io: Io,
@@ -42,22 +65,21 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Any other [`mio::event::Source`], of whatever type. (For a bare descriptor there is
-    /// [`from_fd`](Socket::from_fd).)
+    /// Any other [`mio::event::Source`]. (For a file descriptor use [`from_fd`](Socket::from_fd).)
     ///
-    /// Its dispatcher gets `handle_read` and `handle_write` like any other, and reads or writes it
+    /// `handle_read` and `handle_write` of its dispatcher are called as usual. They read and write it
     /// with [`Context::read_with`](crate::Context::read_with) and
-    /// [`Context::write_with`](crate::Context::write_with), through which the reactor learns when it
-    /// is drained. `recv`, `send` and the outbox are not for it. It has to be non-blocking already.
+    /// [`Context::write_with`](crate::Context::write_with), whose result tells the reactor when it
+    /// is drained. `recv`, `send` and the outbox are not available. It has to be non-blocking already.
     pub fn foreign(source: impl Source + 'static) -> Socket {
         Socket::foreign_with(source, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// [`foreign`](Socket::foreign) with an interest of its own: the poller reports this and nothing else.
-    /// A source that is only read needs no events that say that it may be written.
+    /// A [`foreign`](Socket::foreign) source with a given interest: the poller reports only these events.
+    /// A source that is only read needs no events for writing.
     ///
-    /// The direction that was left out has no events, so nothing says when it is ready again after a
-    /// `WouldBlock`. One that is only written gets no `handle_read`.
+    /// The other direction has no events, so after a `WouldBlock` it is not known when it is ready again. For a source
+    /// that is only written, `handle_read` is not called.
     pub fn foreign_with(source: impl Source + 'static, interest: Interest) -> Socket {
         Socket::other(Foreign {
             source,
@@ -66,7 +88,7 @@ impl Socket {
         })
     }
 
-    /// Any descriptor that can be waited for: an inotify, timerfd, eventfd or pidfd descriptor, a terminal.
+    /// Any descriptor that the poller can wait for: an inotify, timerfd, eventfd or pidfd descriptor, or a terminal.
     ///
     /// It is a [foreign](Socket::foreign_with) source of type [`Descriptor`](crate::Descriptor), and is read
     /// and written through that:
@@ -96,13 +118,12 @@ impl Socket {
     /// }
     /// ```
     ///
-    /// `interest` is what the poller is asked to report; what is left out has no events. The descriptor
-    /// belongs to the reactor from here on and is closed with its dispatcher. It is made non-blocking when it
-    /// is added. That flag belongs to the open file, which others may share: a terminal becomes
+    /// The poller reports the events of `interest` and no others. The descriptor
+    /// belongs to the reactor from then on and is closed with its dispatcher. It is made non-blocking when it
+    /// is added. That flag belongs to the open file, which other processes may share: a terminal becomes
     /// non-blocking for the shell as well.
     ///
-    /// What cannot be waited for, a regular file or a directory, is refused by `add` with
-    /// `PermissionDenied`.
+    /// `add` refuses regular files and directories, for which the poller cannot wait, with `PermissionDenied`.
     pub fn from_fd(fd: impl Into<OwnedFd>, interest: Interest) -> Socket {
         let source = Foreign {
             source: Descriptor::new(fd.into()),
@@ -116,16 +137,16 @@ impl Socket {
     /// be in progress: one with options that [`SocketOptions`](crate::SocketOptions) does not have, for
     /// example, or one that another library has begun to connect.
     ///
-    /// [`add`](crate::Reactor::add) calls nothing. In a later turn follows either `handle_connect`, or one
-    /// `handle_error` and then `handle_close`, as for [`connect`](crate::Reactor::connect): also if the
+    /// [`add`](crate::Reactor::add) calls no callback. In a later turn comes either `handle_connect`, or one
+    /// `handle_error` and then `handle_close`, as for [`connect`](crate::Reactor::connect), also if the
     /// connection was established, or had failed, before it was added. The attempt times out after
     /// [`Builder::connect_timeout`](crate::Builder::connect_timeout), counted from `add`. Bytes sent
     /// before the connection is established are queued.
     ///
-    /// Add it only if `connect` succeeded or said that it is in progress, and do not ask for its pending
-    /// error (`take_error`) before, which the system tells once. If `connect` failed at once or was not
-    /// called, or the error is gone, then `handle_error` gets `NotConnected` on Linux and Android; elsewhere
-    /// the attempt ends by its deadline.
+    /// Add it only if `connect` succeeded or is in progress, and do not read its pending
+    /// error (`take_error`) before, which the system reports only once. If `connect` failed immediately or was not
+    /// called, or the error was read, then `handle_error` gets `NotConnected` on Linux and Android; elsewhere
+    /// the attempt times out.
     ///
     /// With the `socket2` crate:
     ///
@@ -163,21 +184,21 @@ impl Socket {
         }
     }
 
-    /// A TCP stream that begins to connect to `address`, to be added: for what [`connect`](crate::Reactor::connect)
-    /// has no argument for, a [layer](Socket::layered). All else is as for [`Socket::connecting`].
+    /// A TCP stream that begins to connect to `address`. Use it instead of [`connect`](crate::Reactor::connect) for
+    /// a connection with a [layer](Socket::layered), and [`add`](crate::Reactor::add) it like [`Socket::connecting`].
     ///
     /// # Errors
     ///
-    /// What the system says at once: no route, no descriptor left.
+    /// An error that the system reports immediately: no route, no descriptor left.
     pub fn dial(address: SocketAddr) -> io::Result<Socket> {
         Socket::dial_with(address, &SocketOptions::default())
     }
 
-    /// As [`dial`](Socket::dial), with options. (The connect timeout is the reactor's.)
+    /// [`dial`](Socket::dial) with options. (The connect timeout is the reactor's.)
     ///
     /// # Errors
     ///
-    /// As [`dial`](Socket::dial), and what an option meets, by name.
+    /// As [`dial`](Socket::dial), and the error of an option, which names it.
     pub fn dial_with(address: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
         let (socket, outcome) = options.dial(address)?;
         match outcome {
@@ -189,23 +210,23 @@ impl Socket {
         }
     }
 
-    /// Puts a layer on a stream: TLS, for one. All that is sent and received goes through it from the first byte
-    /// on; the dispatcher sees what it would see without.
+    /// Adds a layer to a stream, TLS for example. Everything that is sent and received goes through it from the first
+    /// byte on; the dispatcher works as without it.
     ///
-    /// The layer's handshake comes first, before any callback, driven by the reactor whatever the dispatcher
-    /// pauses; bytes sent before are queued. When it is through,
-    /// [`handle_handshake`](crate::Dispatcher::handle_handshake) is called, and `handle_connect` behind it if the stream
-    /// was [connecting](Socket::connecting). A handshake that fails, or is not through within
-    /// [`Builder::handshake_timeout`](crate::Builder::handshake_timeout), ends in one `handle_error`, and then
+    /// The layer's handshake comes first, before any callback. The reactor runs it, even if the dispatcher has paused
+    /// reading; bytes sent before are queued. When it has finished,
+    /// [`handle_handshake`](crate::Dispatcher::handle_handshake) is called, and then `handle_connect` if the stream
+    /// was [connecting](Socket::connecting). A handshake that fails, or has not finished within
+    /// [`Builder::handshake_timeout`](crate::Builder::handshake_timeout), leads to one `handle_error` and then
     /// `handle_close`.
     ///
-    /// A connection in use gets its layer by [`Context::start_layer`](crate::Context::start_layer), as STARTTLS wants
-    /// it. So does one that was [`Detached`](crate::Detached): what was not sent leaves as it is, before the
-    /// handshake, and what was read and not used is the layer's input, never the program's.
+    /// For a connection in use (STARTTLS) call [`Context::start_layer`](crate::Context::start_layer). A
+    /// [`Detached`](crate::Detached) connection can get a layer, too: its unsent bytes leave unchanged before the
+    /// handshake, and its unread bytes are input of the layer, never of the program.
     ///
-    /// [Rate limits](crate::Context::set_read_rate) hold below the layer: they count what the kernel moves. A stream
-    /// with a layer cannot be detached. What is no stream, or has a layer already, is refused by
-    /// [`add`](crate::Reactor::add).
+    /// [Rate limits](crate::Context::set_read_rate) apply below the layer: they count the bytes that the kernel moves. A
+    /// stream with a layer cannot be detached. [`add`](crate::Reactor::add) refuses a layer on anything but a stream,
+    /// and a second layer.
     #[must_use]
     pub fn layered(self, layer: impl Layer) -> Socket {
         let stage = if self.connecting {
@@ -231,11 +252,11 @@ impl Socket {
         }
         let wrong = |what: &str| invalid(format!("Socket::connecting: {what}"));
         let Some(socket) = self.io.socket() else {
-            return Err(wrong("this is no socket"));
+            return Err(wrong("this is not a socket"));
         };
         match socket.r#type() {
             Ok(Type::STREAM) => {}
-            Ok(_) => return Err(wrong("this is no stream socket")),
+            Ok(_) => return Err(wrong("this is not a stream socket")),
             Err(error) => return Err(wrong(&error.to_string())),
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,4 +1,4 @@
-//! The targets of log lines: by what they speak of, not by the module that they come from.
+//! The targets of log lines: by topic, not by the module that they come from.
 
 /// Accepting connections, and pausing.
 pub(crate) const ACCEPT: &str = "slabloop::accept";
@@ -6,9 +6,9 @@ pub(crate) const ACCEPT: &str = "slabloop::accept";
 pub(crate) const CONNECTION: &str = "slabloop::connection";
 /// Faults of connections, which peers can cause.
 pub(crate) const FAULT: &str = "slabloop::fault";
-/// Output that is over its marks, and who is not read because of it.
+/// Output that is over its marks, and connections that are not read because of it.
 pub(crate) const FLOW: &str = "slabloop::flow";
-/// Callbacks: panics, slow ones, those that were not written.
+/// Callbacks: panics, slow ones, those that are not implemented.
 pub(crate) const CALLBACK: &str = "slabloop::callback";
 /// Timers.
 pub(crate) const TIMER: &str = "slabloop::timer";

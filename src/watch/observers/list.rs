@@ -1,4 +1,4 @@
-//! The observers themselves, and how they are told.
+//! The observers themselves, and how things are reported to them.
 
 use std::any::Any;
 use std::fmt;
@@ -13,9 +13,9 @@ use crate::world::topics;
 struct Entry {
     observer: Box<dyn Observer>,
     type_name: &'static str,
-    /// The frequent reports that it is told.
+    /// The frequent reports that it gets.
     wants: Reports,
-    /// It is told nothing yet.
+    /// Nothing is reported to it yet.
     is_new: bool,
 }
 
@@ -32,7 +32,7 @@ impl List {
         self.0.iter().any(|entry| entry.is_new)
     }
 
-    /// Whether somebody is told something.
+    /// Whether there is an observer that has begun.
     pub(super) fn is_watching(&self) -> bool {
         self.0.iter().any(|entry| !entry.is_new)
     }
@@ -76,8 +76,8 @@ impl List {
         observer.downcast().ok().map(|observer| *observer)
     }
 
-    /// Tells those who are newcomers, or those who are not, and want this; what they want may be changed. False if one
-    /// panicked, and is gone.
+    /// Reports to the new observers, or to the others, as far as they want this; what they want may be changed. False if
+    /// one panicked, and was removed.
     #[inline]
     pub(super) fn tell_all(
         &mut self,
@@ -109,7 +109,7 @@ impl List {
         let entry = self.0.remove(place);
         let text = panics::text(&*payload);
         let name = short_type_name(entry.type_name);
-        log::error!(target: topics::CALLBACK, "the observer {name} panicked and is removed: {text}");
+        log::error!(target: topics::CALLBACK, "observer {name} panicked and was removed: {text}");
         panics::drop_contained(entry.observer);
         panics::drop_contained(payload);
     }

@@ -16,26 +16,26 @@ pub struct Labels(HashMap<AnyId, Label>);
 pub struct Label {
     /// The name of its type, without modules.
     pub type_name: String,
-    /// The peer's address, or the listener's own, as it was when it was added. A peer can choose the name of a Unix
-    /// socket: this is hostile text.
+    /// The peer's address, or the listener's own, at the time when it was added. A peer can choose the name of a Unix
+    /// socket: do not trust this text.
     pub address: String,
-    /// What it is.
+    /// The kind of its socket.
     pub kind: Kind,
 }
 
 impl Labels {
-    /// The name of a dispatcher, if it lives or its end is still on record.
+    /// The name of a dispatcher, if it exists or its end is still on record.
     #[must_use]
     pub fn get(&self, id: AnyId) -> Option<&Label> {
         self.0.get(&id)
     }
 
-    /// All of them, in no particular order.
+    /// All names, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (AnyId, &Label)> {
         self.0.iter().map(|(&id, label)| (id, label))
     }
 
-    /// How many there are.
+    /// The number of names.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -56,7 +56,7 @@ impl Labels {
         self.0.insert(added.id, label);
     }
 
-    /// A record is thrown away. With the end of a dispatcher goes its name.
+    /// A record is discarded. The name of a dispatcher is removed with the record of its end.
     pub(super) fn forget(&mut self, record: &Record) {
         if let What::Closed { id, .. } = record.what {
             self.0.remove(&id);

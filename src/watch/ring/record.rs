@@ -11,14 +11,14 @@ use crate::world::ids::AnyId;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Record {
-    /// The reactor's clock when it was told: the time since the reactor was built. That of a callback is its end.
+    /// The reactor's clock when it was reported: the time since the reactor was built. For a callback, its end.
     pub at: Duration,
     /// What it was.
     pub what: What,
 }
 
-/// What happened: one for each method of [`Observer`](crate::observe::Observer), but for a callback, of which there is one record, when it has
-/// ended.
+/// What happened: one for each method of [`Observer`](crate::observe::Observer), but for a callback, of which there is
+/// one record, when it has ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum What {
@@ -26,12 +26,12 @@ pub enum What {
     TurnBegan(u64),
     /// A step of the turn began.
     Step(Step),
-    /// The wait was over, with so many events.
+    /// The wait has ended.
     WaitEnded {
-        /// How many.
+        /// The number of events that it reported.
         events: usize,
     },
-    /// The turn was over.
+    /// The turn has ended.
     TurnEnded(TurnEnd),
     /// An event was merged; only if the ring [keeps](super::Ring::keep_events) them.
     Merged {
@@ -40,14 +40,15 @@ pub enum What {
         /// What it said.
         event: Event,
     },
-    /// Something named a dispatcher that was gone; only if the ring [keeps](super::Ring::keep_events) events.
+    /// An event, a timer or a list entry was dropped because its dispatcher has ended; only if the ring
+    /// [keeps](super::Ring::keep_events) events.
     Dropped {
         /// Its id.
         id: AnyId,
     },
     /// A callback has ended.
     Callback {
-        /// What was said when it began.
+        /// What was reported when it began.
         begin: CallbackBegin,
         /// How long it ran.
         took: Duration,
@@ -67,19 +68,19 @@ pub enum What {
         /// What it is.
         kind: Kind,
     },
-    /// Another dispatcher has taken its place.
+    /// A dispatcher was replaced by another one.
     Replaced {
         /// The dispatcher.
         id: AnyId,
     },
-    /// Its interest has changed.
+    /// A dispatcher's interest has changed.
     Interest {
         /// Whose.
         id: AnyId,
         /// What it is now.
         interest: Interest,
     },
-    /// A mark of its outbox was crossed.
+    /// A mark of an outbox was crossed.
     Mark {
         /// Whose.
         id: AnyId,
@@ -88,19 +89,19 @@ pub enum What {
         /// Bytes in the outbox.
         queued: usize,
     },
-    /// It is not read, because of what is queued for another.
+    /// A dispatcher is not read, because of the output queued on another one.
     Held {
         /// Which.
         id: AnyId,
-        /// The other.
+        /// The dispatcher whose output is queued.
         sink: AnyId,
     },
-    /// It is read again.
+    /// A dispatcher is read again.
     Released {
         /// Which.
         id: AnyId,
     },
-    /// The flush wrote; only if the ring [keeps](super::Ring::keep_flushes) that.
+    /// The flush wrote; only if the ring [keeps](super::Ring::keep_flushes) flushes.
     Flushed {
         /// Whose outbox.
         id: AnyId,
@@ -111,9 +112,9 @@ pub enum What {
     },
     /// A timer fired.
     Timer {
-        /// Whose; [`AnyId::NONE`] for a closure's.
+        /// Its owner; [`AnyId::NONE`] for the timer of a closure.
         id: AnyId,
-        /// How late.
+        /// How late it fired.
         late: Duration,
     },
     /// A listener has paused.
@@ -123,7 +124,7 @@ pub enum What {
         /// Why.
         reason: Shortage,
     },
-    /// It accepts again.
+    /// A listener accepts again.
     AcceptingResumed {
         /// Which.
         id: AnyId,
@@ -143,7 +144,7 @@ pub enum What {
 pub enum Ended {
     /// It returned `Ok`.
     Done,
-    /// It returned an error that says that there is nothing to do for now.
+    /// It returned `WouldBlock`: there is nothing to do for now.
     WouldBlock,
     /// It returned another error.
     Failed(io::ErrorKind),
@@ -155,12 +156,12 @@ pub enum Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shortage {
-    /// There are as many connections as there may be.
+    /// The limit of connections was reached.
     Limit,
     /// Descriptors or memory have run out.
     Shortage(io::ErrorKind),
     /// Accepting failed in another way.
     Fault(io::ErrorKind),
-    /// Too much is queued in all outboxes together.
+    /// All outboxes together hold more than [`max_queued`](crate::Builder::max_queued).
     OverTotal,
 }

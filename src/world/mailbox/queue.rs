@@ -111,7 +111,7 @@ impl<J> Queue<J> {
         Ok(())
     }
 
-    /// Whether one who asks for a place now has to wait for it.
+    /// Whether a thread that asks for a place now has to wait for it.
     pub(super) fn is_full(&self) -> bool {
         self.free == 0 && !self.closed
     }
