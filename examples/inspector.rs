@@ -1,7 +1,7 @@
 //! A program with the inspector: a server that sends the time to all of its clients.
 //!
-//! It needs one call, `inspector::listen`. Then a browser shows what the loop does: which dispatchers there are, how much
-//! time each of them takes, and which ones wait for which others.
+//! It needs one call, `inspector::listen`. Then a browser shows what the loop does: which dispatchers there are, how
+//! much time each of them takes, and which ones wait for which others.
 //!
 //! ```text
 //! cargo run --release --features inspector --example inspector

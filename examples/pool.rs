@@ -1,9 +1,9 @@
-//! A client that sends lines over pooled connections and checks that each comes back: a small load generator, and
-//! an example of a client that survives restarts of its server.
+//! A client that sends lines over pooled connections and checks that each comes back: a small load generator, and an
+//! example of a client that survives restarts of its server.
 //!
-//! Shows `kit::pool`: a task leases a connection from the pool, sends a line, and releases it after the answer. There are
-//! more tasks than connections, so they wait for each other. When the server is down, the pool tries again after a
-//! pause, up to a deadline, and the line whose answer was lost is sent again.
+//! Shows `kit::pool`: a task leases a connection from the pool, sends a line, and releases it after the answer. There
+//! are more tasks than connections, so they wait for each other. When the server is down, the pool tries again after
+//! a pause, up to a deadline, and the line whose answer was lost is sent again.
 //!
 //! ```text
 //! cargo run --release --example echo_server

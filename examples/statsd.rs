@@ -1,8 +1,8 @@
 //! An echo server that sends its figures to a StatsD server every few seconds, over UDP.
 //!
 //! Shows a periodic hook: `metrics::every` calls it with a snapshot, it writes lines and sends datagrams. If no
-//! server is listening, that is no error and costs nothing. StatsD sums counters up by itself, so each counter is sent as its
-//! increase since the last time; StatsD has no histograms, so quantiles of the last interval are sent.
+//! server is listening, that is no error and costs nothing. StatsD sums counters up by itself, so each counter is
+//! sent as its increase since the last time; StatsD has no histograms, so quantiles of the last interval are sent.
 //!
 //! ```text
 //! nc -u -l 127.0.0.1 8125 &

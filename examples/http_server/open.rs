@@ -129,7 +129,7 @@ fn content_type(path: &Path) -> String {
     format!("{guess}{charset}")
 }
 
-/// A pipe or a device must not make anybody wait.
+/// Opening a pipe or a device must not block.
 const FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
     .union(OFlags::NONBLOCK)

@@ -1,9 +1,9 @@
-//! What all connections share: limits, cache, date, log, and the way to a file.
+//! What all connections share: limits, cache, date, log, and access to the files.
 //!
-//! A file that is known is answered at once. One that is not is opened by a thread, because a disk may be slow and a network's
-//! disk may be gone; further requests for it meanwhile wait for the same opening. What is known is true for a second
-//! (`--cache-time`). For one more it is still sent, and looked at anew behind that; so a file that is asked for all the time
-//! is looked at once a second, and no request waits for it.
+//! A cached file is answered at once. Another one is opened by a thread, because a disk may be slow, and a network
+//! file system may be unreachable; further requests for it meanwhile wait for the same opening. Cached data are valid
+//! for a second (`--cache-time`). For one more second they are still sent, and the file is checked again in the
+//! background; so a file that is requested all the time is checked once a second, and no request waits for that.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

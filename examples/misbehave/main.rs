@@ -5,7 +5,8 @@
 //! ```
 //!
 //! and open <http://127.0.0.1:7006/>. Each flag triggers a lint of its own; without a flag there is no lint. Compare
-//! `--spin`, which wastes CPU time while all clients are still served, with `--block`, which uses none and serves no client.
+//! `--spin`, which wastes CPU time while all clients are still served, with `--block`, which uses none and serves no
+//! client.
 
 #[path = "../common/mod.rs"]
 mod common;

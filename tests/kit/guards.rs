@@ -29,7 +29,7 @@ fn limited_answers_what_it_can_and_refuses_the_rest_with_a_reason() {
     assert_eq!(answers.lines().count(), 9, "each has its answer: {answers}");
     assert!(count("200") >= 4, "{answers}");
     assert!(
-        count("503") >= 1 && answers.contains("wait already"),
+        count("503") >= 1 && answers.contains("are waiting"),
         "{answers}"
     );
     assert!(count("429") <= 1, "{answers}");

@@ -113,7 +113,7 @@ fn the_page_is_live_and_has_nothing_to_complain_of() {
         .tab
         .wait("document.querySelector('#notice-text').textContent");
     let text = text.as_str().unwrap();
-    assert!(text.contains("is gone"), "{text}");
+    assert!(text.contains("is lost"), "{text}");
     let rows = page
         .tab
         .get("document.querySelectorAll('#rows tr[data-id]').length");
