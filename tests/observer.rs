@@ -353,7 +353,7 @@ fn one_that_wants_few_reports_is_told_those_and_what_is_rare_and_others_are_told
         "end, began 6ms, waited 0ns".to_owned(),
     ];
     assert_eq!(frugal.take(), expected);
-    assert_eq!(told.take(), [String::new(); 0]);
+    assert_eq!(told.take(), <[String; 0]>::default());
 }
 
 #[test]

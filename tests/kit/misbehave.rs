@@ -51,7 +51,9 @@ impl Misbehaving {
 
     fn lints(&self) -> Vec<Value> {
         let lints = &self.get("/lints.json")["lints"];
-        lints.as_array().expect("a list").clone()
+        let mut lints = lints.as_array().expect("a list").clone();
+        lints.retain(|lint| !is_from_a_busy_machine(lint));
+        lints
     }
 
     /// Asks until the lint is there, and a few times more. No other may come up.
@@ -74,6 +76,12 @@ impl Misbehaving {
         }
         last
     }
+}
+
+/// Others may keep a callback off the processor for so long, and then it is slow through no fault of its own. (The
+/// slow callback that is one takes 300 ms.)
+fn is_from_a_busy_machine(lint: &Value) -> bool {
+    lint["lint"] == "slow-callback" && lint["value"].as_f64().is_some_and(|micros| micros < 250e3)
 }
 
 /// `fault` lights `name` in a sentence that has these parts.
