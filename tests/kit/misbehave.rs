@@ -118,7 +118,7 @@ fn spin_lights_idle_writer() {
 
 #[test]
 fn no_drain_lights_unread_input() {
-    let parts = ["Lazy ", "times in a row and read nothing"];
+    let parts = ["Lazy ", "times in a row and took no byte"];
     lights(&["--no-drain"], "unread-input", "4", &parts);
 }
 
