@@ -39,7 +39,7 @@ pub use crate::state::description::{Description, Stage};
 pub use crate::watch::callback::Callback;
 pub use crate::watch::observer::{
     Added, CallbackBegin, CallbackEnd, Crossing, Event, Interest, Kind, Observer, Outcome, Refusal,
-    Step, TurnEnd,
+    Step, TurnEnd, TurnTimes,
 };
 pub use crate::watch::reports::Reports;
 pub use crate::watch::ring::{Ended, Label, Labels, Record, Ring, Shortage, What};

@@ -1,16 +1,11 @@
 //! Counters, gauges and the ids of all dispatchers.
 
-#[cfg(feature = "inspector")]
-use std::time::Duration;
-
 use super::Context;
 use crate::state::gauges;
 use crate::watch::counters::Counters;
 use crate::watch::gauges::Gauges;
 #[cfg(feature = "observer")]
-use crate::watch::observer::Observer;
-#[cfg(feature = "inspector")]
-use crate::watch::observers::StepTimes;
+use crate::watch::observer::{Observer, TurnTimes};
 use crate::world::ids::AnyId;
 
 /// # Counters and gauges
@@ -63,18 +58,6 @@ impl Context<'_> {
 /// # Observers
 #[cfg(feature = "observer")]
 impl Context<'_> {
-    /// When this turn began and how long it waited; and how long each step has taken, in nanoseconds, in all turns that
-    /// were observed.
-    #[cfg(feature = "inspector")]
-    pub(crate) fn turn_times(&self) -> (Duration, Duration, StepTimes) {
-        let observers = &self.core.state.observers;
-        (
-            observers.turn_began,
-            observers.waited,
-            observers.step_times(),
-        )
-    }
-
     /// Adds an observer, to which everything is reported from the next turn on; see
     /// [`Reactor::observe`](crate::Reactor::observe).
     pub fn observe<O: Observer>(&mut self, observer: O) {
@@ -95,5 +78,18 @@ impl Context<'_> {
     /// Removes the first observer of this type; see [`Reactor::unobserve`](crate::Reactor::unobserve).
     pub fn unobserve<O: Observer>(&mut self) -> Option<O> {
         self.core.state.observers.remove()
+    }
+
+    /// When this turn began, how long it waited, and how long the steps of all observed turns have taken.
+    ///
+    /// With an [observer](crate::observe::Observer) that has begun; the figures are of the last observed turn otherwise.
+    #[must_use]
+    pub fn turn_times(&self) -> TurnTimes {
+        let observers = &self.core.state.observers;
+        TurnTimes {
+            began: observers.turn_began,
+            waited: observers.waited,
+            steps: observers.step_times(),
+        }
     }
 }

@@ -131,8 +131,9 @@ impl Context<'_> {
     }
 
     /// Whether time passes by itself: not on a clock that a test moves.
-    #[cfg(feature = "inspector")]
-    pub(crate) fn time_passes(&self) -> bool {
+    #[cfg(feature = "observer")]
+    #[must_use]
+    pub fn time_passes(&self) -> bool {
         self.core.state.clock.runs()
     }
 

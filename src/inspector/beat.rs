@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::observe::{Description, Kind, Step};
+use crate::observe::{Description, Kind, Step, TurnTimes};
 use crate::{AnyId, Context};
 
 use super::gather::Gather;
@@ -21,7 +21,12 @@ const MOST_ROWS: usize = 50;
 /// Writes a beat into an empty `json`, and begins the next. Also its turn. `None` if the observer is gone.
 pub(super) fn make(cx: &mut Context<'_>, json: &mut Json) -> io::Result<Option<u64>> {
     refresh(cx);
-    let (began, waited, steps) = cx.turn_times();
+    let TurnTimes {
+        began,
+        waited,
+        steps,
+        ..
+    } = cx.turn_times();
     let Some(gather) = cx.observer_mut::<Gather>() else {
         return Ok(None);
     };
@@ -225,6 +230,6 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Listener => "listener",
         Kind::Datagram => "datagram",
         Kind::Foreign => "foreign",
-        Kind::Service => "service",
+        _ => "service",
     }
 }

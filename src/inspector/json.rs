@@ -254,14 +254,13 @@ mod tests {
                 json.address("127.0.0.1:7000".parse().unwrap());
                 json.address("[::1]:80".parse().unwrap());
                 json.id(AnyId::NONE);
-                json.id(AnyId::new(70, 3));
                 json.text("ends like an opening {");
                 json.value(&[1.5, 2.5]).unwrap();
                 json.plain("");
             });
         });
         let expected = json!([
-            text, {"x": 0, "y": u64::MAX, "of": []}, {}, true, "127.0.0.1:7000", "[::1]:80", "", "70.3",
+            text, {"x": 0, "y": u64::MAX, "of": []}, {}, true, "127.0.0.1:7000", "[::1]:80", "",
             "ends like an opening {", [1.5, 2.5], ""
         ]);
         assert_eq!(value, expected);

@@ -16,8 +16,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use mio::Interest;
-use mio::net::UnixDatagram;
+use crate::mio::Interest;
+use crate::mio::net::UnixDatagram;
 
 use crate::{AnyId, Context, Dispatcher, Id, Socket as Source, TimerId};
 

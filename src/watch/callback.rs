@@ -93,8 +93,9 @@ impl Callback {
         }
     }
 
-    /// How sentences name it.
-    pub(crate) fn words(self) -> &'static str {
+    /// Its name in a sentence, as `Display` has it: `handle_read`, `a posted closure`.
+    #[must_use]
+    pub fn words(self) -> &'static str {
         match self {
             Callback::Call => "a closure of `call`",
             Callback::Closure => "a timer's closure",

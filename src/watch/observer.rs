@@ -274,6 +274,18 @@ impl fmt::Debug for Added<'_> {
     }
 }
 
+/// How long the loop waits and works; see [`Context::turn_times`](crate::Context::turn_times).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TurnTimes {
+    /// When the turn began, since the reactor was built.
+    pub began: Duration,
+    /// How long it has waited for events.
+    pub waited: Duration,
+    /// How long each step has taken, in nanoseconds and in the order of [`Step::ALL`], summed over all observed turns.
+    pub steps: [u64; Step::ALL.len()],
+}
+
 /// The kind of a dispatcher, by what it was added with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -189,7 +189,7 @@ impl Observers {
     }
 
     /// How long each step has taken, in nanoseconds, while somebody observed.
-    #[cfg(feature = "inspector")]
+    #[cfg(feature = "observer")]
     pub(crate) fn step_times(&self) -> StepTimes {
         self.step_times
     }
