@@ -873,3 +873,106 @@ fn a_server_that_ends_a_handshake_is_a_warning_and_a_client_that_does_is_none() 
         );
     }
 }
+
+// ---------------------------------------------------------------------------------------------------
+// What the same scenes on two kernels, and the simulated kernel's short ways, have found.
+
+/// How a dispatcher ended, and with how much unsent.
+type Ended = Rc<RefCell<Vec<(Option<Cause>, usize)>>>;
+
+struct NotesItsEnd(Ended);
+
+impl Dispatcher for NotesItsEnd {
+    fn handle_close(&mut self, cx: &mut Context<'_>) {
+        self.0.borrow_mut().push((cx.end_cause(), cx.unsent()));
+    }
+}
+
+/// Says one thing when there is room for it.
+struct LastWords(Ended);
+
+impl Dispatcher for LastWords {
+    fn handle_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.send(b"the last words")?;
+        cx.stop_writing();
+        Ok(())
+    }
+
+    fn handle_close(&mut self, cx: &mut Context<'_>) {
+        self.0.borrow_mut().push((cx.end_cause(), cx.unsent()));
+    }
+}
+
+/// A close counted its deadline from the turn before: if that was long past, the deadline was over before anything had
+/// been written.
+#[test]
+fn what_is_closed_long_after_the_last_turn_is_done_first() {
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder()
+        .clock(clock.clone())
+        .close_timeout(Duration::from_secs(1))
+        .build()
+        .expect("a poller");
+    let (ours, mut peer) = tcp_pair();
+    let ended = Ended::default();
+    let id = reactor
+        .add(ours, LastWords(Rc::clone(&ended)))
+        .expect("a stream");
+    turn(&mut reactor);
+
+    clock.advance(Duration::from_secs(60));
+    let mut cx = reactor.at(id).expect("it is open");
+    cx.start_writing();
+    cx.close_when_done();
+    for _ in 0..5 {
+        turn(&mut reactor);
+    }
+    assert_eq!(*ended.borrow(), []);
+    let mut received = [0; 14];
+    peer.read_exact(&mut received).expect("all of it");
+    assert_eq!(&received, b"the last words");
+    drop(peer);
+    turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+    assert_eq!(*ended.borrow(), [(Some(Cause::Finished), 0)]);
+}
+
+/// A stall counted from the turn before the send: with a deadline still set, from a time when the peer had not read, the
+/// bytes counted as not taken before they had been offered.
+#[test]
+fn what_is_sent_long_after_the_last_turn_is_offered_before_it_counts_as_stalled() {
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder()
+        .clock(clock.clone())
+        .stall_timeout(Duration::from_secs(3))
+        .hard_cap(64 << 20)
+        .build()
+        .expect("a poller");
+    let (ours, mut peer) = tcp_pair();
+    let ended = Ended::default();
+    let id = reactor
+        .add(ours, NotesItsEnd(Rc::clone(&ended)))
+        .expect("a stream");
+    // More than the kernel takes: the deadline is set.
+    let large = vec![7; 16 << 20];
+    let mut cx = reactor.at(id).expect("it is open");
+    cx.send(&large).expect("below the cap");
+    turn(&mut reactor);
+    peer.set_nonblocking(true).expect("tcp");
+    let (mut taken, mut buffer) = (0, vec![0; 1 << 20]);
+    turn_until(&mut reactor, "all of it", |_| {
+        while let Ok(count) = peer.read(&mut buffer) {
+            taken += count;
+        }
+        taken == large.len()
+    });
+
+    clock.advance(Duration::from_secs(60));
+    let mut cx = reactor.at(id).expect("it is open");
+
+    cx.send(b"more").expect("it is open");
+    for _ in 0..5 {
+        turn(&mut reactor);
+    }
+    assert_eq!(*ended.borrow(), []);
+    assert_eq!(peer.read(&mut buffer).ok(), Some(4));
+}
