@@ -976,3 +976,22 @@ fn what_is_sent_long_after_the_last_turn_is_offered_before_it_counts_as_stalled(
     assert_eq!(*ended.borrow(), []);
     assert_eq!(peer.read(&mut buffer).ok(), Some(4));
 }
+
+/// The kernel was offered a large payload before it was queued. If it refused, all of it was lost and none counted, and
+/// the peer might see a clean end.
+#[test]
+fn a_large_payload_that_the_kernel_refuses_counts_as_unsent() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, peer) = unix_pair();
+    let ended = Ended::default();
+    let id = reactor
+        .add(ours, NotesItsEnd(Rc::clone(&ended)))
+        .expect("a stream");
+    turn(&mut reactor);
+    drop(peer);
+    let large = vec![7; 40_000];
+    let mut cx = reactor.at(id).expect("nobody has told it yet");
+    cx.send(&large).expect("what comes of it is told later");
+    turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+    assert_eq!(*ended.borrow(), [(Some(Cause::Reset), 40_000)]);
+}

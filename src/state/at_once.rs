@@ -1,8 +1,8 @@
 //! Large payloads, of which the kernel takes what it will before the rest is copied.
 
 use crate::slot::readiness::Flag;
-use crate::state::output::write_stopped;
-use crate::state::{State, closing};
+use crate::state::State;
+use crate::state::output::{write_failed, write_stopped};
 use crate::world::errors::{Class, classify};
 use crate::world::ids::AnyId;
 use crate::world::io::Io;
@@ -33,13 +33,11 @@ pub(crate) fn write_at_once<D>(state: &mut State<D>, id: AnyId, bytes: &[u8]) ->
             write_stopped(state, id, error);
             0
         }
-        // The kernel reports an error once. No callback runs inside another: the dispatch ends it, as
-        // after a flush that failed.
+        // As in a flush: what was accepted counts as lost. No callback runs inside another: the dispatch ends it.
         Err(error) => {
-            slot.readiness.break_output();
-            slot.readiness.set(Flag::Readable);
-            slot.fate.fail(closing::cause_of(&error), error);
-            state.requeue(id);
+            let slot = state.slots.slot_mut(id);
+            state.chunks.append(slot.outbox_for(bytes.len()), bytes);
+            write_failed(state, id, error);
             bytes.len()
         }
     }
