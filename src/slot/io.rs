@@ -66,17 +66,21 @@ impl Door<'_> {
     }
 
     /// As [`Door::receive`], of a stream socket on which a short read does mean that the kernel has no more, see
-    /// [`Readiness::may_recv_until_drained`]. `None` for what is no stream socket.
+    /// [`Readiness::may_recv_until_drained`]. `None` for what is no stream socket. (A simulated one goes the same way,
+    /// so that simulated runs see it.)
     #[inline(always)]
     pub(crate) fn receive_until_drained(
         self,
         buffer: &mut [u8],
         now: &Tick,
     ) -> Option<io::Result<usize>> {
-        let Io::Stream(stream) = self.socket else {
-            return None;
+        let outcome = match self.socket {
+            Io::Stream(stream) => stream.read(buffer),
+            #[cfg(feature = "testing")]
+            Io::Other(endpoint) if endpoint.stands_for_a_stream() => endpoint.recv(buffer),
+            Io::Other(_) => return None,
         };
-        match stream.read(buffer) {
+        match outcome {
             Ok(received) if received > 0 => {
                 if received < buffer.len() {
                     self.readiness.clear(Flag::Readable);

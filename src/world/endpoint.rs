@@ -52,6 +52,12 @@ pub(crate) trait Endpoint: Any {
         false
     }
 
+    /// Whether one that a test supplies goes the short ways of a stream socket of the system's.
+    #[cfg(feature = "testing")]
+    fn stands_for_a_stream(&self) -> bool {
+        false
+    }
+
     /// Asks for the events that say that there is room again. Those that can be written, other than
     /// datagram sockets, have been asking from the start.
     fn watch_room(&mut self, _: &Registry, _: Token) -> io::Result<()> {

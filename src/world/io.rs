@@ -47,6 +47,18 @@ impl Io {
         }
     }
 
+    /// Whether it takes the short ways of a stream socket with nothing in between.
+    #[inline]
+    pub(crate) fn is_stream_socket(&self) -> bool {
+        match self {
+            Io::Stream(_) => true,
+            #[cfg(feature = "testing")]
+            Io::Other(endpoint) => endpoint.stands_for_a_stream(),
+            #[cfg(not(feature = "testing"))]
+            Io::Other(_) => false,
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.kind() == Kind::Closed
     }

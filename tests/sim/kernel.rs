@@ -36,6 +36,9 @@ const ECONNREFUSED: i32 = 111;
 const EINPROGRESS: i32 = 115;
 const EADDRNOTAVAIL: i32 = 99;
 
+/// From this size on a payload is offered to the kernel before it is queued.
+const LARGE: usize = 16 * 1024;
+
 /// What epoll calls them.
 mod poll {
     pub(super) const IN: u32 = 1;
@@ -106,6 +109,10 @@ pub(crate) struct End {
     /// The pending error.
     errno: Option<i32>,
     pub(crate) reset: bool,
+    /// The other side's end of stream came before its reset, and is what reads say from then on.
+    ended_before_reset: bool,
+    /// A Unix socket: no resets, and a write to who has closed fails at once.
+    unix: bool,
     /// A read gave zero because a reset had been told already: no end of stream.
     pub(crate) zero_after_reset: bool,
     resets_when_closed: bool,
@@ -130,6 +137,8 @@ pub(crate) struct End {
     registrations: u32,
     room_watches: u32,
     writes_in_turn: u32,
+    /// One of them was of a large payload, which is offered before the turn's own write.
+    large_in_turn: bool,
     /// Bytes that the kernel took from this end, and that this end has read.
     pub(crate) sent: u64,
     pub(crate) received: u64,
@@ -166,6 +175,12 @@ pub(crate) struct Kernel {
     pub(crate) limit: usize,
     /// No faults from now on.
     pub(crate) calm: bool,
+    /// The next attempt is refused.
+    pub(crate) refuses: bool,
+    /// An attempt is answered in the first wait.
+    pub(crate) is_prompt: bool,
+    /// How much every buffer holds, if that is not drawn.
+    pub(crate) all_rooms: Option<usize>,
     /// Waiting makes no time pass.
     pub(crate) frozen: bool,
     pub(crate) turns: u64,
@@ -205,6 +220,9 @@ impl Net {
             open: 0,
             limit: usize::MAX,
             calm: false,
+            refuses: false,
+            is_prompt: false,
+            all_rooms: None,
             frozen: false,
             turns: 0,
             turn_began: Duration::ZERO,

@@ -46,6 +46,11 @@ impl SimSocket for Descriptor {
         self.kind
     }
 
+    /// Most do, and some streams go the longer way of what is no socket of the system's.
+    fn stands_for_a_stream(&self) -> bool {
+        self.kind == SimKind::Stream && self.net.with(|kernel| kernel.takes_short_ways(self.end))
+    }
+
     fn register(&mut self, token: Token) -> io::Result<()> {
         self.net.with(|kernel| kernel.register(self.end, token))
     }
@@ -59,7 +64,9 @@ impl SimSocket for Descriptor {
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        (self.kind == SimKind::Stream).then(|| address_of(self.end))
+        let has_one =
+            self.kind == SimKind::Stream && !self.net.with(|kernel| kernel.is_unix(self.end));
+        has_one.then(|| address_of(self.end))
     }
 
     fn reset_when_closed(&self) {

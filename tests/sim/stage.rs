@@ -131,6 +131,7 @@ impl Stage {
         self.reactor.check_invariants();
         let counters = self.reactor.counters();
         self.net.with(|kernel| {
+            kernel.turn_is_over();
             if let Some(rule) = kernel.broken_rule() {
                 panic!("seed {seed}: {rule}");
             }

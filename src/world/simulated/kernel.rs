@@ -77,6 +77,11 @@ pub trait SimSocket {
     /// What it is.
     fn kind(&self) -> SimKind;
 
+    /// Whether the reactor takes it for a stream socket of the system's, and goes the short ways that only those have.
+    fn stands_for_a_stream(&self) -> bool {
+        false
+    }
+
     /// It enters the poller. A socket of a simulated kernel notes the token.
     ///
     /// # Errors
@@ -194,6 +199,10 @@ impl Endpoint for Box<dyn SimSocket> {
 
     fn name(&self) -> &'static str {
         "a simulated socket"
+    }
+
+    fn stands_for_a_stream(&self) -> bool {
+        (**self).stands_for_a_stream()
     }
 
     fn register(&mut self, _: &Registry, token: Token) -> io::Result<()> {

@@ -7,7 +7,7 @@ use slabloop::testing::SimKind;
 
 use super::{
     EADDRNOTAVAIL, EAGAIN, ECONNRESET, EINPROGRESS, EINTR, EMFILE, ENOMEM, ENOTCONN, EPIPE, Fate,
-    Kernel, Link, byte_at, os, poll,
+    Kernel, LARGE, Link, byte_at, os, poll,
 };
 use crate::sim::faults::Fault;
 
@@ -175,6 +175,9 @@ impl Kernel {
         }
         let e = &mut self.ends[end];
         if e.input.is_empty() {
+            if e.ended_before_reset {
+                return Ok(0);
+            }
             if let Some(errno) = e.errno.take() {
                 return Err(os(errno));
             }
@@ -236,10 +239,25 @@ impl Kernel {
             if self.fault(Fault::WriteErrno) {
                 return Err(os(self.any_errno()));
             }
+            if let Some(errno) = self.ends[end].errno.take() {
+                return Err(os(errno));
+            }
             self.ends[end].sent += 1;
+            let other = self.ends[end].other;
+            if self.ends[other].closed {
+                self.datagram_refused(end);
+            } else if self.ends[other].datagrams.len() < 16 {
+                let datagram = pieces.iter().flat_map(|piece| piece.iter().copied());
+                self.ends[other].datagrams.push_back(datagram.collect());
+                self.wake(other, poll::IN);
+            }
             return Ok(total);
         }
-        self.ends[end].writes_in_turn += 1;
+        if total >= LARGE && self.takes_short_ways(end) && !self.ends[end].large_in_turn {
+            self.ends[end].large_in_turn = true;
+        } else {
+            self.ends[end].writes_in_turn += 1;
+        }
         if self.ends[end].writes_in_turn > self.writes_a_turn {
             self.breaks(|| format!("11: end {end} is written too often in a turn"));
         }
@@ -269,13 +287,14 @@ impl Kernel {
         }
         let other = e.other;
         if self.ends[other].closed {
-            if self.ends[end].kind == SimKind::PipeWriter {
+            if self.ends[end].kind == SimKind::PipeWriter || self.ends[end].unix {
                 return Err(os(EPIPE));
             }
             // They leave, nobody takes them, and the answer is a reset.
-            self.check_written(end, pieces, total);
+            let count = total.min(self.ends[other].room);
+            self.check_written(end, pieces, count);
             self.reset_arrives(end, ECONNRESET);
-            return Ok(total);
+            return Ok(count);
         }
         let free = self.ends[other].free();
         if free == 0 || self.fault(Fault::WriteWouldBlock) {
@@ -385,8 +404,8 @@ impl Kernel {
             return Err(os([ENOMEM, EADDRNOTAVAIL][self.rng.usize(..2)]));
         }
         let never = self.fault(Fault::NoAnswer);
-        let refused = self.fault(Fault::Refused);
-        let waits = self.rng.u32(..6);
+        let refused = std::mem::take(&mut self.refuses) || self.fault(Fault::Refused);
+        let waits = if self.is_prompt { 0 } else { self.rng.u32(..6) };
         let fate = match (never, refused) {
             (true, _) => Fate::Never,
             (_, true) => Fate::Refused,
@@ -409,7 +428,7 @@ impl Kernel {
             self.ends[listener].backlog.push_back(peer);
             self.wake(listener, poll::IN);
         }
-        if fate == Fate::Established && self.rng.u32(..8) == 0 {
+        if fate == Fate::Established && !self.is_prompt && self.rng.u32(..8) == 0 {
             self.ends[ours].link = Link::Up;
             self.ends[peer].link = Link::Up;
             return Ok((ours, Ok(())));

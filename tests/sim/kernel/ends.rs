@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 
 use slabloop::testing::SimKind;
 
-use super::{ECONNREFUSED, ECONNRESET, End, Kernel, Link, Saw, address_of, poll};
+use super::{ECONNREFUSED, ECONNRESET, EPIPE, End, Kernel, Link, Saw, address_of, poll};
 
 impl Kernel {
     pub(super) fn new_end(&mut self, kind: SimKind, ours: bool, link: Link) -> usize {
-        let room = [1, 7, 64, 600, 4096, 20_000][self.rng.usize(..6)];
+        let drawn = [1, 7, 64, 600, 4096, 20_000][self.rng.usize(..6)];
+        let room = self.all_rooms.unwrap_or(drawn);
         self.ends.push(End {
             kind,
             ours,
@@ -23,6 +24,8 @@ impl Kernel {
             output_shut: false,
             errno: None,
             reset: false,
+            ended_before_reset: false,
+            unix: false,
             zero_after_reset: false,
             resets_when_closed: false,
             closed: false,
@@ -40,6 +43,7 @@ impl Kernel {
             registrations: 0,
             room_watches: 0,
             writes_in_turn: 0,
+            large_in_turn: false,
             sent: 0,
             received: 0,
             saw: None,
@@ -58,6 +62,31 @@ impl Kernel {
         let peer = self.new_end(SimKind::Stream, false, Link::Up);
         self.tie(ours, peer);
         (ours, peer)
+    }
+
+    /// As [`Kernel::stream_pair`], of Unix sockets.
+    pub(crate) fn unix_pair(&mut self) -> (usize, usize) {
+        let (ours, peer) = self.stream_pair();
+        self.ends[ours].unix = true;
+        self.ends[peer].unix = true;
+        (ours, peer)
+    }
+
+    /// The reactor takes three streams of four for sockets of the system's.
+    pub(crate) fn takes_short_ways(&self, end: usize) -> bool {
+        end / 2 % 4 != 3
+    }
+
+    pub(crate) fn is_unix(&self, end: usize) -> bool {
+        self.ends[end].unix
+    }
+
+    /// What is done from now on belongs to another turn.
+    pub(crate) fn turn_is_over(&mut self) {
+        for end in &mut self.ends {
+            end.writes_in_turn = 0;
+            end.large_in_turn = false;
+        }
     }
 
     /// A pipe; the first end is the reactor's.
@@ -136,9 +165,20 @@ impl Kernel {
 
     /// A peer sends; how much was taken.
     pub(crate) fn peer_sends(&mut self, peer: usize, bytes: &[u8]) -> usize {
-        let end = &self.ends[peer];
+        let end = &mut self.ends[peer];
         let ours = end.other;
-        if end.closed || end.output_shut || end.reset || end.link != Link::Up {
+        if end.closed || end.output_shut || end.link != Link::Up {
+            return 0;
+        }
+        if end.reset {
+            // An error is told once.
+            let errno = end.errno.take().unwrap_or(EPIPE);
+            end.saw.get_or_insert(Saw::Error(errno));
+            return 0;
+        }
+        let fails = end.unix || end.kind == SimKind::PipeWriter;
+        if self.ends[ours].closed && fails {
+            self.ends[peer].saw.get_or_insert(Saw::Error(EPIPE));
             return 0;
         }
         if self.ends[ours].closed {
@@ -156,11 +196,25 @@ impl Kernel {
 
     pub(crate) fn peer_sends_datagram(&mut self, peer: usize, bytes: Vec<u8>) {
         let ours = self.ends[peer].other;
+        if self.ends[peer].closed {
+            return;
+        }
         if !self.ends[ours].closed && self.ends[ours].datagrams.len() < 16 {
             self.ends[ours].datagrams.push_back(bytes);
             self.ends[peer].sent += 1;
             self.wake(ours, poll::IN);
         }
+    }
+
+    /// Whether a peer's attempt to be reached is under way.
+    pub(crate) fn is_dialling(&self, peer: usize) -> bool {
+        matches!(self.ends[peer].link, Link::Connecting { .. })
+    }
+
+    /// Whether a datagram was there for a peer.
+    pub(crate) fn peer_reads_datagram(&mut self, peer: usize) -> bool {
+        let end = &mut self.ends[peer];
+        !end.closed && end.datagrams.pop_front().is_some()
     }
 
     /// An error comes back for a datagram: the next call says so.
@@ -182,6 +236,7 @@ impl Kernel {
         end.received += count as u64;
         if count == 0 && most > 0 && end.saw.is_none() {
             end.saw = match end.errno.take() {
+                _ if end.ended_before_reset => Some(Saw::End),
                 Some(errno) => Some(Saw::Error(errno)),
                 None if end.input_ended => Some(Saw::End),
                 None => None,

@@ -28,9 +28,7 @@ impl Kernel {
         self.turns += 1;
         let nanos = timeout.map_or(u64::MAX, nanos_of);
         self.trace.step("wait", nanos, self.turns);
-        for end in &mut self.ends {
-            end.writes_in_turn = 0;
-        }
+        self.turn_is_over();
         if let Some(check) = self.before_sleep.clone() {
             if let Err(rule) = check(self, timeout) {
                 self.breaks(|| rule);

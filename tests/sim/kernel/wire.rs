@@ -2,7 +2,7 @@
 
 use slabloop::testing::SimKind;
 
-use super::{ECONNREFUSED, ECONNRESET, Fate, Kernel, Link, poll};
+use super::{ECONNREFUSED, ECONNRESET, EPIPE, Fate, Kernel, Link, poll};
 use crate::sim::faults::Fault;
 
 impl Kernel {
@@ -58,10 +58,10 @@ impl Kernel {
         if e.input_ended || e.reset {
             mask |= poll::RDHUP;
         }
-        if e.reset || e.input_ended && e.output_shut {
+        let far = &self.ends[e.other];
+        if e.reset || e.input_ended && (e.output_shut || e.unix && far.closed) {
             mask |= poll::HUP;
         }
-        let far = &self.ends[e.other];
         if e.reset || e.output_shut || far.closed || far.free() * 3 >= far.room {
             mask |= poll::OUT;
         }
@@ -98,9 +98,11 @@ impl Kernel {
             return;
         }
         e.reset = true;
+        // (Who has had an end of stream knows of the reset only when it writes.)
+        e.ended_before_reset = e.input_ended;
+        e.errno = Some(if e.input_ended { EPIPE } else { errno });
         e.input_ended = true;
-        e.errno = Some(errno);
-        if self.fault(Fault::BytesLostInReset) {
+        if !self.ends[end].ended_before_reset && self.fault(Fault::BytesLostInReset) {
             let kept = self.rng.usize(..=self.ends[end].input.len());
             self.ends[end].input.truncate(kept);
         }
@@ -124,6 +126,13 @@ impl Kernel {
             SimKind::Listener | SimKind::Datagram => {}
             SimKind::PipeReader => self.wake(other, poll::ERR | poll::OUT),
             SimKind::PipeWriter => self.end_arrives(other),
+            SimKind::Stream if self.ends[end].unix => {
+                if !self.ends[end].input.is_empty() {
+                    self.ends[other].errno = Some(ECONNRESET);
+                }
+                self.ends[other].input_ended = true;
+                self.wake(other, !0);
+            }
             SimKind::Stream if resets => self.reset_arrives(other, ECONNRESET),
             SimKind::Stream => self.end_arrives(other),
         }

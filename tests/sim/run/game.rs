@@ -228,6 +228,7 @@ impl Game {
         if outcome.is_err() != failed {
             return Err(format!("the turn ends with {outcome:?}"));
         }
+        self.run.net.with(|kernel| kernel.turn_is_over());
         self.run.check(|book, kernel| book.after_turn(kernel));
         self.check()
     }
