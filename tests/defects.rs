@@ -995,3 +995,44 @@ fn a_large_payload_that_the_kernel_refuses_counts_as_unsent() {
     turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
     assert_eq!(*ended.borrow(), [(Some(Cause::Reset), 40_000)]);
 }
+
+/// Deadlines of output are looked at before the flush: of a loop that had been away for long, a suspended process or one
+/// in a long callback, they ended connections whose peers had read all that they were given.
+#[test]
+fn a_loop_that_was_away_offers_its_output_before_it_gives_up_a_peer() {
+    for closes in [false, true] {
+        let clock = SimClock::new();
+        let mut reactor = Reactor::builder()
+            .clock(clock.clone())
+            .stall_timeout(Duration::from_secs(3))
+            .close_timeout(Duration::from_secs(3))
+            .build()
+            .expect("a poller");
+        let (ours, mut peer) = unix_pair();
+        let ended = Ended::default();
+        let id = reactor
+            .add(ours, NotesItsEnd(Rc::clone(&ended)))
+            .expect("a stream");
+        // More than the kernel takes at once.
+        let mut cx = reactor.at(id).expect("it is open");
+        cx.send(&[7; 800_000]).expect("below the cap");
+        if closes {
+            cx.close();
+        }
+        turn(&mut reactor);
+        peer.set_nonblocking(true).expect("a socket");
+        let (mut taken, mut buffer) = (0, vec![0; 1 << 20]);
+        turn_until(&mut reactor, "all of it", |_| {
+            while let Ok(count @ 1..) = peer.read(&mut buffer) {
+                taken += count;
+            }
+            assert_eq!(
+                *ended.borrow(),
+                [],
+                "after {taken} bytes, closing: {closes}"
+            );
+            clock.advance(Duration::from_secs(60));
+            taken == 800_000
+        });
+    }
+}

@@ -70,6 +70,10 @@ pub(crate) fn fire(core: &mut Core, id: AnyId, due: Due) {
                 // It moves again; the next time it is stuck sets a new deadline.
             } else if left > Duration::ZERO {
                 deadlines::arm(state, id, left, action);
+            } else if slot.can_flush() {
+                // Not the peer is late, but the loop: it has not asked the kernel since there is room. It does in
+                // this turn's flush.
+                deadlines::arm(state, id, limit, action);
             } else {
                 let what = match waiting {
                     0 => format!("stalled: no room to end the stream for {limit:?}"),
@@ -118,6 +122,10 @@ fn close_deadline(core: &mut Core, id: AnyId) {
         return deadlines::arm(state, id, left, Action::CloseDeadline);
     }
     let waiting = slot.unsent();
+    if waiting > 0 && slot.can_flush() {
+        // As with a stall: first the kernel is asked.
+        return deadlines::arm(state, id, limit, Action::CloseDeadline);
+    }
     let cause = Cause::CloseTimeout { unsent: waiting };
     time_out(core, id, Timeout::Close, cause, &cause.to_string());
 }

@@ -52,11 +52,13 @@ pub(crate) enum Fault {
     PostInWait,
     /// Time passes in a callback.
     SlowCallback,
+    /// Another loop leaves the reactor alone for a while, between two turns.
+    LateTurn,
     ClockJump,
     Panic,
 }
 
-pub(crate) const FAULTS: [Fault; 31] = [
+pub(crate) const FAULTS: [Fault; 32] = [
     Fault::ShortRead,
     Fault::ReadWouldBlock,
     Fault::ReadInterrupted,
@@ -86,6 +88,7 @@ pub(crate) const FAULTS: [Fault; 31] = [
     Fault::BytesLostInReset,
     Fault::PostInWait,
     Fault::SlowCallback,
+    Fault::LateTurn,
     Fault::ClockJump,
     Fault::Panic,
 ];

@@ -126,6 +126,8 @@ pub(crate) struct End {
     /// What the reactor was told and has not used up: input, room, an end or an error.
     pub(crate) knows_input: bool,
     pub(crate) knows_room: bool,
+    /// Since which turn it knows of room.
+    room_since: u64,
     knows_end: bool,
     knows_error: bool,
     /// A write, or what belongs to one, has told the reactor that there will be no other.

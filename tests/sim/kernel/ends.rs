@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use slabloop::testing::SimKind;
 
+use crate::sim::faults::Fault;
+
 use super::{ECONNREFUSED, ECONNRESET, EPIPE, End, Kernel, Link, Saw, address_of, poll};
 
 impl Kernel {
@@ -35,6 +37,7 @@ impl Kernel {
             edge: false,
             knows_input: false,
             knows_room: true,
+            room_since: 0,
             knows_end: false,
             knows_error: false,
             write_failed: false,
@@ -79,6 +82,13 @@ impl Kernel {
 
     pub(crate) fn is_unix(&self, end: usize) -> bool {
         self.ends[end].unix
+    }
+
+    /// Whether the reactor has known of room for as long as a flush takes to come round.
+    pub(crate) fn has_long_had_room(&self, end: usize) -> bool {
+        let e = &self.ends[end];
+        let interrupted = self.mix.has(Fault::WriteInterrupted);
+        e.knows_room && e.link == Link::Up && e.room_since + 1 < self.turns && !interrupted
     }
 
     /// What is done from now on belongs to another turn.

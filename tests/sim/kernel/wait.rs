@@ -154,10 +154,15 @@ impl Kernel {
                 bits |= bit;
             }
         }
+        let turn = self.turns;
         let e = &mut self.ends[end];
+        let knew_room = e.knows_room;
         let unusual = bits & (Bits::ERROR | Bits::HUNG_UP) != 0;
         e.knows_input |= has(poll::IN) || unusual;
         e.knows_room |= has(poll::OUT) || unusual;
+        if e.knows_room && !knew_room {
+            e.room_since = turn;
+        }
         e.knows_error |= has(poll::ERR);
         e.knows_end |= unusual || bits & Bits::READ_CLOSED != 0;
         events.push((token, bits));

@@ -239,6 +239,15 @@ impl Dispatcher for Subject {
             if cause == Some(Cause::Finished) && unsent > 0 {
                 return Err(format!("1: {id:?} has finished, and {unsent} bytes are lost"));
             }
+            let gave_up = matches!(
+                cause,
+                Some(Cause::Stalled { .. } | Cause::CloseTimeout { .. })
+            );
+            if gave_up && unsent > 0 && kernel.has_long_had_room(conn.end) {
+                return Err(format!(
+                    "8: {id:?} ends by {cause:?}, and has known of room for a while"
+                ));
+            }
             if cause.is_none() {
                 return Err(format!("{id:?} ends without a cause"));
             }

@@ -9,6 +9,7 @@ use slabloop::{Reactor, Timeout};
 
 use super::{Command, Plan, Report, Tell, What, told_steps};
 use crate::sim::book::{Book, LONGEST_DEADLINE};
+use crate::sim::faults::Fault;
 use crate::sim::kernel::{Link, Net};
 use crate::sim::program::Run;
 use crate::sim::sockets::Poller;
@@ -128,6 +129,10 @@ impl Game {
             kernel.rng = fastrand::Rng::with_seed(self.seed ^ u64::from(command.seed) << 20);
             kernel.trace.line(|| format!("-- {command}"));
         });
+        if net.with(|kernel| kernel.fault(Fault::LateTurn)) {
+            let time = Duration::from_millis(run.below(5_000) as u64);
+            net.with(|kernel| kernel.clock.advance(time));
+        }
         match command.what {
             What::Add => run.add_any(&mut self.reactor),
             What::Listen => run.listen(&mut self.reactor),
