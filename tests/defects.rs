@@ -996,6 +996,32 @@ fn a_large_payload_that_the_kernel_refuses_counts_as_unsent() {
     assert_eq!(*ended.borrow(), [(Some(Cause::Reset), 40_000)]);
 }
 
+/// Goes on when its peer has finished.
+struct StaysOpen;
+
+impl Dispatcher for StaysOpen {
+    fn handle_eof(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Of one whose end of stream was told already the refusal was an errand, which between two turns is on no list.
+#[test]
+fn a_large_payload_refused_between_turns_is_work_for_the_next() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, peer) = unix_pair();
+    let id = reactor.add(ours, StaysOpen).expect("a stream");
+    peer.shutdown(std::net::Shutdown::Write).expect("a socket");
+    settle(&mut reactor);
+    drop(peer);
+    let mut cx = reactor.at(id).expect("it stays open");
+    cx.send(&[7; 40_000])
+        .expect("what comes of it is told later");
+    reactor.check_invariants();
+    turn(&mut reactor);
+    assert_eq!(reactor.count(), 0);
+}
+
 /// Deadlines of output are looked at before the flush: of a loop that had been away for long, a suspended process or one
 /// in a long callback, they ended connections whose peers had read all that they were given.
 #[test]

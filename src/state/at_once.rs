@@ -37,6 +37,8 @@ pub(crate) fn write_at_once<D>(state: &mut State<D>, id: AnyId, bytes: &[u8]) ->
             let slot = state.slots.slot_mut(id);
             state.chunks.append(slot.outbox_for(bytes.len()), bytes);
             write_failed(state, id, error);
+            // (Between two turns there is no flush to run the errand that this may have left.)
+            state.requeue(id);
             bytes.len()
         }
     }
