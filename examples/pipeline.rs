@@ -13,7 +13,7 @@
 //!
 //! To see more: `RUST_LOG=info,slabloop=debug`.
 
-mod common;
+pub(crate) mod common;
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,31 +34,43 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 /// A longer command ends its client's connection.
 const LONGEST_COMMAND: usize = 64 * 1024;
 
-/// A longer value ends the connection to Redis, and with it the commands that wait.
+/// A longer answer ends the connection to Redis, and with it the commands that wait.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
 /// More answers than this may not be awaited by one client; it is not read meanwhile.
 const MOST_WAITING: usize = 1024;
 
-const LOST: &[u8] = b"-ERR the connection to Redis was lost; the command may have run\r\n";
+pub(crate) const LOST: &[u8] =
+    b"-ERR the connection to Redis was lost; the command may have run\r\n";
 const NOT_THERE: &[u8] = b"-ERR Redis cannot be reached\r\n";
 
 /// Makes the connection, and makes it anew when it is lost.
-struct Dialler {
+pub(crate) struct Dialler {
     address: SocketAddr,
+    /// Most bytes of one answer.
+    longest_answer: usize,
     link: Option<LinkId>,
 }
 
 impl Dialler {
-    fn dial(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    pub(crate) fn new(address: SocketAddr, longest_answer: usize) -> Dialler {
+        Dialler {
+            address,
+            longest_answer,
+            link: None,
+        }
+    }
+
+    pub(crate) fn dial(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let link = Link {
             waiting: VecDeque::new(),
             answer: Vec::new(),
+            longest_answer: self.longest_answer,
             parts: 1,
             is_bulk: false,
         };
         let link = Framed::new(Terminator::Bytes(b"\r\n".to_vec()), link)?;
-        match cx.connect(self.address, link.max_record(LONGEST_ANSWER)) {
+        match cx.connect(self.address, link.max_record(self.longest_answer)) {
             Ok(link) => {
                 cx.watch(link);
                 self.link = Some(link);
@@ -91,6 +103,7 @@ struct Link {
     waiting: VecDeque<AskerId>,
     /// What has come of the current answer.
     answer: Vec<u8>,
+    longest_answer: usize,
     /// Parts of it that are still to come: an array has one for each of its elements.
     parts: usize,
     /// The next record is the content of a bulk string.
@@ -113,6 +126,11 @@ impl Handler for Link {
         framing: &mut Framing,
         record: &[u8],
     ) -> io::Result<()> {
+        // Of many short parts as well as of one that is long.
+        if self.answer.len() + record.len() > self.longest_answer {
+            let text = format!("an answer of more than {} bytes", self.longest_answer);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         self.answer.extend_from_slice(record);
         if std::mem::take(&mut self.is_bulk) {
             framing.set_terminator(Terminator::Bytes(b"\r\n".to_vec()))?;
@@ -134,7 +152,11 @@ impl Handler for Link {
                         return framing.set_terminator(Terminator::Length(bytes + 2));
                     }
                 }
-                Some(b'*') => self.parts += usize::try_from(length()?).unwrap_or(0),
+                // (What has more parts than can be counted is too long before they have come.)
+                Some(b'*') => {
+                    let parts = usize::try_from(length()?).unwrap_or(0);
+                    self.parts = self.parts.saturating_add(parts);
+                }
                 _ => {}
             }
         }
@@ -243,9 +265,9 @@ impl Handler for Asker {
     }
 }
 
-struct Door {
-    dialler: Id<Dialler>,
-    tls: common::Tls,
+pub(crate) struct Door {
+    pub(crate) dialler: Id<Dialler>,
+    pub(crate) tls: common::Tls,
 }
 
 impl Dispatcher for Door {
@@ -302,10 +324,7 @@ fn main() -> ExitCode {
         let address = common::look_up("--upstream", &upstream)?[0];
         let reactor = common::builder(&options, 1).build();
         let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
-        let dialler = reactor.add_service(Dialler {
-            address,
-            link: None,
-        });
+        let dialler = reactor.add_service(Dialler::new(address, LONGEST_ANSWER));
         let dialler = dialler.map_err(Failure::io("cannot add a dispatcher"))?;
         let dialled = reactor.with(dialler, |dialler, cx| dialler.dial(cx));
         dialled

@@ -1,0 +1,9 @@
+#![no_main]
+#![allow(dead_code, reason = "of what is included a part is used")]
+
+#[path = "../targets/cuts.rs"]
+mod cuts;
+#[path = "../targets/redis_answers.rs"]
+mod fuzzed;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzed::target(data));
