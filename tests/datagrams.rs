@@ -8,10 +8,11 @@ mod util;
 #[path = "util/family.rs"]
 mod family;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use family::assert_asleep;
@@ -98,4 +99,114 @@ fn a_full_datagram_socket_is_told_of_room_when_there_is_some_and_not_before() {
         let mut datagram = [0; 64];
         while theirs.recv(&mut datagram).is_ok() {}
     }
+}
+
+/// A path of this test's own, which ends with it.
+struct SocketFile(PathBuf);
+
+impl SocketFile {
+    fn new(name: &str) -> SocketFile {
+        let name = format!("slabloop-datagrams-{}-{name}", std::process::id());
+        SocketFile(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Answers each datagram to where it came from, and notes what came, how much of it, and from whom.
+#[derive(Clone, Default)]
+struct ByPath(Rc<RefCell<Vec<(Vec<u8>, bool, Option<PathBuf>)>>>);
+
+impl Dispatcher for ByPath {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut datagram = [0; 8];
+        let (length, from) = cx.recv_from_path(&mut datagram)?;
+        let seen = (datagram[..length].to_vec(), cx.truncated(), from.clone());
+        self.0.borrow_mut().push(seen);
+        match from {
+            Some(path) => cx.send_to_path(b"got it", path),
+            None => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn unix_datagrams_go_to_a_path_and_come_from_one() {
+    let (here, there) = (SocketFile::new("here"), SocketFile::new("there"));
+    let mut reactor = Reactor::new().expect("a poller");
+    let ours = UnixDatagram::bind(&here.0).expect("a path");
+    let by_path = ByPath::default();
+    let id = reactor.add(ours, by_path.clone()).expect("a socket");
+    let peer = UnixDatagram::bind(&there.0).expect("a path");
+    peer.set_read_timeout(Some(DEADLINE)).expect("positive");
+    let nameless = UnixDatagram::unbound().expect("a descriptor");
+
+    peer.send_to(b"hello", &here.0).expect("room");
+    nameless
+        .send_to(b"longer than eight", &here.0)
+        .expect("room");
+    turn_until(&mut reactor, "both have come", |_| {
+        by_path.0.borrow().len() == 2
+    });
+    let expected = [
+        (b"hello".to_vec(), false, Some(there.0.clone())),
+        (b"longer t".to_vec(), true, None),
+    ];
+    assert_eq!(*by_path.0.borrow(), expected);
+    let mut answer = [0; 16];
+    let length = peer.recv(&mut answer).expect("an answer");
+    assert_eq!(&answer[..length], b"got it");
+
+    // Nobody is there any more; the socket itself is as it was.
+    drop(peer);
+    let mut cx = reactor.at(id).expect("open");
+    let refused = cx.send_to_path(b"hello?", &there.0).expect_err("nobody");
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    let nothing = cx
+        .recv_from_path(&mut answer)
+        .expect_err("nothing has come");
+    assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    assert!(!cx.is_closing());
+}
+
+#[test]
+fn paths_and_addresses_are_refused_by_sockets_that_have_the_other() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = udp.local_addr().expect("bound");
+    let udp = reactor.add(udp, ByPath::default()).expect("a socket");
+    let (ours, theirs) = UnixDatagram::pair().expect("descriptors");
+    let unix = reactor.add(ours, ByPath::default()).expect("a socket");
+
+    let mut cx = reactor.at(udp).expect("open");
+    let refused = cx.send_to_path(b"x", "/nowhere").expect_err("a UDP socket");
+    assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
+    assert!(refused.to_string().contains("send_to_path"), "{refused}");
+    let mut cx = reactor.at(unix).expect("open");
+    let refused = cx.send_to(b"x", address).expect_err("a Unix socket");
+    assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
+    assert!(refused.to_string().contains("send_to"), "{refused}");
+
+    // And so is receiving, once something has come.
+    let refusals = Rc::new(RefCell::new(Vec::new()));
+    let noted = Rc::clone(&refusals);
+    let (ours, peer) = UnixDatagram::pair().expect("descriptors");
+    let asks_for_an_address = Spy::new("unix", &Diary::default()).on_read(move |cx| {
+        let error = cx.recv_from(&mut [0; 8]).expect_err("a Unix socket");
+        noted.borrow_mut().push((error.kind(), error.to_string()));
+        cx.recv(&mut [0; 8]).map(|_| ())
+    });
+    reactor.add(ours, asks_for_an_address).expect("a socket");
+    peer.send(b"x").expect("room");
+    turn_until(&mut reactor, "it has been asked", |_| {
+        !refusals.borrow().is_empty()
+    });
+    let refusals = refusals.borrow();
+    assert_eq!(refusals[0].0, io::ErrorKind::Unsupported);
+    assert!(refusals[0].1.contains("recv_from"), "{refusals:?}");
+    drop(theirs);
 }

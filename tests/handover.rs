@@ -509,3 +509,55 @@ fn an_accepted_connection_becomes_a_blocking_stream() {
     client.write_all(b"x").expect("room");
     assert_eq!(reader.join().expect("no panic"), Some(1));
 }
+
+/// Gives what it accepts to the test, as a stream that blocks.
+#[derive(Clone, Default)]
+struct GivesAway(Rc<RefCell<Option<(UnixStream, bool)>>>);
+
+impl Dispatcher for GivesAway {
+    fn handle_accept(&mut self, _: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+        let is_nameless = accepted.peer_path().is_none() && accepted.peer().is_none();
+        let stream = UnixStream::try_from(accepted)?;
+        *self.0.borrow_mut() = Some((stream, is_nameless));
+        Ok(())
+    }
+}
+
+#[test]
+fn unix_connections_leave_the_reactor_as_streams_that_block() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let name = format!("slabloop-handover-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let given = GivesAway::default();
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("a path");
+    reactor.add(listener, given.clone()).expect("a listener");
+    let mut peer = UnixStream::connect(&path).expect("it listens");
+    std::fs::remove_file(&path).expect("it is there");
+    turn_until(&mut reactor, "a connection", |_| given.0.borrow().is_some());
+    let (mut stream, is_nameless) = given.0.take().expect("it has come");
+    assert!(is_nameless, "the client has bound no path");
+    let reader = thread::spawn(move || {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).map(|()| byte[0])
+    });
+    peer.write_all(b"x").expect("room");
+    assert_eq!(reader.join().expect("no panic").expect("it blocks"), b'x');
+
+    let (ours, mut peer) = UnixStream::pair().expect("descriptors");
+    let id = reactor.add(ours, Sink::default()).expect("a stream");
+    let detached = reactor.detach(id).expect("open");
+    assert_eq!((detached.peer(), detached.peer_path()), (None, None));
+    let mut stream = UnixStream::try_from(detached).expect("a Unix stream");
+    let reader = thread::spawn(move || {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).map(|()| byte[0])
+    });
+    peer.write_all(b"y").expect("room");
+    assert_eq!(reader.join().expect("no panic").expect("it blocks"), b'y');
+
+    let (ours, _peer) = tcp_pair();
+    let id = reactor.add(ours, Sink::default()).expect("a stream");
+    let detached = reactor.detach(id).expect("open");
+    let error = UnixStream::try_from(detached).expect_err("it is of another kind");
+    assert!(error.to_string().contains("not a Unix stream"), "{error}");
+}
