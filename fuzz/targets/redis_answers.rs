@@ -1,7 +1,7 @@
 //! The replies that the example `redis_client` reads.
 //!
-//! Holds: the same replies, and the same end, wherever they are cut; what is read again from what was written is the same;
-//! no reply is longer than the limit, and none deeper or of more elements than its bytes allow.
+//! Holds: the same replies, and the same end, wherever they are cut; what a server says of any shape is read as it was said,
+//! and so are commands; no reply is longer than the limit, and none deeper or of more elements than its bytes allow.
 
 #[path = "../../examples/redis_client/resp.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
@@ -48,6 +48,74 @@ fn elements(reply: &Reply, depth: usize) -> usize {
     }
 }
 
+/// Says a reply that the bytes choose, as a server would.
+fn say(choices: &mut impl Iterator<Item = u8>, depth: usize, out: &mut Vec<u8>) -> Reply {
+    let choice = choices.next().unwrap_or(0);
+    let number = usize::from(choice >> 4);
+    let text: Vec<u8> = (0..number)
+        .map(|_| choices.next().unwrap_or(b' '))
+        .collect();
+    let word: Vec<u8> = text.iter().map(|byte| byte % 64 + b' ').collect();
+    let line = |out: &mut Vec<u8>, kind: u8, text: &[u8]| {
+        out.push(kind);
+        out.extend_from_slice(text);
+        out.extend_from_slice(b"\r\n");
+    };
+    let parts = if depth < 3 { number % 4 } else { 0 };
+    let count = parts.to_string();
+    let mut all = |out: &mut Vec<u8>| (0..parts).map(|_| say(choices, depth + 1, out)).collect();
+    match choice & 15 {
+        0 | 1 => {
+            line(out, b'+', &word);
+            Reply::Simple(word)
+        }
+        2 => {
+            line(out, b'-', &word);
+            Reply::Error(String::from_utf8(word).expect("ASCII"))
+        }
+        3 => {
+            let number = i64::from(choice) - 100;
+            line(out, b':', number.to_string().as_bytes());
+            Reply::Integer(number)
+        }
+        4 | 5 => {
+            line(out, b'$', text.len().to_string().as_bytes());
+            out.extend_from_slice(&text);
+            out.extend_from_slice(b"\r\n");
+            Reply::Bulk(text)
+        }
+        6 => {
+            line(out, b'$', b"-1");
+            Reply::Nil
+        }
+        7 => {
+            line(out, b'_', b"");
+            Reply::Nil
+        }
+        8 => {
+            line(out, b'#', if number > 7 { b"t" } else { b"f" });
+            Reply::Boolean(number > 7)
+        }
+        9 | 10 => {
+            line(out, b'*', count.as_bytes());
+            Reply::Array(all(out))
+        }
+        11 => {
+            line(out, b'~', count.as_bytes());
+            Reply::Set(all(out))
+        }
+        12 => {
+            line(out, b'>', count.as_bytes());
+            Reply::Push(all(out))
+        }
+        _ => {
+            line(out, b'%', count.as_bytes());
+            let mut pair = || (say(choices, depth + 1, out), say(choices, depth + 1, out));
+            Reply::Map((0..parts).map(|_| pair()).collect())
+        }
+    }
+}
+
 pub(crate) fn target(data: &[u8]) {
     let Some((cut, stream)) = split(data) else {
         return;
@@ -64,6 +132,18 @@ pub(crate) fn target(data: &[u8]) {
         // The shortest is three bytes: `_`, CR, LF.
         assert!(count * 3 <= LONGEST, "{count} elements in {LONGEST} bytes");
     }
+
+    let (mut bytes, mut said) = (Vec::new(), Vec::new());
+    let mut choices = stream.iter().copied().take(60);
+    while choices.size_hint().0 > 0 {
+        let mut one = Vec::new();
+        let reply = say(&mut choices, 0, &mut one);
+        if one.len() <= LONGEST {
+            bytes.extend(one);
+            said.push(reply);
+        }
+    }
+    assert_eq!(read(pieces(cut, &bytes)), (said, None, true), "cut {cut}");
 
     let arguments: Vec<_> = stream.split(|byte| *byte == 0).take(8).collect();
     let bytes = encode(&arguments);
