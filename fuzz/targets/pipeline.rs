@@ -82,11 +82,12 @@ fn length_of(answers: &[u8]) -> usize {
     let line = line.expect("an answer is passed on whole");
     let text = answers[..line].get(1..).unwrap_or_default();
     let text = std::str::from_utf8(text).unwrap_or_default();
-    let number: usize = text.parse().unwrap_or(0);
+    // (Signs are as the example has them: `-0` is a length.)
+    let number = usize::try_from(text.parse::<i64>().unwrap_or(0)).ok();
     let begin = line + 2;
     match answers[0] {
-        b'$' if !text.starts_with('-') => begin + number + 2,
-        b'*' => (0..number).fold(begin, |end, _| end + length_of(&answers[end..])),
+        b'$' => begin + number.map_or(0, |length| length + 2),
+        b'*' => (0..number.unwrap_or(0)).fold(begin, |end, _| end + length_of(&answers[end..])),
         _ => begin,
     }
 }
