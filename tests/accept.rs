@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
-use slabloop::{Accepted, AnyId, Context, Counters, Dispatcher, Id, Reactor, Socket};
+use slabloop::{
+    Accepted, AnyId, Context, Counters, Dispatcher, Id, Reactor, Socket, SocketOptions,
+};
 use util::*;
 
 const EAGAIN: i32 = 11;
@@ -1018,7 +1020,7 @@ fn accepted_connections_have_the_nodelay_that_their_listener_was_given() {
         let asks = Asks(Rc::clone(&seen));
         let id = match nodelay {
             Some(on) => {
-                let mut options = slabloop::SocketOptions::new();
+                let mut options = SocketOptions::new();
                 options.nodelay(on);
                 reactor.listen_with("127.0.0.1:0", &options, asks).unwrap()
             }
@@ -1032,4 +1034,45 @@ fn accepted_connections_have_the_nodelay_that_their_listener_was_given() {
         });
         assert_eq!(*seen.borrow(), [expected], "asked for {nodelay:?}");
     }
+}
+
+#[test]
+fn a_listener_for_ipv6_alone_leaves_its_port_to_one_for_ipv4() {
+    struct Listener;
+    impl Dispatcher for Listener {}
+    let mut reactor = Reactor::new().expect("a poller");
+    let mut options = SocketOptions::default();
+    options.only_v6(true);
+    let Ok(six) = reactor.listen_with("[::]:0", &options, Listener) else {
+        eprintln!("skipped: no IPv6 here");
+        return;
+    };
+    let port = reactor.at(six).expect("open").local_addr();
+    let port = port.expect("bound").port();
+    let four = reactor.listen(("0.0.0.0", port), Listener);
+    assert!(four.is_ok(), "{four:?}");
+
+    // One for both would have it.
+    options.only_v6(false);
+    let both = reactor.listen_with("[::]:0", &options, Listener);
+    let port = reactor
+        .at(both.expect("a port"))
+        .expect("open")
+        .local_addr();
+    let taken = reactor.listen(("0.0.0.0", port.expect("bound").port()), Listener);
+    assert_eq!(taken.expect_err("taken").kind(), io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn a_pause_after_a_shortage_that_would_be_none_is_refused() {
+    let too_short = Duration::from_micros(999);
+    let error = Reactor::builder().accept_retry(too_short).build();
+    let error = error.expect_err("it would spin");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert!(
+        error.to_string().contains("accept_retry of 999µs"),
+        "{error}"
+    );
+    let shortest = Duration::from_millis(1);
+    assert!(Reactor::builder().accept_retry(shortest).build().is_ok());
 }

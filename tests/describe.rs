@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use slabloop::observe::{Kind, Observer, Stage, TurnEnd};
-use slabloop::{AnyId, Dispatcher, Reactor};
+use slabloop::{AnyId, Cause, Dispatcher, End, Reactor, Timeout};
 use util::*;
 
 #[test]
@@ -138,4 +138,34 @@ fn an_id_is_a_slot_and_a_generation() {
     let after = id.any();
     assert_eq!(after.index(), before.index());
     assert_eq!(after.generation(), before.generation() + 1);
+}
+
+#[test]
+fn what_ended_and_why_is_told_in_words() {
+    let causes = [
+        (Cause::RequestTimeout, "request timeout"),
+        (
+            Cause::Stalled { unsent: 3 },
+            "stalled with 3 bytes not sent",
+        ),
+        (Cause::HandshakeTimeout, "handshake timeout"),
+        (Cause::ConnectTimeout, "connecting timed out"),
+    ];
+    for (cause, text) in causes {
+        assert_eq!(cause.to_string(), text);
+        assert_eq!(cause.end(), End::Failed);
+    }
+    let ends = [End::Closed, End::Lost, End::Failed, End::Aborted].map(|end| end.to_string());
+    assert_eq!(ends, ["closed", "lost", "failed", "aborted"]);
+    for timeout in [
+        Timeout::Connect,
+        Timeout::Handshake,
+        Timeout::Idle,
+        Timeout::Stall,
+        Timeout::Close,
+        Timeout::Request,
+    ] {
+        let name = format!("{timeout:?} timeout").to_lowercase();
+        assert_eq!(timeout.to_string(), name);
+    }
 }

@@ -381,3 +381,25 @@ fn an_id_of_the_inner_type_reaches_what_a_wrapper_wraps() {
     let right = reactor.at(id).expect("there").typed::<Inner>();
     assert_eq!(right, Some(inner));
 }
+
+#[test]
+fn from_outside_of_callbacks_who_is_gone_is_told_from_who_answers() {
+    struct Service;
+    impl Dispatcher for Service {}
+    let mut reactor = Reactor::new().expect("a poller");
+    let there = reactor.add_service(Service).expect("room");
+    assert_eq!(reactor.try_with(there, |_, _| 7), Ok(7));
+    reactor.at(there).expect("there").close();
+    turn(&mut reactor);
+    let refused = reactor.try_with(there, |_, _| 7);
+    assert_eq!(refused, Err(Unreached::Gone));
+    let texts = [Unreached::Gone, Unreached::Busy, Unreached::Panicked].map(|why| why.to_string());
+    assert_eq!(
+        texts,
+        [
+            "the dispatcher is gone",
+            "the dispatcher is itself running",
+            "the closure panicked",
+        ]
+    );
+}

@@ -7,7 +7,9 @@ use httparse::Error;
 
 use crate::config::Limits;
 use crate::hops::{self, Hops};
-use crate::http::framing::{Lengths, MOST_HEADERS, has_bare_lf, names_a_version, too_long};
+use crate::http::framing::{
+    Lengths, MOST_HEADERS, MOST_METHOD, has_bare_lf, names_a_version, too_long,
+};
 use crate::http::{Length, Status};
 use crate::policy::Way;
 use crate::refusal::Refusal;
@@ -74,6 +76,9 @@ fn understand(
     let target = request.path.unwrap_or_default();
     if target.len() > limits.target {
         return Err(Status::URI_TOO_LONG.into());
+    }
+    if method.len() > MOST_METHOD {
+        return Err(Status::NOT_IMPLEMENTED.into());
     }
     let is_1_1 = request.version == Some(1);
     let (way, target) = match method {

@@ -86,11 +86,17 @@ pub(crate) fn names_a_version(input: &[u8]) -> bool {
     matches!(number, Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
+/// Room in the first line for what is not the target.
+const AROUND_TARGET: usize = 32;
+
+/// Most bytes of a method: the version, two blanks and a CR are in that room as well. One that is longer would be taken or
+/// not by where the network has cut the line.
+pub(crate) const MOST_METHOD: usize = AROUND_TARGET - " HTTP/1.1 \r".len();
+
 /// What a head is refused with that is not complete: `None` if it may still become one.
 pub(crate) fn too_long(input: &[u8], most_target: usize, most_head: usize) -> Option<Status> {
-    let is_in_line = |input: &[u8]| !input.trim_ascii_start().contains(&b'\n');
-    // Some room for the method.
-    if input.len() > most_target + 32 && is_in_line(input) {
+    let line = input.trim_ascii_start();
+    if line.len() > most_target + AROUND_TARGET && !line.contains(&b'\n') {
         return Some(Status::URI_TOO_LONG);
     }
     (input.len() > most_head).then_some(Status::HEADERS_TOO_LARGE)
@@ -107,5 +113,5 @@ pub(crate) fn is_still_partial(
     let new = &input[seen.saturating_sub(3).min(input.len())..];
     let is_whole = new.windows(2).any(|pair| pair == b"\n\n")
         || new.windows(3).any(|three| three == b"\n\r\n");
-    !is_whole && input.len() <= most_head.min(most_target + 32)
+    !is_whole && input.len() <= most_head.min(most_target + AROUND_TARGET)
 }
