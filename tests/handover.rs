@@ -561,3 +561,55 @@ fn unix_connections_leave_the_reactor_as_streams_that_block() {
     let error = UnixStream::try_from(detached).expect_err("it is of another kind");
     assert!(error.to_string().contains("not a Unix stream"), "{error}");
 }
+
+/// Takes the pieces of its first record itself, and gives way in the middle of it.
+struct GivesWay(Sink, Rc<RefCell<Vec<u8>>>);
+
+impl Handler for GivesWay {
+    fn found_terminator(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &mut Framing,
+        _: &[u8],
+    ) -> io::Result<()> {
+        panic!("its end is the successor's");
+    }
+
+    fn collect_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &mut Framing,
+        piece: &[u8],
+    ) -> io::Result<()> {
+        self.1.borrow_mut().extend(piece);
+        cx.replace(self.0.clone())?;
+        cx.pause_reading();
+        Ok(())
+    }
+}
+
+#[test]
+fn the_end_of_a_record_whose_pieces_were_taken_is_the_successors() {
+    for (terminator, end) in [
+        (Terminator::Line, "\r\n"),
+        (Terminator::Line, "\n"),
+        (Terminator::Bytes(b"END".to_vec()), "END"),
+    ] {
+        let mut reactor = Reactor::new().expect("a poller");
+        let (sink, taken) = (Sink::default(), Rc::default());
+        let handler = GivesWay(sink.clone(), Rc::clone(&taken));
+        let framed = Framed::new(terminator, handler).expect("a terminator");
+        let (ours, mut peer) = tcp_pair();
+        let id = reactor.add(ours, framed).expect("a stream");
+        peer.write_all(format!("first{end}second").as_bytes())
+            .expect("room");
+        turn_until(&mut reactor, "the piece", |_| !taken.borrow().is_empty());
+        reactor.at(id.any()).expect("open").resume_reading();
+        let expected = format!("{end}second");
+        turn_until(&mut reactor, "the rest", |_| {
+            sink.bytes.borrow().len() >= expected.len()
+        });
+        assert_eq!(*taken.borrow(), b"first");
+        assert_eq!(*sink.bytes.borrow(), expected.as_bytes(), "{end:?}");
+    }
+}

@@ -292,3 +292,36 @@ fn gauges_and_counters_show_what_there_is_also_from_inside_a_callback() {
     assert!(gauges.held == 1 && before.timers == 2, "{gauges:?}");
     assert!(reactor.ids().contains(&service.any()));
 }
+
+#[test]
+fn a_deadline_that_runs_is_set_anew_from_now() {
+    use slabloop::test::{Clock, connecting, connection, run_for, run_until_quiet};
+    let mut reactor = Reactor::builder().clock(Clock::new()).build().unwrap();
+    let (_server, socket) = connecting();
+    let attempt = reactor.add(socket, Spy::new("client", &Diary::default()));
+    let attempt = attempt.unwrap();
+    run_for(&mut reactor, SECOND, 100);
+    let mut cx = reactor.at(attempt).unwrap();
+    cx.set_timeout(Timeout::Connect, Some(2 * SECOND));
+    run_for(&mut reactor, 2 * SECOND - Duration::from_millis(1), 100);
+    assert!(reactor.at(attempt).is_some());
+    run_for(&mut reactor, Duration::from_millis(1), 100);
+    assert_eq!(reactor.end_of(attempt), Some(Cause::ConnectTimeout));
+
+    let (peer, socket) = connection();
+    peer.set_room(0);
+    let id = reactor.add(socket, Spy::new("sender", &Diary::default()));
+    let id = id.unwrap();
+    let mut cx = reactor.at(id).unwrap();
+    cx.send(b"nobody reads this").unwrap();
+    cx.close();
+    run_until_quiet(&mut reactor, 100);
+    run_for(&mut reactor, SECOND, 100);
+    let mut cx = reactor.at(id).unwrap();
+    cx.set_timeout(Timeout::Close, Some(60 * SECOND));
+    run_for(&mut reactor, 59 * SECOND, 100);
+    assert!(reactor.at(id).is_some(), "the reactor's is shorter");
+    run_for(&mut reactor, SECOND, 100);
+    let ended = reactor.end_of(id);
+    assert_eq!(ended, Some(Cause::CloseTimeout { unsent: 17 }));
+}

@@ -58,6 +58,10 @@ pub(crate) fn target(data: &[u8]) {
     let Some((cut, stream)) = split(data) else {
         return;
     };
+    // What is said here could not be told from what the example says.
+    if stream.windows(LOST.len()).any(|window| window == LOST) {
+        return;
+    }
     let got = answered([stream]);
     assert_eq!(got, answered(pieces(cut, stream)), "cut {cut}");
     let (mut answers, mut lost) = (&got[..], 0);

@@ -125,13 +125,8 @@ impl Decoder {
     pub(super) fn take_begun(&mut self, data: Vec<u8>) -> Vec<u8> {
         let mut begun = self.length_before(data.len());
         begun.extend(data);
-        match self.progress {
-            Progress::Ended(end) if self.terminator == Terminator::Line => {
-                begun.extend(&b"\r\n"[2 - end..]);
-            }
-            Progress::Ended(end) => begun.extend(self.given_back(end)),
-            _ => begun.extend(self.held()),
-        }
+        // (An end that was found behind the data is input still.)
+        begun.extend(self.held());
         self.progress = match (&self.terminator, self.progress) {
             (Terminator::Length(_), Progress::Body(left)) => Progress::Body(left + begun.len()),
             _ => Progress::Open,
