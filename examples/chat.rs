@@ -199,8 +199,7 @@ impl Handler for Member {
         cx.log_fault(&error);
         let reason: &[u8] = match error.kind() {
             io::ErrorKind::InvalidData => b"* lines have 64 KiB at most; goodbye\n",
-            io::ErrorKind::TimedOut => b"* not a word for too long; goodbye\n",
-            // A member whose outbox is at its hard cap has no room, nor any need.
+            // A member whose outbox is at its hard cap has no room, and after a timeout nothing can be sent any more.
             _ => b"",
         };
         let _ = cx.send(reason);

@@ -117,9 +117,12 @@ impl Drop for SocketFile {
     }
 }
 
-/// Answers each datagram to where it came from, and notes what came, how much of it, and from whom.
+/// What came, whether it was cut, and from where.
+type Came = (Vec<u8>, bool, Option<PathBuf>);
+
+/// Sends each datagram back to where it came from, and notes it.
 #[derive(Clone, Default)]
-struct ByPath(Rc<RefCell<Vec<(Vec<u8>, bool, Option<PathBuf>)>>>);
+struct ByPath(Rc<RefCell<Vec<Came>>>);
 
 impl Dispatcher for ByPath {
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
