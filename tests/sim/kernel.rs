@@ -198,6 +198,8 @@ pub(crate) struct Kernel {
     broken_rule: Option<String>,
     /// Whether what the reactor writes follows [`byte_at`].
     pub(crate) checks_bytes: bool,
+    /// Whether no call is made without a reason. (A layer asks once more than a bare stream would.)
+    pub(crate) is_frugal: bool,
     /// How often a turn writes one connection: once, or once for each class.
     pub(crate) writes_a_turn: u32,
     pub(crate) before_sleep: Option<BeforeSleep>,
@@ -236,6 +238,7 @@ impl Net {
             ghosts: Vec::new(),
             broken_rule: None,
             checks_bytes: true,
+            is_frugal: true,
             writes_a_turn: 1,
             before_sleep: None,
             in_wait: None,
