@@ -1,11 +1,14 @@
 //! Reaching other dispatchers: `try_with`, `call`, `fail`, `watch`, and wrappers.
 
+#[path = "util/log_lines.rs"]
+mod log_lines;
 mod util;
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::rc::Rc;
 
+use log_lines::{keep_log, take_log};
 use slabloop::{AnyId, Cause, Context, Dispatcher, Id, PanicPolicy, Reactor, TimerId, Unreached};
 use util::*;
 
@@ -402,4 +405,35 @@ fn from_outside_of_callbacks_who_is_gone_is_told_from_who_answers() {
             "the closure panicked",
         ]
     );
+}
+
+#[test]
+fn a_visit_that_did_not_run_is_logged_if_the_one_to_be_visited_is_running_and_not_if_it_is_gone() {
+    struct Service;
+    impl Dispatcher for Service {}
+    keep_log();
+    let mut reactor = Reactor::new().expect("a poller");
+    let gone = reactor.add_service(Service).expect("room");
+    reactor.at(gone).expect("there").close();
+    turn(&mut reactor);
+    let not_run = || {
+        let lines = take_log().into_iter();
+        let ours = lines.filter(|(_, line)| line.contains("with: not run"));
+        ours.collect::<Vec<_>>()
+    };
+    not_run();
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let noted = Rc::clone(&seen);
+    act(&mut reactor, move |cx| {
+        assert_eq!(cx.with(gone, |_, _| ()), None);
+        noted.borrow_mut().push(not_run().len());
+        let me = cx.id::<Acts>();
+        assert_eq!(cx.with(me, |_, _| ()), None);
+        let lines = not_run();
+        assert!(lines.iter().all(|(level, _)| *level == log::Level::Debug));
+        noted.borrow_mut().push(lines.len());
+        Ok(())
+    });
+    settle(&mut reactor);
+    assert_eq!(*seen.borrow(), [0, 1]);
 }
