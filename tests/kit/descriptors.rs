@@ -201,11 +201,11 @@ fn pipes_and_foreign_sources_are_named_in_labels_and_debug() {
             Ok(())
         })
     };
-    let (writing, reading) = slabloop::mio::unix::pipe::new().unwrap();
+    let (writing, reading) = mio::unix::pipe::new().unwrap();
     let (descriptor, _peer) = UnixStream::pair().unwrap();
     let (foreign, _other_peer) = UnixStream::pair().unwrap();
     foreign.set_nonblocking(true).unwrap();
-    let foreign = slabloop::mio::net::UnixStream::from_std(foreign);
+    let foreign = mio::net::UnixStream::from_std(foreign);
     let (stream, _third_peer) = UnixStream::pair().unwrap();
     let ids = [
         reactor.add(reading, labelling()).unwrap(),

@@ -351,9 +351,9 @@ fn a_connection_comes_back_after_the_server_has_restarted() {
     assert!(log.iter().any(|line| line.contains("refused")), "{log:?}");
 }
 
-fn mio_listener(listener: TcpListener) -> slabloop::mio::net::TcpListener {
+fn mio_listener(listener: TcpListener) -> mio::net::TcpListener {
     listener.set_nonblocking(true).unwrap();
-    slabloop::mio::net::TcpListener::from_std(listener)
+    mio::net::TcpListener::from_std(listener)
 }
 
 #[test]
@@ -398,7 +398,7 @@ fn a_connection_that_is_never_established_is_never_stable() {
     let address = listener.local_addr().unwrap().as_socket().unwrap();
     let _fillers: Vec<_> = (0..4)
         .map(|_| {
-            let socket = slabloop::mio::net::TcpStream::connect(address);
+            let socket = mio::net::TcpStream::connect(address);
             socket.unwrap()
         })
         .collect();
