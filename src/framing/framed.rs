@@ -79,7 +79,7 @@ impl<H: Handler> Framed<H> {
     }
 
     /// Sets the largest number of records that are delivered in one turn. Default: 256. The others follow in the next
-    /// turn.
+    /// turn. Zero counts as one: with none at all nothing would ever be delivered.
     #[must_use]
     pub fn records_per_turn(mut self, records: usize) -> Framed<H> {
         self.records_per_turn = records.max(1);

@@ -9,11 +9,12 @@ use crate::world::errors::invalid;
 /// ```
 /// use slabloop::framing::Terminator;
 ///
-/// let http_head = Terminator::Bytes(b"\r\n\r\n".to_vec());
+/// let http_head = Terminator::from("\r\n\r\n");
 /// let body = Terminator::Length(1024);
-/// # let _ = (http_head, body);
+/// assert_eq!(http_head, Terminator::Bytes(b"\r\n\r\n".to_vec()));
+/// # let _ = body;
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Terminator {
     /// A byte string, of at least one byte. It is not part of the record.
@@ -32,8 +33,30 @@ pub enum Terminator {
     Prefixed(LengthPrefix),
 }
 
+/// A byte string that ends each record: `"\r\n".into()`.
+impl From<&str> for Terminator {
+    fn from(bytes: &str) -> Terminator {
+        Terminator::Bytes(bytes.into())
+    }
+}
+
+/// A byte string that ends each record.
+impl From<&[u8]> for Terminator {
+    fn from(bytes: &[u8]) -> Terminator {
+        Terminator::Bytes(bytes.to_vec())
+    }
+}
+
+/// A number of bytes.
+impl From<usize> for Terminator {
+    fn from(bytes: usize) -> Terminator {
+        Terminator::Length(bytes)
+    }
+}
+
 /// The width of a length before each record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LengthPrefix {
     /// One byte: records of up to 255 bytes.
     One,

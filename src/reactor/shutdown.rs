@@ -1,5 +1,6 @@
 //! The end of a reactor: graceful shutdown, `close_all`, and dropping.
 
+use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::world::mailbox::Jobs;
 use crate::world::topics;
 
 /// A connection that [`Reactor::shutdown`] had to abort.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Aborted {
     /// The dispatcher's id, which is no longer valid.
@@ -23,6 +24,12 @@ pub struct Aborted {
     /// Bytes accepted for sending that the kernel had not taken. Zero if everything had left and only the
     /// peer's end of stream was missing.
     pub unsent: usize,
+}
+
+impl fmt::Display for Aborted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {} bytes unsent", self.id, self.unsent)
+    }
 }
 
 /// # Shutting down

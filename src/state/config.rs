@@ -15,7 +15,7 @@ use crate::slot::priority::Priority;
 /// let reactor = Reactor::builder().panic_policy(PanicPolicy::Propagate).build()?;
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PanicPolicy {
     /// The panic closes the dispatcher that was called and is logged. The loop continues.

@@ -33,7 +33,7 @@ use crate::world::errors::invalid;
 /// reactor.listen_with("127.0.0.1:0", &options, Listener)?;
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
     backlog: u32,
     reuse_port: bool,
@@ -48,7 +48,7 @@ pub struct SocketOptions {
 }
 
 /// The deadline of one connection attempt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ConnectTimeout {
     /// What the builder says.
     Usual,
