@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
 use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
 use slabloop::{
-    AnyId, Below, Cause, Context, Dispatcher, Id, Layer, PanicPolicy, Reactor, Socket, TimerId,
+    AnyId, Below, Cause, Context, Dispatcher, Id, Layer, PanicPolicy, Priority, Reactor, Socket,
+    TimerId,
 };
 use util::*;
 
@@ -1061,4 +1062,50 @@ fn a_loop_that_was_away_offers_its_output_before_it_gives_up_a_peer() {
             taken == 800_000
         });
     }
+}
+
+/// When it is read: loses the peer of another, and sends there.
+struct Spoiler(AnyId, Option<UnixStream>);
+
+impl Dispatcher for Spoiler {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.recv(&mut [0; 8])?;
+        self.1 = None;
+        cx.at(self.0).expect("it is open").send(b"more")
+    }
+}
+
+struct CountsSent(Rc<Cell<u32>>);
+
+impl Dispatcher for CountsSent {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.recv(&mut [0; 8])?;
+        cx.notify_when_sent()
+    }
+
+    fn handle_sent(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.0.set(self.0.get() + 1);
+        Ok(())
+    }
+}
+
+/// With classes there is more than one flush in a turn: the first found all sent, the last one failed, and then it was
+/// told that all is sent.
+#[test]
+fn nobody_is_told_that_all_is_sent_once_a_write_has_failed() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, mut peer) = unix_pair();
+    let (others, mut others_peer) = unix_pair();
+    let count = Rc::new(Cell::new(0));
+    let other = CountsSent(Rc::clone(&count));
+    let other = reactor.add(others, other).expect("a stream").any();
+    others_peer.write_all(b"x").expect("room");
+    let spoiler = Spoiler(other, Some(others_peer));
+    let low = reactor.add(ours, spoiler).expect("a stream").any();
+    peer.write_all(b"x").expect("room");
+    for (id, class) in [(other, Priority::High), (low, Priority::Low)] {
+        reactor.at(id).expect("it is open").set_priority(class);
+    }
+    turn_until(&mut reactor, "the end", |reactor| reactor.count() == 1);
+    assert_eq!(count.get(), 0);
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::slot::life::Life;
+use crate::slot::life::{Life, Output};
 use crate::slot::readiness::Flag;
 use crate::state::agenda::Errand;
 use crate::state::closing;
@@ -54,7 +54,9 @@ pub(crate) fn run_errand(core: &mut Core, errand: Errand) {
         Errand::Sent(_) if slot.readiness.is_open() && slot.has_output() => {
             core.state.slots.slot_mut(id).readiness.set(Flag::WantSent);
         }
-        Errand::Sent(_) if slot.readiness.is_open() => {
+        Errand::Sent(_)
+            if slot.readiness.is_open() && slot.readiness.output() != Output::Broken =>
+        {
             call_and_settle(core, id, Callback::Sent, |dispatcher, cx| {
                 dispatcher.handle_sent(cx)
             });
