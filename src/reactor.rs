@@ -336,9 +336,15 @@ impl Reactor {
         self.core.stop = true;
     }
 
-    /// A context that is no dispatcher's, for what a reactor and a callback can both do.
+    /// A context that is no dispatcher's, for what a reactor and a callback can both do. The last turn may be long
+    /// past: what is added now has its deadlines from now on. (`at` spares the reading of the clock. What is sent there
+    /// is offered before any deadline of it counts.)
     pub(crate) fn outside(&mut self) -> Context<'_> {
         self.note_outside();
+        if !self.in_turn {
+            let state = &mut self.core.state;
+            state.now = state.clock.now();
+        }
         Context::new(&mut self.core, AnyId::NONE)
     }
 

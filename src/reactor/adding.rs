@@ -438,13 +438,10 @@ impl Reactor {
     }
 
     /// Between turns no callback is running, whichever was the last: nothing settles what a context breaks now
-    /// but the next turn. And the last turn may be long past: what is sent or closed now has its deadlines from
-    /// now on.
+    /// but the next turn.
     pub(crate) fn note_outside(&mut self) {
         if !self.in_turn {
-            let state = &mut self.core.state;
-            state.running = Running::NOTHING;
-            state.now = state.clock.now();
+            self.core.state.running = Running::NOTHING;
         }
     }
 }

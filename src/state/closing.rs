@@ -77,8 +77,8 @@ pub(crate) fn established<D>(state: &mut State<D>, id: AnyId) {
 fn produce_to_the_end<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
     slot.enter(Life::Producing);
-    slot.output_moved = state.now;
-    deadlines::arm_close(state, id);
+    slot.output_moved = state.clock.now();
+    deadlines::arm_close_from_now(state, id);
     state.mark_dirty(id);
     state.requeue(id);
 }
@@ -140,7 +140,7 @@ fn close_to<D>(state: &mut State<D>, id: AnyId, connecting: Life, flushing: Life
             let slot = state.slots.slot(id);
             if slot.has_output() && !slot.readiness.has(Flag::Writable) {
                 // The flush that would arm it has been and gone.
-                deadlines::arm_close(state, id);
+                deadlines::arm_close_from_now(state, id);
             }
             state.mark_dirty(id);
         }

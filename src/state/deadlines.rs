@@ -175,6 +175,12 @@ pub(crate) fn arm_close<D>(state: &mut State<D>, id: AnyId) {
     arm(state, id, limit, Action::CloseDeadline);
 }
 
+/// As [`arm_close`], of a close that may have been called outside of a turn, long after the last.
+pub(crate) fn arm_close_from_now<D>(state: &mut State<D>, id: AnyId) {
+    let limit = close_timeout(state, id);
+    arm_from_now(state, id, limit, Action::CloseDeadline);
+}
+
 /// The reactor's idle timeout, for a connection that is open now.
 pub(crate) fn arm_idle<D>(state: &mut State<D>, id: AnyId) {
     if let Some(limit) = state.config.idle_timeout {
