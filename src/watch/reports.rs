@@ -6,7 +6,8 @@ use std::ops::{BitOr, Sub};
 /// [`Observer::wants`](super::observer::Observer::wants), and is not called for them: each call is some 50 instructions,
 /// and a turn with one event makes eleven. All other reports are rare, and told to everybody.
 ///
-/// ```
+#[cfg_attr(feature = "observer", doc = "```")]
+#[cfg_attr(not(feature = "observer"), doc = "```ignore")]
 /// use slabloop::observe::{Observer, Reports, TurnEnd};
 /// use std::time::Duration;
 ///
