@@ -181,7 +181,7 @@ fn what_cannot_be_waited_for_is_refused_by_name() {
     assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
     let text = refused.to_string();
     assert!(
-        text.contains(&format!("descriptor {number} ")) && text.contains("regular file"),
+        text.contains(&format!("descriptor {number}:")) && text.contains("regular file"),
         "{text}"
     );
     assert_eq!(reactor.count(), 0);
