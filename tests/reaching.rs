@@ -400,7 +400,7 @@ fn from_outside_of_callbacks_who_is_gone_is_told_from_who_answers() {
     assert_eq!(
         texts,
         [
-            "the dispatcher is gone",
+            "the dispatcher has ended",
             "the dispatcher is itself running",
             "the closure panicked",
         ]
@@ -418,7 +418,7 @@ fn a_visit_that_did_not_run_is_logged_if_the_one_to_be_visited_is_running_and_no
     turn(&mut reactor);
     let not_run = || {
         let lines = take_log().into_iter();
-        let ours = lines.filter(|(_, line)| line.contains("with: not run"));
+        let ours = lines.filter(|(_, line)| line.contains("`with` did not run"));
         ours.collect::<Vec<_>>()
     };
     not_run();
