@@ -51,7 +51,7 @@ impl Dispatcher for Server {
             let mut stdout = io::stdout().lock();
             let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
             if written.is_err() {
-                // Nobody reads our output any more, as in `client | head`: no failure of ours.
+                // Our output is not read any more, as in `client | head`: no failure of ours.
                 cx.close();
             }
             Ok(())

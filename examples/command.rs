@@ -42,7 +42,7 @@ impl ChildHandler for Watch {
         bytes: &[u8],
     ) -> io::Result<()> {
         self.bytes += bytes.len();
-        // If nobody reads our output any more, the child's is thrown away.
+        // If our output is not read any more, the child's is thrown away.
         let mut stdout = io::stdout().lock();
         let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
         Ok(())

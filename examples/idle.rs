@@ -1,6 +1,6 @@
 //! A server that does not wait for ever: a time limit for the first line, and another one between lines.
 //!
-//! Shows both ways. The request timeout is the reactor's: it runs whatever moves, because whoever sends a byte a second
+//! Shows both ways. The request timeout is the reactor's: it runs whatever moves, because a client that sends a byte a second
 //! is not idle, and still too slow; it ends the connection, and there is no goodbye. The other limit is a timer, which
 //! each line puts off: it asks first, and says goodbye.
 //!
@@ -100,7 +100,7 @@ impl Handler for Client {
 }
 
 const HELP: &str = "\
-Asks for a name, and then sends every line back. Whoever takes too long is sent away.
+Asks for a name, and then sends every line back. A client that takes too long is disconnected.
 
 Usage: idle [OPTIONS]
 

@@ -1,6 +1,6 @@
 //! Asks a question by UDP, again if no answer comes, and prints the answer.
 //!
-//! Shows a connected datagram socket: the kernel lets through what comes from the server alone, and reports that nobody
+//! Shows a connected datagram socket: the kernel lets through what comes from the server alone, and reports that no server
 //! listens there. Datagrams get lost, so a timer asks again, with twice the time, and in the end gives up.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! A time server for datagrams: whoever sends `time` gets the seconds since 1970.
+//! A time server for datagrams: a client that sends `time` gets the seconds since 1970.
 //!
 //! Shows a UDP socket in the loop: each datagram is a whole, with the address that it came from; what the kernel has no
 //! room for is lost, and the client asks again.
@@ -30,7 +30,7 @@ impl Dispatcher for Time {
         for _ in 0..BATCH {
             // `WouldBlock` when none is left, which is no error. With more left this is called again.
             let (length, from) = cx.recv_from(&mut buffer)?;
-            // The sender's address may be forged, to have the answer sent to somebody else. So an answer is hardly
+            // The sender's address may be forged, to have the answer sent to a victim. So an answer is hardly
             // longer than its question, and is no question itself: two servers cannot be set on each other.
             if cx.truncated() || buffer[..length].trim_ascii() != b"time" {
                 log::debug!("no question, from {from}");

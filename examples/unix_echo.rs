@@ -40,7 +40,7 @@ impl Dispatcher for Echo {
     }
 }
 
-/// Removes a socket that nobody listens on any more. Anything else that is there stays, and `listen_unix` says so.
+/// Removes a socket on which no server listens any more. Anything else that is there stays, and `listen_unix` says so.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     match UnixStream::connect(path) {

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::io;
 
 use crate::context::Context;
-use crate::time::timers::TimerId;
+use crate::time::timer_id::TimerId;
 use crate::watch::ends::Cause;
 use crate::world::accept::Accepted;
 use crate::world::ids::AnyId;

@@ -230,7 +230,7 @@ pub use slot::pauses::Pause;
 pub use slot::priority::Priority;
 pub use state::config::PanicPolicy;
 pub use state::rates::RateGroup;
-pub use time::timers::TimerId;
+pub use time::timer_id::TimerId;
 pub use turn::visit::Unreached;
 pub use watch::counters::Counters;
 pub use watch::ends::{Cause, End, Ends};

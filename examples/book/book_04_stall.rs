@@ -40,6 +40,15 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(stream: TcpStream, until: Until) -> Reader {
+        Reader {
+            stream,
+            until,
+            reads: 0,
+            finished: false,
+        }
+    }
+
     /// Called for each event. The buffer is tiny, so that four bytes fill it.
     fn handle_read(&mut self) -> io::Result<()> {
         loop {
@@ -106,12 +115,7 @@ fn demo(edge: bool, until: Until, closing: bool) -> Result<(), Failure> {
     let (stream, _) = listener.accept()?;
     stream.set_nonblocking(true)?;
     let watch = Watch::new(&stream, edge)?;
-    let mut reader = Reader {
-        stream,
-        until,
-        reads: 0,
-        finished: false,
-    };
+    let mut reader = Reader::new(stream, until);
 
     for text in ["twelve bytes", "!"] {
         say(format!("client sends {text:?}"));
@@ -142,12 +146,7 @@ fn serve(listener: &TcpListener, edge: bool, until: Until) -> io::Result<()> {
         let (stream, _) = listener.accept()?;
         stream.set_nonblocking(true)?;
         let watch = Watch::new(&stream, edge)?;
-        let mut reader = Reader {
-            stream,
-            until,
-            reads: 0,
-            finished: false,
-        };
+        let mut reader = Reader::new(stream, until);
         while !reader.finished && watch.wait(None)? {
             say("  event");
             if let Err(error) = reader.handle_read() {

@@ -202,7 +202,7 @@ fn play(options: Options) -> Result<(), Failure> {
     sit_idle(&mut server)
 }
 
-/// The page is out, nothing is to be done, and nobody sends anything.
+/// The page is out, nothing is to be done, and no client sends anything.
 fn sit_idle(server: &mut Server) -> Result<(), Failure> {
     // An event may be left that the last bytes have brought about.
     server.turn(Some(Duration::ZERO))?;

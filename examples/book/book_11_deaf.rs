@@ -49,7 +49,7 @@ struct Server {
     connections: Vec<Option<UnixStream>>,
     when_out: WhenOut,
     reserve: Option<File>,
-    /// Somebody may be waiting for a descriptor.
+    /// A client may be waiting for a descriptor.
     is_out: bool,
 }
 
@@ -131,16 +131,16 @@ impl Server {
             }
             WhenOut::Reserve => {
                 self.reserve = None;
-                let somebody = match self.listener.accept() {
+                let accepted = match self.listener.accept() {
                     Ok((mut stream, _)) => Some(number_of(&mut stream)?),
                     Err(_) => None,
                 };
                 self.reserve = Some(File::open("/dev/null")?);
-                match somebody {
+                match accepted {
                     Some(number) => say(format!("    client {number} is accepted, and closed")),
-                    None => say("    nobody was waiting"),
+                    None => say("    no client was waiting"),
                 }
-                Ok(somebody.is_some())
+                Ok(accepted.is_some())
             }
         }
     }
@@ -167,7 +167,7 @@ impl Server {
         Ok(())
     }
 
-    /// The listener was readable when descriptors ran out, and still is as far as anybody knows.
+    /// The listener was readable when descriptors ran out, and still is as far as is known.
     fn retry(&mut self, why: Option<&str>) -> io::Result<()> {
         if self.is_out && self.when_out == WhenOut::Retry {
             if let Some(why) = why {

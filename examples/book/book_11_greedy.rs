@@ -49,7 +49,7 @@ struct Clients {
 }
 
 impl Clients {
-    /// The server has read a piece. The firehose sends the next one at once; now and then somebody pings.
+    /// The server has read a piece. The firehose sends the next one at once; now and then a client pings.
     fn piece_is_read(&mut self) -> io::Result<()> {
         self.clock += 1;
         self.unread -= 1;

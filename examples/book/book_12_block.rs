@@ -1,4 +1,4 @@
-//! A callback that takes 800 ms, and what everybody else has of it; then the same work on a thread.
+//! A callback that takes 800 ms, and what it costs the other clients; then the same work on a thread.
 //!
 //! Chapter 12 of the book: `docs/book/12-never-block-the-loop.md`.
 //!

@@ -122,7 +122,7 @@ impl Flags {
     }
 }
 
-/// Prints a line at once, and ends the program quietly if nobody reads it any more.
+/// Prints a line at once, and ends the program quietly if it is not read any more.
 pub fn say(line: impl Display) {
     let mut stdout = io::stdout().lock();
     if writeln!(stdout, "{line}")

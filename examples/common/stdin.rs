@@ -25,7 +25,7 @@ pub fn stdin_stream() -> io::Result<UnixStream> {
     Ok(ours)
 }
 
-/// Copies until the input ends or nobody wants more of it. The end of `to` is the end of the stream.
+/// Copies until the input ends or no more of it is read. The end of `to` is the end of the stream.
 fn copy(from: &mut impl Read, mut to: UnixStream) -> io::Result<()> {
     let mut buffer = [0; 16 * 1024];
     loop {

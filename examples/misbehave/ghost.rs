@@ -1,5 +1,5 @@
 //! An event source that leaves without signing off: the kernel goes on reporting it, under the name that it had. The loop
-//! drops these events; nobody else gets them, not even who has its slot by now. There is no lint for it.
+//! drops these events; no other dispatcher gets them, not even the one in its slot. There is no lint for it.
 
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;

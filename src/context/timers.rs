@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Context;
 use crate::state::deadlines;
 use crate::time::action::Action;
-use crate::time::timers::TimerId;
+use crate::time::timer_id::TimerId;
 use crate::turn::closures::{Closure, Once};
 use crate::watch::timeouts::Timeout;
 use crate::world::ids::AnyId;

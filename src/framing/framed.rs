@@ -8,7 +8,7 @@ use super::stream::Framing;
 use super::terminator::Terminator;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
-use crate::time::timers::TimerId;
+use crate::time::timer_id::TimerId;
 use crate::watch::ends::Cause;
 use crate::world::ids::AnyId;
 

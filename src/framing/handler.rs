@@ -4,7 +4,7 @@ use std::io;
 
 use super::Framing;
 use crate::context::Context;
-use crate::time::timers::TimerId;
+use crate::time::timer_id::TimerId;
 use crate::watch::ends::Cause;
 use crate::world::ids::AnyId;
 

@@ -70,7 +70,7 @@ impl Json {
         self.bytes.push(b'"');
     }
 
-    /// A text of anybody's.
+    /// A text from outside: every character that needs it is escaped.
     pub(super) fn text(&mut self, text: &str) {
         self.separate();
         self.bytes.push(b'"');

@@ -85,7 +85,7 @@ pub(super) struct Lint {
     since: f64,
     /// Of the book.
     chapter: &'static str,
-    /// It is about the loop, whoever is named: there is one of its name.
+    /// It is about the loop, whatever dispatcher is named: there is one of its name.
     #[serde(skip)]
     is_the_only_one: bool,
     #[serde(skip)]

@@ -95,7 +95,7 @@ use self::watch::ExitWatch;
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
 use crate::reactor::Reactor;
-use crate::time::timers::TimerId;
+use crate::time::timer_id::TimerId;
 use crate::world::errors::is_would_block;
 use crate::world::ids::{AnyId, Id};
 

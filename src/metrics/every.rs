@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::snapshot::Snapshot;
 use crate::reactor::Reactor;
-use crate::time::timers::TimerId;
+use crate::time::timer_id::TimerId;
 
 /// Calls `hook` with the reactor and a new [`Snapshot`] every `period`, from inside the loop: to send figures to a
 /// server, to write a log line, to shed load. The first call follows after one `period`.

@@ -9,7 +9,7 @@ use crate::state::running::Running;
 use crate::state::{deadlines, observing, rates};
 use crate::time::action::Action;
 use crate::time::heap::Due;
-use crate::time::timers::TimerId;
+use crate::time::timer_id::TimerId;
 use crate::turn::closures::{Closure, Once};
 use crate::watch::callback::Callback;
 use crate::watch::observer::Step;

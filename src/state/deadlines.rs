@@ -6,7 +6,7 @@ use crate::slot::life::Life;
 use crate::state::State;
 use crate::time::action::Action;
 use crate::time::clock::Tick;
-use crate::time::timers::TimerId;
+use crate::time::timer_id::TimerId;
 use crate::watch::timeouts::Timeout;
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;

@@ -198,7 +198,7 @@ impl Wire {
 
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.check_up() {
-            // As after a reset that somebody knows of.
+            // As after a reset that was reported.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
             outcome => outcome?,
         }

@@ -7,7 +7,8 @@ use crate::framing::Terminator;
 use crate::framing::{decoder, search};
 use crate::time::action::Action;
 use crate::time::clock::Tick;
-use crate::time::timers::{TimerId, Timers};
+use crate::time::timer_id::TimerId;
+use crate::time::timers::Timers;
 use crate::world::ids::AnyId;
 
 /// Where a byte first is in `input`; its length if it is not there.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::dispatcher::Dispatcher;
 use crate::state::State;
-use crate::time::timers::TimerId;
+use crate::time::timer_id::TimerId;
 use crate::turn::closures::{Closures, Once};
 use crate::turn::replace::Change;
 

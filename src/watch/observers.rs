@@ -188,7 +188,7 @@ impl Observers {
         true
     }
 
-    /// How long each step has taken, in nanoseconds, while somebody observed.
+    /// How long each step has taken, in nanoseconds, while there was an observer.
     #[cfg(feature = "observer")]
     pub(crate) fn step_times(&self) -> StepTimes {
         self.step_times

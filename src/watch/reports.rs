@@ -1,10 +1,10 @@
-//! Which of the frequent reports an observer is told.
+//! Which of the frequent reports an observer gets.
 
 use std::ops::{BitOr, Sub};
 
 /// The reports that come again and again in each turn. An observer that has no use for some of them says so in
 /// [`Observer::wants`](super::observer::Observer::wants), and is not called for them: each call is some 50 instructions,
-/// and a turn with one event makes eleven. All other reports are rare, and told to everybody.
+/// and a turn with one event makes eleven. All other reports are rare, and every observer gets them.
 ///
 #[cfg_attr(feature = "observer", doc = "```")]
 #[cfg_attr(not(feature = "observer"), doc = "```ignore")]

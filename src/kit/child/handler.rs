@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 
 use super::Process;
 use crate::context::Context;
-use crate::time::timers::TimerId;
+use crate::time::timer_id::TimerId;
 
 /// The callbacks of a child process.
 ///

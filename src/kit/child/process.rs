@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::reaper;
 use super::streams::Which;
 use crate::context::Context;
-use crate::time::timers::TimerId;
+use crate::time::timer_id::TimerId;
 use crate::world::errors::invalid;
 use crate::world::ids::AnyId;
 

@@ -37,7 +37,7 @@ impl List {
         self.0.iter().any(|entry| !entry.is_new)
     }
 
-    /// The frequent reports that somebody is told.
+    /// The frequent reports that at least one observer gets.
     pub(super) fn wanted(&self) -> Reports {
         let begun = self.0.iter().filter(|entry| !entry.is_new);
         begun.fold(Reports::NONE, |all, entry| all | entry.wants)
