@@ -1,7 +1,7 @@
 //! JSON, written a field at a time into a buffer that is used again. A beat has some three thousand fields, ten times a
 //! second, in the midst of the loop's work.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::Display;
 use std::net::SocketAddr;
 
 use serde::Serialize;
@@ -73,17 +73,12 @@ impl Json {
     /// A text from outside: every character that needs it is escaped.
     pub(super) fn text(&mut self, text: &str) {
         self.separate();
-        self.bytes.push(b'"');
-        Escaped(&mut self.bytes).push(text);
-        self.bytes.push(b'"');
+        self.put(text);
     }
 
     pub(super) fn shown(&mut self, what: &dyn Display) {
         self.separate();
-        self.bytes.push(b'"');
-        // It writes into memory, and what cannot be shown is left out.
-        let _ = write!(Escaped(&mut self.bytes), "{what}");
-        self.bytes.push(b'"');
+        self.put(&format_args!("{what}"));
     }
 
     /// An address. Of many connections most have an IPv4 one, which is written faster here than by its `Display`.
@@ -151,44 +146,18 @@ impl Json {
 
     #[inline]
     fn digits(&mut self, value: u64) {
-        if value < 10 {
-            return self.bytes.push(b'0' + (value % 10) as u8);
+        match u8::try_from(value) {
+            // Most are this short.
+            Ok(digit @ 0..=9) => self.bytes.push(b'0' + digit),
+            _ => self.put(&value),
         }
-        self.long_digits(value);
     }
 
-    /// Two at a time: a division costs more than all else.
-    fn long_digits(&mut self, mut value: u64) {
-        /// As many as the largest number has.
-        const MOST: usize = 20;
-        let mut digits = [b'0'; MOST];
-        let mut first = MOST;
-        while value >= 10 {
-            first -= 2;
-            digits[first..first + 2].copy_from_slice(&PAIRS[(value % 100) as usize]);
-            value /= 100;
-        }
-        if value > 0 {
-            first -= 1;
-            digits[first] = b'0' + (value % 10) as u8;
-        } else if digits[first] == b'0' {
-            // The last pair was a digit alone.
-            first += 1;
-        }
-        self.bytes.extend_from_slice(&digits[first..]);
+    /// A number or a text, as `serde_json` writes it.
+    fn put(&mut self, value: &(impl Serialize + ?Sized)) {
+        serde_json::to_writer(&mut self.bytes, value).expect("memory takes numbers and texts");
     }
 }
-
-/// `00` to `99`.
-const PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[b'0'; 2]; 100];
-    let mut number = 0_u8;
-    while number < 100 {
-        pairs[number as usize] = [b'0' + number / 10, b'0' + number % 10];
-        number += 1;
-    }
-    pairs
-};
 
 /// The name of the value that comes next; it needs no escapes.
 macro_rules! key {
@@ -197,34 +166,6 @@ macro_rules! key {
     };
 }
 pub(super) use key;
-
-/// Writes the inside of a string.
-struct Escaped<'a>(&'a mut Vec<u8>);
-
-impl Escaped<'_> {
-    fn push(&mut self, text: &str) {
-        let is_special = |byte: &u8| *byte < b' ' || matches!(*byte, b'"' | b'\\');
-        let mut rest = text.as_bytes();
-        while let Some(place) = rest.iter().position(is_special) {
-            self.0.extend_from_slice(&rest[..place]);
-            let escape = match rest[place] {
-                b'"' => "\\\"".to_owned(),
-                b'\\' => "\\\\".to_owned(),
-                control => format!("\\u{control:04x}"),
-            };
-            self.0.extend_from_slice(escape.as_bytes());
-            rest = &rest[place + 1..];
-        }
-        self.0.extend_from_slice(rest);
-    }
-}
-
-impl fmt::Write for Escaped<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.push(text);
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -240,6 +181,10 @@ mod tests {
 
     #[test]
     fn it_is_json_whatever_is_in_it() {
+        struct Service;
+        impl crate::Dispatcher for Service {}
+        let mut reactor = crate::Reactor::new().unwrap();
+        let id = reactor.add_service(Service).unwrap().any();
         let text = "a\"b\\c\n\u{1}\u{7f}é{[:,\u{2028}";
         let value = written(|json| {
             json.list(|json| {
@@ -254,6 +199,7 @@ mod tests {
                 json.address("127.0.0.1:7000".parse().unwrap());
                 json.address("[::1]:80".parse().unwrap());
                 json.id(AnyId::NONE);
+                json.id(id);
                 json.text("ends like an opening {");
                 json.value(&[1.5, 2.5]).unwrap();
                 json.plain("");
@@ -261,7 +207,7 @@ mod tests {
         });
         let expected = json!([
             text, {"x": 0, "y": u64::MAX, "of": []}, {}, true, "127.0.0.1:7000", "[::1]:80", "",
-            "ends like an opening {", [1.5, 2.5], ""
+            id.to_string(), "ends like an opening {", [1.5, 2.5], ""
         ]);
         assert_eq!(value, expected);
     }
