@@ -2,11 +2,11 @@
 //!
 //! It is no timer of the loop's. An armed timer gives every wait a limit, for which the kernel sets up a timer of its own
 //! and takes it down again: with 20,000 turns a second that costs each turn more than all that the inspector does in it.
-//! So a thread sleeps from one beat to the next and then sends a byte to a socket that the loop reads. There is one byte
-//! under way at most: while the loop is stuck none is added, and it still sends no beat.
+//! So a thread sleeps from one beat to the next and then sends a byte to a socket that the loop reads. There is at most
+//! one unread byte: while the loop is blocked none is added, and no beat is sent.
 //!
-//! A clock that a test moves is no thread's, and where there are no descriptors or threads left a page is to beat all the
-//! same: then it is a timer.
+//! A timer of the loop is used in two cases: on a clock that a test moves, which a thread cannot follow, and if there is no
+//! descriptor or thread left.
 
 use std::io;
 use std::os::unix::net::UnixDatagram as Socket;
@@ -31,7 +31,7 @@ const PERIOD: Duration = Duration::from_millis(100);
 pub(super) enum Pulse {
     Timer(TimerId),
     Thread {
-        ear: AnyId,
+        receiver: AnyId,
         /// The thread ends when this is dropped.
         _alive: Sender<()>,
     },
@@ -55,20 +55,20 @@ impl Pulse {
         let (ours, theirs) = Socket::pair()?;
         ours.set_nonblocking(true)?;
         theirs.set_nonblocking(true)?;
-        let under_way = Arc::new(AtomicBool::new(false));
+        let is_pending = Arc::new(AtomicBool::new(false));
         let (alive, ends) = mpsc::channel();
-        let ringer = Ringer {
-            bell: theirs,
-            under_way: Arc::clone(&under_way),
+        let ticker = Ticker {
+            socket: theirs,
+            is_pending: Arc::clone(&is_pending),
         };
         thread::Builder::new()
             .name("slabloop-inspector".to_owned())
             .stack_size(64 * 1024)
-            .spawn(move || ringer.run(PERIOD, &ends))?;
+            .spawn(move || ticker.run(PERIOD, &ends))?;
         let ours = Source::foreign_with(UnixDatagram::from_std(ours), Interest::READABLE);
-        let ear = cx.add(ours, Ear { hub, under_way })?;
+        let receiver = cx.add(ours, Receiving { hub, is_pending })?;
         Ok(Pulse::Thread {
-            ear: ear.any(),
+            receiver: receiver.any(),
             _alive: alive,
         })
     }
@@ -78,9 +78,9 @@ impl Pulse {
             Pulse::Timer(timer) => {
                 cx.cancel_timer(timer);
             }
-            Pulse::Thread { ear, .. } => {
-                if let Some(mut ear) = cx.at(ear) {
-                    ear.close();
+            Pulse::Thread { receiver, .. } => {
+                if let Some(mut receiver) = cx.at(receiver) {
+                    receiver.close();
                 }
             }
         }
@@ -88,18 +88,18 @@ impl Pulse {
 }
 
 /// The thread's end.
-struct Ringer {
-    bell: Socket,
-    under_way: Arc<AtomicBool>,
+struct Ticker {
+    socket: Socket,
+    is_pending: Arc<AtomicBool>,
 }
 
-impl Ringer {
+impl Ticker {
     fn run(&self, period: Duration, ends: &Receiver<()>) {
         while ends.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
-            if self.under_way.swap(true, Ordering::AcqRel) {
+            if self.is_pending.swap(true, Ordering::AcqRel) {
                 continue;
             }
-            if self.bell.send(&[0]).is_err() {
+            if self.socket.send(&[0]).is_err() {
                 // There is room for one: the other end is gone.
                 return;
             }
@@ -109,23 +109,23 @@ impl Ringer {
 
 /// The loop's end.
 #[derive(Debug)]
-struct Ear {
+struct Receiving {
     hub: Id<Hub>,
-    under_way: Arc<AtomicBool>,
+    is_pending: Arc<AtomicBool>,
 }
 
-impl Dispatcher for Ear {
+impl Dispatcher for Receiving {
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let mut rung = false;
-        let _: io::Result<()> = cx.read_with(|bell: &mut UnixDatagram| {
-            rung = bell.recv(&mut [0]).is_ok();
+        let mut received = false;
+        let _: io::Result<()> = cx.read_with(|socket: &mut UnixDatagram| {
+            received = socket.recv(&mut [0]).is_ok();
             // There is no second one: it is not sent before this one is known to be taken.
             Err(io::ErrorKind::WouldBlock.into())
         });
-        if !rung {
+        if !received {
             return Ok(());
         }
-        self.under_way.store(false, Ordering::Release);
+        self.is_pending.store(false, Ordering::Release);
         cx.with(self.hub, Hub::beat).unwrap_or(Ok(()))
     }
 }
@@ -135,25 +135,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loop_that_does_not_listen_is_rung_once_and_the_thread_ends_with_the_hub() {
+    fn a_loop_that_does_not_listen_gets_one_datagram_and_the_thread_ends_with_the_hub() {
         let (ours, theirs) = Socket::pair().unwrap();
-        let under_way = Arc::new(AtomicBool::new(false));
+        let is_pending = Arc::new(AtomicBool::new(false));
         let (alive, ends) = mpsc::channel();
-        let ringer = Ringer {
-            bell: theirs,
-            under_way: Arc::clone(&under_way),
+        let ticker = Ticker {
+            socket: theirs,
+            is_pending: Arc::clone(&is_pending),
         };
-        let thread = thread::spawn(move || ringer.run(Duration::ZERO, &ends));
+        let thread = thread::spawn(move || ticker.run(Duration::ZERO, &ends));
         assert_eq!(ours.recv(&mut [0; 2]).unwrap(), 1);
         // So often is it due while the loop is stuck.
         for _ in 0..10_000 {
-            assert!(under_way.load(Ordering::Acquire));
+            assert!(is_pending.load(Ordering::Acquire));
         }
         ours.set_nonblocking(true).unwrap();
         let second = ours.recv(&mut [0; 2]);
         assert_eq!(second.unwrap_err().kind(), io::ErrorKind::WouldBlock);
         ours.set_nonblocking(false).unwrap();
-        under_way.store(false, Ordering::Release);
+        is_pending.store(false, Ordering::Release);
         assert_eq!(ours.recv(&mut [0; 2]).unwrap(), 1, "it goes on");
         drop(alive);
         thread.join().unwrap();
