@@ -19,11 +19,16 @@ use shared::{Failure, QUIET, connect, hear, listen, listen_quietly, run, say};
 
 fn serve(listener: &TcpListener) -> io::Result<()> {
     loop {
-        let (client, address) = listener.accept()?;
-        say(format!("server: accepted {address}"));
-        echo(client)?;
-        say(format!("server: {address} is done"));
+        serve_one(listener)?;
     }
+}
+
+fn serve_one(listener: &TcpListener) -> io::Result<()> {
+    let (client, address) = listener.accept()?;
+    say(format!("server: accepted {address}"));
+    echo(client)?;
+    say(format!("server: {address} is done"));
+    Ok(())
 }
 
 fn echo(mut client: TcpStream) -> io::Result<()> {
@@ -49,7 +54,7 @@ fn serve_with_threads(listener: &TcpListener) -> io::Result<()> {
 fn demo() -> Result<(), Failure> {
     let listener = listen_quietly()?;
     let address = listener.local_addr()?;
-    thread::spawn(move || serve(&listener));
+    let server = thread::spawn(move || serve_one(&listener).and_then(|()| serve_one(&listener)));
 
     let mut first = connect(address)?;
     first.write_all(b"one")?;
@@ -73,6 +78,9 @@ fn demo() -> Result<(), Failure> {
         "second client receives: {:?}",
         hear(&second, QUIET * 10)?
     ));
+    drop(second);
+    // Its last line comes before the program's end, always.
+    server.join().expect("the server does not panic")?;
     Ok(())
 }
 
