@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 
 use slabloop::{Context, Dispatcher, Id, TimerId};
 
-use crate::client::{Client, Gauges};
 use crate::common;
 use crate::latency::Latencies;
-use crate::request::Outcome;
-use crate::resp::Reply;
+use crate::redis::{Client, Gauges, Outcome, Reply};
 
 /// The counter that every third request increments.
 pub(crate) const COUNTER: &str = "slabloop:counter";

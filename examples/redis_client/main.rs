@@ -22,17 +22,13 @@
 //! cargo run --release --features examples --example redis_client -- --rate 10000 --duration 10
 //! ```
 
-mod client;
 #[path = "../common/mod.rs"]
 mod common;
-mod connection;
 mod latency;
 mod load;
 mod print;
-mod request;
-mod resp;
-mod settings;
-mod shared;
+#[path = "../common/redis/mod.rs"]
+mod redis;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -42,13 +38,9 @@ use std::time::Duration;
 
 use slabloop::{Context, Dispatcher, Id, Reactor};
 
-use client::Client;
 use common::{Dialer, Failure, Limit, UpstreamFlags};
-use connection::Connection;
 use load::{Load, Plan};
-use request::Outcome;
-use resp::{Reply, Version};
-use settings::Settings;
+use redis::{Client, Connection, Outcome, Reply, Settings, Version};
 
 /// The command line, parsed.
 struct Wanted {

@@ -1,6 +1,6 @@
 //! Replies in the manner of redis-cli, for people.
 
-use crate::resp::Reply;
+use crate::redis::Reply;
 
 /// With quotes, numbers for the elements of arrays, and types: what redis-cli prints on a terminal.
 pub(crate) fn for_people(reply: &Reply) -> String {

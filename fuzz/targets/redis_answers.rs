@@ -3,7 +3,7 @@
 //! Holds: the same replies, and the same end, wherever they are cut; what a server says of any shape is read as it was said,
 //! and so are commands; no reply is longer than the limit, and none deeper or of more elements than its bytes allow.
 
-#[path = "../../examples/redis_client/resp.rs"]
+#[path = "../../examples/common/redis/resp.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
 mod resp;
 

@@ -3,137 +3,21 @@
 //!
 //! Without redis-server the tests say so and are skipped.
 
-#[allow(dead_code, reason = "the tests use a part")]
-#[path = "../../examples/redis_client/client.rs"]
-mod client;
-#[path = "../../examples/redis_client/connection.rs"]
-mod connection;
 #[path = "../util/programs.rs"]
 mod programs;
-#[allow(dead_code, reason = "the tests use a part")]
-#[path = "../../examples/redis_client/request.rs"]
-mod request;
-#[allow(dead_code, reason = "the tests use a part")]
-#[path = "../../examples/redis_client/resp.rs"]
-mod resp;
-#[path = "../../examples/redis_client/settings.rs"]
-mod settings;
-#[path = "../../examples/redis_client/shared.rs"]
-mod shared;
+#[path = "../../examples/common/redis/mod.rs"]
+mod redis;
+#[path = "util/redis_server.rs"]
+mod redis_server;
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::io::{self, Read};
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use client::{Client, Gauges};
-use connection::Connection;
-use programs::{PATIENCE, Running, example, free_port};
-use request::Outcome;
-use resp::Reply;
-use settings::Settings;
+use programs::{PATIENCE, Running, example};
+use redis::{Client, Connection, Gauges, Outcome, Reply, Settings};
+use redis_server::Redis;
 use slabloop::{Context, Dispatcher, Id, Reactor, TimerId};
-
-/// A redis-server with a folder of its own, which survives it. What it has acknowledged is on disk.
-struct Redis {
-    folder: PathBuf,
-    port: u16,
-    process: Option<Running>,
-}
-
-impl Redis {
-    /// None, and a word about it, if there is no redis-server.
-    fn start(name: &str) -> Option<Redis> {
-        if Command::new("redis-server")
-            .arg("--version")
-            .output()
-            .is_err()
-        {
-            eprintln!("skipped: there is no redis-server");
-            return None;
-        }
-        let name = format!("slabloop-redis-{name}-{}", std::process::id());
-        let mut redis = Redis {
-            folder: std::env::temp_dir().join(name),
-            port: free_port(),
-            process: None,
-        };
-        std::fs::create_dir_all(&redis.folder).expect("a folder");
-        redis.run();
-        Some(redis)
-    }
-
-    fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
-    }
-
-    /// Starts it and waits until it answers.
-    fn run(&mut self) {
-        let port = self.port.to_string();
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]);
-        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
-        command.arg("--dir").arg(&self.folder);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        self.process = Some(Running(command.spawn().expect("it starts")));
-        let deadline = Instant::now() + PATIENCE;
-        while !self.answers() {
-            assert!(Instant::now() < deadline, "redis-server does not answer");
-            // Nothing tells when it listens.
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    fn answers(&self) -> bool {
-        let ask = || -> io::Result<bool> {
-            let mut stream = TcpStream::connect(self.address())?;
-            stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-            stream.write_all(b"PING\r\n")?;
-            let mut answer = [0; 7];
-            stream.read_exact(&mut answer)?;
-            Ok(&answer == b"+PONG\r\n")
-        };
-        ask().unwrap_or(false)
-    }
-
-    /// By SIGKILL, and starts it again.
-    fn kill(&mut self) {
-        // That is how a running program is dropped.
-        self.process = None;
-        self.run();
-    }
-
-    /// On a thread, evenly within `span`. Tells when it was killed, and when it answered again.
-    fn killed_again_and_again(
-        mut self,
-        kills: u32,
-        span: Duration,
-    ) -> (JoinHandle<Redis>, Receiver<(Instant, Instant)>) {
-        let (tell, told) = channel();
-        let killer = thread::spawn(move || {
-            let began = Instant::now();
-            for kill in 0..kills {
-                let due = span * (2 * kill + 1) / (2 * kills);
-                thread::sleep(due.saturating_sub(began.elapsed()));
-                let killed = Instant::now();
-                self.kill();
-                let _ = tell.send((killed, Instant::now()));
-            }
-            self
-        });
-        (killer, told)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.process = None;
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
 
 const OPEN: u8 = 0;
 const DONE: u8 = 1;
@@ -426,7 +310,7 @@ fn the_program_prints_replies_as_redis_cli_does() {
     let Some(redis) = Redis::start("print") else {
         return;
     };
-    let port = redis.port.to_string();
+    let port = redis.address().port().to_string();
     let address = redis.address().to_string();
     let commands: [&[&str]; 13] = [
         &["set", "a", "1"],

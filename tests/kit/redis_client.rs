@@ -1,20 +1,8 @@
 //! The example `redis_client` against a server that does as it is told: every request is answered exactly once, and the
 //! answer is true.
 
-#[allow(dead_code, reason = "the tests use a part")]
-#[path = "../../examples/redis_client/client.rs"]
-mod client;
-#[path = "../../examples/redis_client/connection.rs"]
-mod connection;
-#[allow(dead_code, reason = "the tests use a part")]
-#[path = "../../examples/redis_client/request.rs"]
-mod request;
-#[path = "../../examples/redis_client/resp.rs"]
-mod resp;
-#[path = "../../examples/redis_client/settings.rs"]
-mod settings;
-#[path = "../../examples/redis_client/shared.rs"]
-mod shared;
+#[path = "../../examples/common/redis/mod.rs"]
+mod redis;
 #[path = "../util/mod.rs"]
 mod util;
 
@@ -27,11 +15,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use client::{Client, Connections};
-use connection::Connection;
-use request::Outcome;
-use resp::{Input, Refusal, Reply, Version};
-use settings::Settings;
+use redis::{
+    Client, Connection, Connections, Gauges, Input, Outcome, Refusal, Reply, Settings, Version,
+};
 use slabloop::kit::pool::PoolOptions;
 use slabloop::testing::SimClock;
 use slabloop::{Accepted, AnyId, Context, Dispatcher, Id, Pause, Reactor};
@@ -271,7 +257,7 @@ impl Bench {
         self.settle();
         self.turn();
         let outcomes = self.outcomes();
-        let (client, mut counts) = (self.client, client::Gauges::default());
+        let (client, mut counts) = (self.client, Gauges::default());
         if let Some(mut cx) = self.reactor.at(self.server) {
             counts = Client::gauges(&mut cx, client);
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use slabloop::{Context, Dispatcher, Id, Reactor};
 
-use crate::resp::Reply;
+use super::resp::Reply;
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq)]

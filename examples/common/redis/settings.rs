@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::resp::Version;
+use super::resp::Version;
 
 /// How a client is to work.
 #[derive(Clone, Debug)]

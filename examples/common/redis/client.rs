@@ -18,11 +18,11 @@ use slabloop::kit::pool::{
 use slabloop::kit::retry::{Backoff, Budget};
 use slabloop::{Context, Dispatcher, Id, Reactor, TimerId};
 
-use crate::connection::Connection;
-use crate::request::{Answered, Answers, Outcome, Request};
-use crate::resp::encode;
-use crate::settings::Settings;
-use crate::shared;
+use super::connection::Connection;
+use super::request::{Answered, Answers, Outcome, Request};
+use super::resp::encode;
+use super::settings::Settings;
+use super::shared;
 
 pub(crate) type Connections = Pool<SocketAddr, Connection>;
 type Leased = Lease<SocketAddr, Connection>;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use slabloop::kit::pool::Reusable;
 use slabloop::{Cause, Context, Dispatcher, Id, TimerId};
 
-use crate::client::Client;
-use crate::request::{From, Outcome, Request};
-use crate::resp::{Input, Reply, Version, encode};
-use crate::settings::Settings;
+use super::client::Client;
+use super::request::{From, Outcome, Request};
+use super::resp::{Input, Reply, Version, encode};
+use super::settings::Settings;
 
 /// No more requests are sent while so many bytes are queued.
 const HIGH_MARK: usize = 64 * 1024;

@@ -1,0 +1,19 @@
+//! A client of Redis, for the examples that stand on one: any number of requests from any dispatchers, each answered
+//! exactly once, over a few connections that pipeline. `examples/redis_client` is its command line.
+
+#![allow(dead_code, reason = "each example uses a part")]
+
+mod client;
+mod connection;
+mod request;
+mod resp;
+mod settings;
+mod shared;
+
+#[allow(unused_imports, reason = "each example uses a part")]
+pub(crate) use client::{Client, Connections, Gauges};
+pub(crate) use connection::Connection;
+pub(crate) use request::Outcome;
+#[allow(unused_imports, reason = "each example uses a part")]
+pub(crate) use resp::{Input, Refusal, Reply, Version, encode};
+pub(crate) use settings::Settings;

@@ -1,0 +1,116 @@
+//! A redis-server of a test's own.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::programs::{PATIENCE, Running, free_port};
+
+/// A redis-server with a folder of its own, which survives it. What it has acknowledged is on disk.
+pub(crate) struct Redis {
+    folder: PathBuf,
+    port: u16,
+    process: Option<Running>,
+}
+
+impl Redis {
+    /// None, and a word about it, if there is no redis-server.
+    pub(crate) fn start(name: &str) -> Option<Redis> {
+        if Command::new("redis-server")
+            .arg("--version")
+            .output()
+            .is_err()
+        {
+            eprintln!("skipped: there is no redis-server");
+            return None;
+        }
+        let name = format!("slabloop-redis-{name}-{}", std::process::id());
+        let mut redis = Redis {
+            folder: std::env::temp_dir().join(name),
+            port: free_port(),
+            process: None,
+        };
+        std::fs::create_dir_all(&redis.folder).expect("a folder");
+        redis.run();
+        Some(redis)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Starts it and waits until it answers.
+    pub(crate) fn run(&mut self) {
+        let port = self.port.to_string();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]);
+        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        command.arg("--dir").arg(&self.folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        self.process = Some(Running(command.spawn().expect("it starts")));
+        let deadline = Instant::now() + PATIENCE;
+        while !self.answers() {
+            assert!(Instant::now() < deadline, "redis-server does not answer");
+            // Nothing tells when it listens.
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn answers(&self) -> bool {
+        let ask = || -> io::Result<bool> {
+            let mut stream = TcpStream::connect(self.address())?;
+            stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+            stream.write_all(b"PING\r\n")?;
+            let mut answer = [0; 7];
+            stream.read_exact(&mut answer)?;
+            Ok(&answer == b"+PONG\r\n")
+        };
+        ask().unwrap_or(false)
+    }
+
+    /// Ends it by SIGKILL.
+    pub(crate) fn end(&mut self) {
+        // That is how a running program is dropped.
+        self.process = None;
+    }
+
+    /// Ends it by SIGKILL, and starts it again.
+    pub(crate) fn kill(&mut self) {
+        self.end();
+        self.run();
+    }
+
+    /// On a thread, evenly within `span`. Tells when it was killed, and when it answered again.
+    pub(crate) fn killed_again_and_again(
+        mut self,
+        kills: u32,
+        span: Duration,
+    ) -> (JoinHandle<Redis>, Receiver<(Instant, Instant)>) {
+        let (tell, told) = channel();
+        let killer = thread::spawn(move || {
+            let began = Instant::now();
+            for kill in 0..kills {
+                let due = span * (2 * kill + 1) / (2 * kills);
+                thread::sleep(due.saturating_sub(began.elapsed()));
+                let killed = Instant::now();
+                self.kill();
+                let _ = tell.send((killed, Instant::now()));
+            }
+            self
+        });
+        (killer, told)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.process = None;
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
