@@ -65,3 +65,38 @@ impl Batch {
         self.more = 0;
     }
 }
+
+/// Of how many turns of a beat each event is looked at. Of a busy loop's, which are hundreds a beat, these are a few
+/// percent; of a quiet one's they are all.
+const TURNS: u32 = 16;
+
+/// In which turns events are looked at: the first ones of each beat.
+#[derive(Debug, Default)]
+pub(super) struct Sampling {
+    /// Turns of this beat that have ended.
+    turns: u32,
+    is_off: bool,
+}
+
+impl Sampling {
+    #[inline]
+    pub(super) fn is_on(&self) -> bool {
+        !self.is_off
+    }
+
+    /// Whether the batch of the turn in hand may be shown. That of the last one tells only who in the batch before it was
+    /// served again.
+    pub(super) fn shows_turn(&self) -> bool {
+        self.turns < TURNS
+    }
+
+    pub(super) fn end_turn(&mut self) {
+        self.turns = self.turns.saturating_add(1);
+        self.is_off = self.turns > TURNS;
+    }
+
+    /// Another beat begins, with the next turn that ends.
+    pub(super) fn begin_beat(&mut self) {
+        self.turns = 0;
+    }
+}

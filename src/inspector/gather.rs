@@ -8,10 +8,10 @@ use crate::AnyId;
 use crate::observe::Kind;
 
 use super::OwnWork;
-use super::batch::Batch;
+use super::batch::{Batch, Sampling};
 use super::lints::{self, Board, Second};
 use super::log::Log;
-use super::rows::{Row, Rows};
+use super::rows::Rows;
 use super::slices::{Slices, Waits};
 use super::span::{Span, StepTimes};
 use super::watch::nanos;
@@ -27,9 +27,10 @@ pub(super) struct Gather {
     pub(super) waits: Waits,
     pub(super) log: Log,
     pub(super) board: Board,
-    /// Of the turn in hand, and of the last one before it that had any.
+    /// Of the turn in hand, and of the last one before it that had any, as far as events are [sampled](Sampling).
     batch: Batch,
     pub(super) last_batch: Batch,
+    sampling: Sampling,
     pub(super) last: TurnFigures,
     second: Second,
     turn: Turn,
@@ -45,11 +46,14 @@ pub(super) struct Gather {
     pub(super) own_work: OwnWork,
 }
 
-/// Of the turn in hand, for the lints: what it had to do but timers.
+/// Of the turn in hand.
 #[derive(Debug, Default)]
 struct Turn {
+    /// For the lints: what it had to do, and that was not for the inspector.
     timers: u64,
     others: u64,
+    /// Callbacks of the inspector's own that an event has brought about.
+    own_events: usize,
     wait_is_taken: bool,
 }
 
@@ -130,10 +134,10 @@ impl Gather {
         if self.at.saturating_sub(self.second.began) < lints::SECOND {
             return;
         }
-        self.second.callers = self.rows.end_second();
+        self.second.half_open = self.half_open;
         self.board.review(self.at, &self.second, &self.rows);
         self.log.make_room();
-        self.rows.iter_mut().for_each(Row::begin_second);
+        self.rows.begin_second();
         self.second = Second {
             began: self.at,
             pressed: self.second.pressed,
@@ -184,6 +188,7 @@ impl Gather {
     /// The next beat begins.
     pub(super) fn begin_beat(&mut self, steps: StepTimes) {
         self.steps_before = steps;
+        self.sampling.begin_beat();
         self.span = Span::beginning(nanos(self.at));
         self.rows.begin_beat();
         self.slices.clear();

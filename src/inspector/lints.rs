@@ -50,14 +50,27 @@ pub(super) struct Second {
     pub(super) timer_turns: u64,
     /// Timers of closures, which belong to no dispatcher.
     pub(super) closures_timers: u64,
-    /// Dispatchers that had callbacks.
-    pub(super) callers: usize,
+    /// The first dispatcher that had a callback, and whether another had one.
+    pub(super) caller: Option<AnyId>,
+    pub(super) has_others: bool,
+    /// Connections whose peers have ended their stream.
+    pub(super) half_open: usize,
     /// Since when the queue of posts has been all but full.
     pub(super) pressed: Option<Duration>,
     pub(super) posts: usize,
     pub(super) post_capacity: usize,
     /// Posts refused since the inspector looks.
     pub(super) posts_refused: u64,
+}
+
+impl Second {
+    /// A dispatcher had a callback.
+    #[inline]
+    pub(super) fn note_caller(&mut self, id: AnyId) {
+        if *self.caller.get_or_insert(id) != id {
+            self.has_others = true;
+        }
+    }
 }
 
 /// One dispatcher, for a lint to judge.
@@ -117,19 +130,21 @@ impl Board {
         let span = at.saturating_sub(second.began);
         let mut leaks = half_open::Leaks::default();
         let mut busiest = timer_storm::Busiest::default();
-        for row in rows.iter().filter(|row| !row.internal) {
-            let name = rows.name(row);
-            let subject = Subject {
-                name,
-                row,
-                at,
-                span,
-            };
-            leaks.look(subject);
+        let subject = |row| Subject {
+            name: rows.name(row),
+            row,
+            at,
+            span,
+        };
+        if second.half_open >= half_open::LEAST {
+            let rows = rows.iter().filter(|row| !row.internal);
+            rows.for_each(|row| leaks.look(subject(row)));
+        }
+        for row in rows.noted().filter(|row| !row.internal) {
+            let subject = subject(row);
             busiest.look(subject);
             let found = idle_writer::look(subject)
                 .or_else(|| unread_input::look(subject))
-                .or_else(|| over_high_mark::look(subject))
                 .or_else(|| turn_hog::look(subject, second));
             if let Some(lint) = found {
                 self.put(at, lint);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::AnyId;
 use crate::observe::{Callback, CallbackEnd, Kind};
 
-use super::watch::{Recent, Tally, Watch, nanos};
+use super::watch::{LONG, Recent, Tally, Watch, nanos};
 
 /// Names of types beyond this many are not distinguished. (A program has as many as its source.)
 const MOST_NAMES: usize = 1024;
@@ -22,6 +22,8 @@ pub(super) struct Rows {
     by_name: HashMap<Box<str>, u16>,
     /// The slots that had a callback in this beat, and what they did in it.
     active: Vec<Recent>,
+    /// The slots that the lints are to look at when the second is over.
+    noted: Vec<usize>,
     /// For [`Rows::choose`].
     order: Vec<(Reverse<u64>, usize)>,
 }
@@ -46,6 +48,8 @@ pub(super) struct Row {
     pub(super) kind: Kind,
     /// Its last `handle_read` took nothing.
     leaves_input: bool,
+    /// Its slot is among those that the lints look at.
+    is_noted: bool,
     /// What the lints look at.
     pub(super) watch: Watch,
     pub(super) added_at: Duration,
@@ -66,6 +70,7 @@ impl Rows {
             self.rows.push(Row::vacant());
         }
         let before = std::mem::replace(&mut self.rows[id.index()], row);
+        self.rows[id.index()].is_noted = before.is_noted;
         self.there += usize::from(!before.is_there);
     }
 
@@ -123,9 +128,16 @@ impl Rows {
         Some(row).filter(|row| row.id == id && row.is_there)
     }
 
-    /// Counts a callback in its totals and in those of the beat.
+    /// Counts a callback in its totals and in those of the beat, and, unless the dispatcher is the inspector's own, for the
+    /// lints.
     #[inline]
-    pub(super) fn count(&mut self, end: &CallbackEnd<'_>, took: u64) -> Option<&mut Row> {
+    pub(super) fn count(
+        &mut self,
+        at: Duration,
+        end: &CallbackEnd<'_>,
+        took: u64,
+        slow: bool,
+    ) -> Option<&mut Row> {
         let id = end.begin.id;
         let row = self.rows.get_mut(id.index())?;
         if row.id != id || !row.is_there {
@@ -146,6 +158,20 @@ impl Rows {
                 });
             }
         }
+        if !row.internal && row.judge(at, end, took, slow) {
+            note(&mut self.noted, row);
+        }
+        Some(row)
+    }
+
+    /// A timer of a dispatcher has fired. `None` if it is not known.
+    pub(super) fn count_timer(&mut self, id: AnyId) -> Option<&Row> {
+        let row = self.rows.get_mut(id.index())?;
+        if row.id != id || !row.is_there {
+            return None;
+        }
+        row.watch.timers = row.watch.timers.saturating_add(1);
+        note(&mut self.noted, row);
         Some(row)
     }
 
@@ -160,9 +186,10 @@ impl Rows {
         self.rows.iter().filter(|row| row.is_there)
     }
 
-    /// As [`Rows::iter`].
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Row> {
-        self.rows.iter_mut().filter(|row| row.is_there)
+    /// Those that have done something in this second which a lint may be about.
+    pub(super) fn noted(&self) -> impl Iterator<Item = &Row> {
+        let rows = self.noted.iter().filter_map(|slot| self.rows.get(*slot));
+        rows.filter(|row| row.is_there)
     }
 
     /// What it has done since the beat before.
@@ -177,14 +204,14 @@ impl Rows {
         self.active.clear();
     }
 
-    /// The second is over. How many had callbacks in it, the inspector's own left out.
-    pub(super) fn end_second(&mut self) -> usize {
-        let mut callers = 0;
-        for row in self.iter_mut() {
-            row.watch.end_second(&row.total);
-            callers += usize::from(row.watch.callbacks > 0 && !row.internal);
+    /// Another second begins.
+    pub(super) fn begin_second(&mut self) {
+        for slot in self.noted.drain(..) {
+            if let Some(row) = self.rows.get_mut(slot) {
+                row.is_noted = false;
+                row.watch.begin_second();
+            }
         }
-        callers
     }
 
     /// The dispatchers to be shown: those in `first`, then the busiest of this beat, then any.
@@ -233,29 +260,32 @@ impl Row {
             place: u32::MAX,
             chip: 0,
             leaves_input: false,
+            is_noted: false,
             added_at: Duration::ZERO,
             total: Tally::default(),
             watch: Watch::default(),
         }
     }
 
-    /// Takes in a callback for the lints. One that has read something and was not slow is of no interest to them.
+    /// Takes in a callback for the lints. One that has read something and was not long is of no interest to them: false.
     #[inline]
-    pub(super) fn judge(&mut self, at: Duration, end: &CallbackEnd<'_>, took: u64, slow: bool) {
+    fn judge(&mut self, at: Duration, end: &CallbackEnd<'_>, took: u64, slow: bool) -> bool {
         let is_read = end.begin.callback == Callback::Read;
         let leaves_input = is_read && Watch::took_nothing(end);
-        if is_read && !leaves_input && !self.leaves_input && !slow {
-            return;
+        if is_read && !leaves_input && !self.leaves_input && took < LONG {
+            return false;
         }
         if is_read {
             self.leaves_input = leaves_input;
         }
         self.watch.count(at, end, took, slow);
+        true
     }
+}
 
-    /// Another second begins.
-    pub(super) fn begin_second(&mut self) {
-        self.watch.begin_second(&self.total);
+fn note(noted: &mut Vec<usize>, row: &mut Row) {
+    if !std::mem::replace(&mut row.is_noted, true) {
+        noted.push(row.id.index());
     }
 }
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::observe::{Callback, CallbackEnd, Outcome};
 
+/// A callback of so many nanoseconds is long, for one that others wait for in each turn.
+pub(super) const LONG: u64 = 1_000_000;
+
 /// What is counted of callbacks, in any span of time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
@@ -48,14 +51,10 @@ impl Recent {
 /// What the lints look at in one dispatcher. Most callbacks leave all of it alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Watch {
-    /// Nanoseconds in callbacks that were not slow, and how many of them there were: of the last second that is over, from
-    /// what they had been in all when it began.
-    pub(super) busy: u64,
-    pub(super) callbacks: u32,
-    pub(super) busy_before: u64,
-    pub(super) callbacks_before: u64,
-    /// Nanoseconds in slow callbacks, in the second in hand, as the next.
-    pub(super) slow: u64,
+    /// Nanoseconds in callbacks that were [long](LONG) and not slow, and how many of them there were, in the second in
+    /// hand, as the next.
+    pub(super) long: u64,
+    pub(super) longs: u32,
     /// Calls of `handle_write` that sent nothing, and those that did.
     pub(super) idle_writes: u32,
     pub(super) useful_writes: u32,
@@ -76,8 +75,9 @@ pub(super) struct Watch {
 impl Watch {
     /// Takes in a callback that is more than a read of a few bytes.
     pub(super) fn count(&mut self, at: Duration, end: &CallbackEnd<'_>, took: u64, slow: bool) {
-        if slow {
-            self.slow += took;
+        if took >= LONG && !slow {
+            self.long += took;
+            self.longs += 1;
         }
         match end.begin.callback {
             Callback::Read if Watch::took_nothing(end) => {
@@ -100,18 +100,10 @@ impl Watch {
         end.bytes_in == 0 && matches!(end.outcome, Outcome::Done)
     }
 
-    /// The second is over, with this in all.
-    pub(super) fn end_second(&mut self, total: &Tally) {
-        self.busy = (total.busy - self.busy_before).saturating_sub(self.slow);
-        let callbacks = total.callbacks - self.callbacks_before;
-        self.callbacks = u32::try_from(callbacks).unwrap_or(u32::MAX);
-    }
-
     /// Another second begins.
-    pub(super) fn begin_second(&mut self, total: &Tally) {
-        self.busy_before = total.busy;
-        self.callbacks_before = total.callbacks;
-        self.slow = 0;
+    pub(super) fn begin_second(&mut self) {
+        self.long = 0;
+        self.longs = 0;
         self.idle_writes = 0;
         self.useful_writes = 0;
         self.timers = 0;

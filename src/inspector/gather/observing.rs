@@ -55,13 +55,15 @@ impl Gather {
 
 impl Observer for Gather {
     fn wants(&self) -> Reports {
-        let always = Reports::EVENTS | Reports::CALLBACK_ENDED;
+        let mut wanted = Reports::CALLBACK_ENDED;
+        if self.sampling.is_on() {
+            wanted = wanted | Reports::EVENTS;
+        }
         // Every message is flushed, and few connections are half open.
         if self.half_open > 0 {
-            always | Reports::FLUSHES
-        } else {
-            always
+            wanted = wanted | Reports::FLUSHES;
         }
+        wanted
     }
 
     fn turn_ended(&mut self, at: Duration, end: &TurnEnd) {
@@ -69,7 +71,9 @@ impl Observer for Gather {
         self.take_wait(end.began, end.waited);
         self.span.turns += 1;
         self.second.turns += 1;
-        if self.turn.timers > 0 && self.turn.others == 0 {
+        let events = end.events.saturating_sub(self.turn.own_events);
+        self.span.events += events as u64;
+        if self.turn.timers > 0 && self.turn.others == 0 && events == 0 {
             self.second.timer_turns += 1;
         }
         self.last.turn = end.turn;
@@ -84,9 +88,10 @@ impl Observer for Gather {
         } else if self.second.pressed.is_none() {
             self.second.pressed = Some(at);
         }
-        if !self.batch.chips.is_empty() {
+        if self.sampling.shows_turn() && !self.batch.chips.is_empty() {
             std::mem::swap(&mut self.batch, &mut self.last_batch);
         }
+        self.sampling.end_turn();
         self.begin_turn(end.turn + 1);
         self.review();
     }
@@ -99,8 +104,6 @@ impl Observer for Gather {
         if row.internal {
             return;
         }
-        self.span.events += 1;
-        self.turn.others += 1;
         let chip = Chip {
             id,
             readable: event.readable,
@@ -121,7 +124,9 @@ impl Observer for Gather {
             stale: true,
             again: false,
         };
-        self.batch.push(chip);
+        if self.sampling.is_on() {
+            self.batch.push(chip);
+        }
         self.note("stale", id, |_| {
             "an event for a dispatcher that has ended".to_owned()
         });
@@ -133,8 +138,9 @@ impl Observer for Gather {
         let slow = took > self.threshold;
         let callback = end.begin.callback;
         let work = is_work(callback);
-        if let Some(row) = self.rows.count(end, took) {
+        if let Some(row) = self.rows.count(at, end, took, slow) {
             if row.internal {
+                self.turn.own_events += usize::from(work);
                 self.own_work.callbacks += 1;
                 self.own_work.bytes_in += end.bytes_in;
                 self.own_work.bytes_out += end.bytes_out;
@@ -143,7 +149,6 @@ impl Observer for Gather {
                 }
                 return;
             }
-            row.judge(at, end, took, slow);
             if self.half_open > 0 && end.bytes_out > 0 && row.watch.half_open.is_some() {
                 row.watch.half_open = Some(at);
             }
@@ -151,9 +156,10 @@ impl Observer for Gather {
                 self.half_open += 1;
             }
             // Nothing came for it in this turn: it was left over from the one before.
-            if work && !self.batch.has(row.chip, row.id) {
+            if work && self.sampling.is_on() && !self.batch.has(row.chip, row.id) {
                 self.last_batch.mark_again(row.chip, row.id);
             }
+            self.second.note_caller(row.id);
         }
         self.turn.others += u64::from(work);
         self.span.count_callback(end, took);
@@ -182,7 +188,6 @@ impl Observer for Gather {
         let before = self.label(replaced.id);
         if let Some(row) = self.rows.get_mut(replaced.id) {
             let watch = std::mem::take(&mut row.watch);
-            row.begin_second();
             self.half_open -= usize::from(watch.half_open.is_some());
         }
         self.rows.rename(replaced.id, replaced.type_name);
@@ -238,9 +243,9 @@ impl Observer for Gather {
 
     fn timer_fired(&mut self, at: Duration, id: AnyId, late: Duration) {
         self.at = at;
-        match self.rows.get_mut(id) {
+        match self.rows.count_timer(id) {
             Some(row) if row.internal => return,
-            Some(row) => row.watch.timers = row.watch.timers.saturating_add(1),
+            Some(_) => {}
             None => self.second.closures_timers += 1,
         }
         self.turn.timers += 1;
@@ -282,7 +287,6 @@ impl Observer for Gather {
                 half_open: row.watch.half_open,
                 ..Watch::default()
             };
-            row.begin_second();
             if !internal {
                 self.last.count(kind, -1);
             }

@@ -10,12 +10,12 @@ use super::{Grouped, Lint, Subject, lint};
 /// For so long after the end of the stream, and after the last bytes that were sent.
 const FOR: Duration = Duration::from_secs(10);
 /// So many of them: a few may be answers that take their time.
-const LEAST: u64 = 10;
+pub(super) const LEAST: usize = 10;
 
 /// Those that were seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Leaks<'a> {
-    count: u64,
+    count: usize,
     /// The one that has been so for the longest time.
     oldest: Option<(Duration, &'a str, AnyId)>,
 }
@@ -37,7 +37,7 @@ impl<'a> Leaks<'a> {
     #[expect(clippy::cast_precision_loss, reason = "a count for people")]
     pub(super) fn found(&self) -> Option<Lint> {
         let (_, name, id) = self.oldest.filter(|_| self.count >= LEAST)?;
-        let (count, seconds) = (Grouped(self.count), FOR.as_secs());
+        let (count, seconds) = (Grouped(self.count as u64), FOR.as_secs());
         let text = format!(
             "{count} dispatchers outlived their peer's end of stream by over {seconds} s; the oldest is {name} {id}"
         );

@@ -19,10 +19,6 @@ pub(super) fn look(subject: Subject<'_>) -> Option<Lint> {
     if subject.row.kind != Kind::Stream || watch.unread < CALLS || !for_long {
         return None;
     }
-    if subject.row.watch.callbacks == 0 {
-        // It was long ago: reading is paused by now.
-        return None;
-    }
     let (name, id) = (subject.name, subject.row.id);
     let calls = Grouped(u64::from(watch.unread));
     let text = format!("{name} {id} was called {calls} times in a row and took no byte");
