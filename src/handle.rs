@@ -1,5 +1,6 @@
 //! Reaching the loop from other threads.
 
+mod job;
 mod permit;
 
 use std::error::Error;
@@ -11,14 +12,8 @@ use crate::context::Context;
 use crate::reactor::Reactor;
 use crate::world::mailbox::{Lane, Mailbox, Refusal};
 
+pub(crate) use self::job::Job;
 pub use self::permit::Permit;
-
-/// A closure on its way to the reactor's thread.
-pub(crate) type Job = Box<dyn FnOnce(&mut Reactor) + Send>;
-
-fn pack<F: FnOnce(&mut Reactor) + Send + 'static>(job: F) -> Job {
-    Box::new(job)
-}
 
 /// Reaches a reactor from any thread: [`post`](Handle::post) a closure to it, or [`stop`](Handle::stop)
 /// it. Cheap to clone.
@@ -66,6 +61,13 @@ impl Handle {
         }
     }
 
+    fn pack<F>(&self, job: F) -> Job
+    where
+        F: FnOnce(&mut Reactor) + Send + 'static,
+    {
+        Job::new(job, &self.mailbox)
+    }
+
     /// Makes the reactor run `job` on its own thread, after the timers of the turn that takes it. Jobs of
     /// one thread run in the order of their posting. Never blocks. Works before `run`, too.
     ///
@@ -95,7 +97,7 @@ impl Handle {
     where
         F: FnOnce(&mut Reactor) + Send + 'static,
     {
-        let refused = self.mailbox.post(job, Lane::Ordinary, pack);
+        let refused = self.mailbox.post(job, Lane::Ordinary, |job| self.pack(job));
         refused.map_err(PostError::new)
     }
 
@@ -125,7 +127,7 @@ impl Handle {
     where
         F: FnOnce(&mut Reactor) + Send + 'static,
     {
-        let refused = self.mailbox.post(job, Lane::Urgent, pack);
+        let refused = self.mailbox.post(job, Lane::Urgent, |job| self.pack(job));
         refused.map_err(PostError::new)
     }
 
@@ -164,7 +166,7 @@ impl Handle {
     where
         F: FnOnce(&mut Reactor) + Send + 'static,
     {
-        let refused = self.mailbox.post_wait(job, timeout, pack);
+        let refused = self.mailbox.post_wait(job, timeout, |job| self.pack(job));
         refused.map_err(PostError::new)
     }
 
@@ -278,6 +280,12 @@ impl Context<'_> {
     /// The number of posts waiting in the queue.
     pub(crate) fn posts_waiting(&self) -> usize {
         self.queue().waiting()
+    }
+
+    /// From here on posts carry the time, or do not.
+    #[cfg(feature = "observer")]
+    pub(crate) fn time_posts(&self, timed: bool) {
+        self.queue().time_posts(timed);
     }
 
     fn queue(&self) -> Arc<Mailbox<Job>> {

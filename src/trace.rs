@@ -31,7 +31,7 @@
 //! | process *dispatchers* | a thread for each dispatcher, named by type, id and address; a slice for its life, and inside it its callbacks again |
 //! | counters of the reactor | dispatchers, connections, ready, timers, bytes queued, microseconds that a turn worked |
 //! | instants | a dispatcher was added, was closed (with the cause), went over its high watermark, was held; a stale event; accepting was paused (with the reason); a slow callback |
-//! | arrows | from the addition of a dispatcher to its first callback; from a partial write to the next write that sent something; from held to released |
+//! | arrows | from the addition of a dispatcher to its first callback; from a partial write to the next write that sent something; from held to released; from where a closure was posted to its run |
 //!
 //! A click on a callback shows how long the dispatcher had been ready before, how many others waited meanwhile, the
 //! number of bytes, and the outcome. The format is

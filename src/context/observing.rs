@@ -62,6 +62,7 @@ impl Context<'_> {
     /// [`Reactor::observe`](crate::Reactor::observe).
     pub fn observe<O: Observer>(&mut self, observer: O) {
         self.core.state.observers.add(observer);
+        self.time_posts(self.core.state.observers.are_there());
     }
 
     /// The first observer of this type; see [`Reactor::observer`](crate::Reactor::observer).
@@ -77,7 +78,9 @@ impl Context<'_> {
 
     /// Removes the first observer of this type; see [`Reactor::unobserve`](crate::Reactor::unobserve).
     pub fn unobserve<O: Observer>(&mut self) -> Option<O> {
-        self.core.state.observers.remove()
+        let removed = self.core.state.observers.remove();
+        self.time_posts(self.core.state.observers.are_there());
+        removed
     }
 
     /// When this turn began, how long it waited, and how long the steps of all observed turns have taken.

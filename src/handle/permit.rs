@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::handle::{Handle, pack};
+use crate::handle::Handle;
 use crate::reactor::Reactor;
 use crate::world::mailbox::Lane;
 
@@ -93,7 +93,10 @@ impl Permit {
         F: FnOnce(&mut Reactor) + Send + 'static,
     {
         self.holds_place = false;
-        self.handle.mailbox.post_reserved(job, lane, pack)
+        let handle = &self.handle;
+        handle
+            .mailbox
+            .post_reserved(job, lane, |job| handle.pack(job))
     }
 }
 

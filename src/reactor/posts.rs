@@ -79,7 +79,7 @@ impl Reactor {
             if measured {
                 self.run_measured(job);
             } else {
-                job(self);
+                job.run(self);
             }
         }
     }
@@ -91,8 +91,12 @@ impl Reactor {
 
     #[cold]
     fn run_measured(&mut self, job: Job) {
+        #[cfg(feature = "observer")]
+        if let Some(posted) = job.posted() {
+            observing::note_posted(&mut self.core.state, posted);
+        }
         observing::begin(&mut self.core.state, AnyId::NONE, Callback::Post);
-        job(self);
+        job.run(self);
         observing::end(&mut self.core.state, &Ok(()));
     }
 

@@ -36,7 +36,10 @@ impl Reactor {
     /// Removes and returns the first observer of this type: nothing is reported to it from then on. Without any
     /// observer the clock is not read for each callback.
     pub fn unobserve<O: Observer>(&mut self) -> Option<O> {
-        self.core.state.observers.remove()
+        let removed = self.core.state.observers.remove();
+        self.mailbox
+            .time_posts(self.core.state.observers.are_there());
+        removed
     }
 
     pub(crate) fn observed_by(mut self, makers: &Makers) -> Reactor {
@@ -46,6 +49,8 @@ impl Reactor {
     }
 
     fn welcome(&mut self) {
+        self.mailbox
+            .time_posts(self.core.state.observers.are_there());
         if !self.in_turn {
             observing::welcome(&mut self.core.state);
         }

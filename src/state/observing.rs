@@ -20,6 +20,14 @@ use crate::world::address::Address;
 use crate::world::ids::{AnyId, short_type_name};
 use crate::world::topics;
 
+/// The closure that is about to run was posted then. (Threads post in real time: on a simulated clock that is unknown.)
+#[cfg(feature = "observer")]
+pub(crate) fn note_posted<D>(state: &mut State<D>, posted: std::time::Instant) {
+    if let Some(posted) = state.clock.tick(posted) {
+        state.observers.wait_since(posted);
+    }
+}
+
 /// A piece of the program's code is about to run.
 #[inline(always)]
 pub(crate) fn begin<D>(state: &mut State<D>, id: AnyId, callback: Callback) {

@@ -81,6 +81,16 @@ impl Clock {
         }
     }
 
+    /// When that was on this clock; `None` if it is a simulated one.
+    #[cfg(feature = "observer")]
+    pub(crate) fn tick(&self, instant: Instant) -> Option<Tick> {
+        match self {
+            Clock::Monotonic(start) => Some(Tick(nanos(instant.saturating_duration_since(*start)))),
+            #[cfg(feature = "test")]
+            Clock::Simulated(_) => None,
+        }
+    }
+
     /// The same point in time on the standard library's clock.
     pub(crate) fn instant(&self, tick: Tick) -> Instant {
         let start = match self {

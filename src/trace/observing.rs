@@ -45,6 +45,11 @@ impl Observer for Trace {
     fn callback_began(&mut self, at: Duration, begin: &CallbackBegin) {
         self.now.callback = at;
         self.now.last = at;
+        if begin.callback == Callback::Post && !begin.queued.is_zero() {
+            let flow = self.new_flow("posted");
+            self.flow(flow, 's', LOOP, at.saturating_sub(begin.queued));
+            self.flow(flow, 'f', LOOP, at);
+        }
         let track = self.track(begin.id);
         let Some(lane) = self.lanes.get(begin.id) else {
             return;

@@ -200,7 +200,8 @@ pub struct CallbackBegin {
     /// Which callback.
     pub callback: Callback,
     /// How long the dispatcher was ready before: since the end of the wait that reported it, or since the callback that
-    /// left work over. Zero for callbacks that do not wait in the ready list.
+    /// left work over. For a posted closure: since it was posted, if the reactor had an observer then. Zero for all
+    /// others, and for posts on a simulated clock.
     pub queued: Duration,
     /// How many other dispatchers are ready and wait for their callback.
     pub waiting: usize,

@@ -65,7 +65,8 @@ pub(crate) struct Observers {
     /// When the slot of each place was put on the ready list. Beside the slots, for it is filled only while callbacks
     /// are measured.
     queued_at: Vec<Tick>,
-    /// Since when the dispatcher that is being served was ready, until its first callback begins.
+    /// Since when the dispatcher that is being served was ready, until its first callback begins. Also since when the
+    /// closure that is about to run had been posted.
     ready_since: Option<Tick>,
     begun: Option<Begun>,
     /// The dispatch is working through its list, and the last one on it did nothing but read.
@@ -129,6 +130,12 @@ impl Observers {
     pub(crate) fn take_up(&mut self, id: AnyId, just_reads: bool) {
         self.ready_since = self.queued_at.get(id.index()).copied();
         self.shares_reading = just_reads && self.has_just_read;
+    }
+
+    /// What runs next has waited since then.
+    #[cfg(feature = "observer")]
+    pub(crate) fn wait_since(&mut self, at: Tick) {
+        self.ready_since = Some(at);
     }
 
     /// It has been served.

@@ -47,6 +47,9 @@ pub(crate) struct Mailbox<J> {
     stop: AtomicBool,
     /// Handles that may still post.
     handles: AtomicUsize,
+    /// Posts carry the time when they were made.
+    #[cfg(feature = "observer")]
+    timed: AtomicBool,
     waker: Waker,
     /// The loop's own thread.
     owner: ThreadId,
@@ -72,6 +75,8 @@ impl<J> Mailbox<J> {
             woken: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             handles: AtomicUsize::new(0),
+            #[cfg(feature = "observer")]
+            timed: AtomicBool::new(false),
             waker,
             owner: thread::current().id(),
             awake: AtomicBool::new(false),
@@ -269,6 +274,17 @@ impl<J> Mailbox<J> {
     /// How many jobs wait.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().jobs.len()
+    }
+
+    /// Whether somebody wants to know how long posts wait.
+    #[cfg(feature = "observer")]
+    pub(crate) fn time_posts(&self, timed: bool) {
+        self.timed.store(timed, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "observer")]
+    pub(crate) fn are_posts_timed(&self) -> bool {
+        self.timed.load(Ordering::Relaxed)
     }
 
     /// How many places there are.

@@ -327,6 +327,35 @@ fn an_echo_is_seen_from_its_accept_to_its_end() {
     assert_eq!(levels, [0, 1, 0], "told when it changes");
 }
 
+#[test]
+fn a_post_has_an_arrow_from_where_it_was_made_to_its_run() {
+    let mut reactor = Reactor::new().unwrap();
+    let paper = Paper::default();
+    reactor.observe(Trace::new(paper.clone()));
+    let handle = reactor.handle();
+    turn_for(&mut reactor, Duration::ZERO);
+    let poster = std::thread::spawn(move || handle.post(|_| {}).is_ok());
+    assert!(poster.join().unwrap());
+    turn_until(&mut reactor, "the post", |reactor| {
+        reactor.counters().posts == 1
+    });
+    finish(&mut reactor);
+
+    let records = paper.read();
+    records.check();
+    let (from, to) = (records.named("s", "posted"), records.named("f", "posted"));
+    let ([from], [to]) = (&from[..], &to[..]) else {
+        panic!("{from:?} {to:?}");
+    };
+    assert_eq!(from["id"], to["id"]);
+    let callbacks = records.callbacks();
+    let run = callbacks.iter().find(|slice| slice.name == "post");
+    let waited = run.expect("it ran").args["queued_us"].as_f64().unwrap();
+    let time = |record: &Value| record["ts"].as_f64().unwrap();
+    assert!(waited > 0.0);
+    assert!((time(to) - time(from) - waited).abs() < 0.01);
+}
+
 fn client_of<'a>(titles: &[&'a str]) -> &'a str {
     titles
         .iter()
