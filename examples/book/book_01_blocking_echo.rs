@@ -12,10 +12,9 @@ mod shared;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
-use std::time::Duration;
 use std::{fs, thread};
 
-use shared::{Failure, QUIET, connect, hear, listen, listen_quietly, run, say};
+use shared::{Failure, PATIENCE, QUIET, connect, hear, listen, listen_quietly, run, say};
 
 fn serve(listener: &TcpListener) -> io::Result<()> {
     loop {
@@ -60,7 +59,7 @@ fn demo() -> Result<(), Failure> {
     first.write_all(b"one")?;
     say(format!(
         "first client receives: {:?}",
-        hear(&first, QUIET * 10)?
+        hear(&first, PATIENCE)?
     ));
 
     let mut second = connect(address)?;
@@ -76,7 +75,7 @@ fn demo() -> Result<(), Failure> {
     drop(first);
     say(format!(
         "second client receives: {:?}",
-        hear(&second, QUIET * 10)?
+        hear(&second, PATIENCE)?
     ));
     drop(second);
     // Its last line comes before the program's end, always.
@@ -94,7 +93,7 @@ fn measure(count: usize) -> Result<(), Failure> {
     for _ in 0..count {
         let mut client = connect(address)?;
         client.write_all(b"x")?;
-        if hear(&client, Duration::from_secs(10))?.is_none() {
+        if hear(&client, PATIENCE)?.is_none() {
             return Err(Failure::Work("the server does not answer".to_owned()));
         }
         clients.push(client);

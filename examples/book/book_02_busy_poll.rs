@@ -17,9 +17,13 @@ use std::thread;
 use std::time::Duration;
 
 use shared::{
-    Failure, QUIET, connect, cpu_time, listen, listen_quietly, median_of_200_echoes, run, say,
+    Failure, PATIENCE, QUIET, connect, cpu_time, listen, listen_quietly, median_of_200_echoes, run,
+    say,
 };
 use socket2::{Domain, SockRef, Socket, Type};
+
+/// What one read takes at most.
+const PIECE: usize = 4096;
 
 /// What the server does in the way that the flags say.
 #[derive(Clone, Copy)]
@@ -76,7 +80,7 @@ impl Client {
         if options.keep {
             self.send()?;
         }
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; PIECE];
         let count = match self.stream.read(&mut buffer) {
             Ok(0) => return Ok(false),
             Ok(count) => count,
@@ -140,9 +144,14 @@ fn demo_write(options: Options, bytes: usize) -> Result<(), Failure> {
     ));
     // If the server breaks the connection meanwhile, reading shows it.
     let _ = client.write_all(&vec![b'x'; bytes]);
+    // Meanwhile the server reads all that it ever will. On a busy machine its thread may have to wait for a processor.
+    let rounds = ROUNDS.load(Relaxed) + (bytes / PIECE + 2) as u64;
     thread::sleep(QUIET);
+    while ROUNDS.load(Relaxed) < rounds {
+        thread::sleep(QUIET);
+    }
     say("client: reads");
-    client.set_read_timeout(Some(QUIET * 10))?;
+    client.set_read_timeout(Some(PATIENCE))?;
     let (mut buffer, mut back) = ([0; 4096], 0);
     while back < bytes {
         match client.read(&mut buffer) {

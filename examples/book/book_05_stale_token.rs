@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use shared::{Failure, QUIET, connect, hear, run, say};
+use shared::{Failure, PATIENCE, QUIET, connect, hear, run, say};
 use slab::Slab;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -211,7 +211,7 @@ fn replay(options: Options) -> Result<(), Failure> {
         _ => {
             c.write_all(b"hello")?;
             server.turn()?;
-            say(format!("C's client receives: {:?}", hear(&c, QUIET * 10)?));
+            say(format!("C's client receives: {:?}", hear(&c, PATIENCE)?));
         }
     }
     Ok(())

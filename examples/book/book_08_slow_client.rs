@@ -16,7 +16,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use shared::{Failure, Flags, connect, run, say};
+use shared::{Failure, Flags, PATIENCE, connect, run, say};
 use slabloop::{Accepted, Cause, Context, Dispatcher, Reactor};
 
 /// What keeps the server's memory in bounds.
@@ -121,10 +121,12 @@ impl Scene {
     /// Reads all that comes back.
     fn read_all(&mut self) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while self.back < self.sent {
             if Instant::now() > deadline {
-                return Err(io::Error::other("not all bytes came back in 20 seconds"));
+                return Err(io::Error::other(format!(
+                    "not all bytes came back in {PATIENCE:?}"
+                )));
             }
             self.reactor.turn(Duration::from_millis(1))?;
             match self.client.read(&mut buffer) {

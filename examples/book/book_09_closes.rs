@@ -16,7 +16,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use shared::{Failure, QUIET, connect, listen_quietly, run, say};
+use shared::{Failure, PATIENCE, QUIET, connect, listen_quietly, run, say};
 use slabloop::{Accepted, Context, Dispatcher, Reactor};
 use socket2::SockRef;
 
@@ -35,7 +35,7 @@ impl Scene {
         let listener = listen_quietly()?;
         let mut client = connect(listener.local_addr()?)?;
         let (mut server, _) = listener.accept()?;
-        client.set_read_timeout(Some(QUIET))?;
+        client.set_read_timeout(Some(PATIENCE))?;
 
         client.write_all(&vec![b'?'; REQUEST])?;
         say(format!("client: sends {REQUEST} bytes"));
@@ -82,7 +82,7 @@ impl Scene {
 /// The rest of a lingering close: reads what the client still sends, until its end.
 fn finish(mut server: TcpStream) -> io::Result<()> {
     server.set_nonblocking(false)?;
-    server.set_read_timeout(Some(QUIET))?;
+    server.set_read_timeout(Some(PATIENCE))?;
     let (discarded, end) = read_all(&mut server);
     say(format!("server: throws {discarded} bytes away, then {end}"));
     drop(server);
@@ -187,7 +187,7 @@ fn way(
     let client = then(client)?;
     settle(reactor)?;
     if let Some(mut client) = client {
-        client.set_read_timeout(Some(QUIET))?;
+        client.set_read_timeout(Some(PATIENCE))?;
         let mut received = Vec::new();
         let end = match client.read_to_end(&mut received) {
             Ok(_) => "the end of the stream".to_owned(),

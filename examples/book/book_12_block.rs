@@ -15,24 +15,22 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, getpid, kill_process};
-use shared::{Failure, QUIET, connect, hear, run, say};
+use shared::{Failure, PATIENCE, QUIET, connect, hear, run, say};
 use signal_hook::flag;
 use slabloop::kit::signals::{SIGINT, SIGTERM};
 use slabloop::kit::workers::Workers;
 use slabloop::{Accepted, Context, Dispatcher, Id, Reactor};
 
-/// A callback that takes longer is a line in the log.
-const SLOW: Duration = Duration::from_millis(100);
-
-/// What a client waits for in the end, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A callback that takes longer is a line in the log. (100 ms, the default, would do: but on a busy machine innocent ones
+/// take as long now and then, and would be named as well.)
+const SLOW: Duration = Duration::from_millis(500);
 
 /// Where the work is done.
 #[derive(Clone)]
@@ -49,6 +47,8 @@ struct LookUp {
     time: Duration,
     /// Hears when one begins. Without it the program keeps silent.
     began: Option<Sender<()>>,
+    /// Whoever locks this keeps the answer back.
+    answer: Arc<Mutex<()>>,
 }
 
 impl LookUp {
@@ -59,6 +59,7 @@ impl LookUp {
             let _ = began.send(());
         }
         thread::sleep(self.time);
+        drop(self.answer.lock());
         if self.began.is_some() {
             say("server: look_up is over");
         }
@@ -198,8 +199,16 @@ fn listen_for(name: &str, client: &TcpStream, patience: Duration) -> io::Result<
     Ok(())
 }
 
-/// One client wants a name looked up. Another one is there, and a third one comes.
-fn three_clients(address: SocketAddr, began: &Receiver<()>) -> io::Result<()> {
+/// One client wants a name looked up. Another one is there, and a third one comes. `patience` is what these two have
+/// meanwhile.
+fn three_clients(
+    address: SocketAddr,
+    began: &Receiver<()>,
+    answer: &Mutex<()>,
+    patience: Duration,
+) -> io::Result<()> {
+    // Not before B and C have listened, be this thread ever so late.
+    let kept_back = answer.lock();
     let (mut a, mut b) = (connect(address)?, connect(address)?);
     b.write_all(b"hello\n")?;
     listen_for("B", &b, PATIENCE)?;
@@ -210,27 +219,35 @@ fn three_clients(address: SocketAddr, began: &Receiver<()>) -> io::Result<()> {
     b.write_all(b"hello?\n")?;
     let mut c = connect(address)?;
     c.write_all(b"hello\n")?;
-    if let Some(text) = hear(&b, QUIET)? {
+    if let Some(text) = hear(&b, patience)? {
         say(format!("B hears {:?}", text.trim_end()));
         listen_for("C", &c, PATIENCE)?;
+        drop(kept_back);
         return listen_for("A", &a, PATIENCE);
     }
-    say(format!("B and C hear nothing within {QUIET:?}"));
+    say(format!("B and C hear nothing within {patience:?}"));
+    drop(kept_back);
     listen_for("A", &a, PATIENCE)?;
     listen_for("B", &b, PATIENCE)?;
     listen_for("C", &c, PATIENCE)
 }
 
 /// Ctrl-C while a name is looked up, and once more if the program is still there.
-fn impatience(address: SocketAddr, began: &Receiver<()>) -> io::Result<()> {
+fn impatience(
+    address: SocketAddr,
+    began: &Receiver<()>,
+    answer: &Mutex<()>,
+    patience: Duration,
+) -> io::Result<()> {
+    let _kept_back = answer.lock();
     let mut a = connect(address)?;
     say("A asks for a name");
     a.write_all(b"look up example.org\n")?;
     let _ = began.recv();
     say("Ctrl-C");
     kill_process(getpid(), Signal::INT)?;
-    thread::sleep(QUIET);
-    say(format!("still running after {QUIET:?}; Ctrl-C again"));
+    thread::sleep(patience);
+    say(format!("still running after {patience:?}; Ctrl-C again"));
     kill_process(getpid(), Signal::INT)?;
     Ok(())
 }
@@ -241,19 +258,24 @@ fn demo(place: &str, block: Duration, ctrl_c: bool) -> Result<(), Failure> {
     let look_up = LookUp {
         time: block,
         began: Some(sender),
+        answer: Arc::default(),
     };
+    let answer = Arc::clone(&look_up.answer);
+    // What a blocked loop does not do, it will not do later either. What a free one does, it does at once, or when a busy
+    // machine lets it.
+    let patience = if place == "callback" { QUIET } else { PATIENCE };
     let (mut reactor, address) = server(place, look_up, ([127, 0, 0, 1], 0).into())?;
     if ctrl_c {
         watch_signals(&mut reactor)?;
         // It does not end by itself.
-        thread::spawn(move || impatience(address, &began));
+        thread::spawn(move || impatience(address, &began, &answer, patience));
         reactor.run()?;
         say("the loop has stopped");
         return Ok(());
     }
     let handle = reactor.handle();
     let clients = thread::spawn(move || {
-        let result = three_clients(address, &began);
+        let result = three_clients(address, &began, &answer, patience);
         handle.stop();
         result
     });
@@ -298,6 +320,7 @@ fn measure() -> Result<(), Failure> {
         let look_up = LookUp {
             time: Duration::ZERO,
             began: None,
+            answer: Arc::default(),
         };
         let (mut reactor, address) = server(place, look_up, ([127, 0, 0, 1], 0).into())?;
         let handle = reactor.handle();
@@ -341,6 +364,7 @@ fn serve(place: &str, block: Duration, address: SocketAddr) -> Result<(), Failur
     let look_up = LookUp {
         time: block,
         began: Some(began),
+        answer: Arc::default(),
     };
     let (mut reactor, address) = server(place, look_up, address)?;
     watch_signals(&mut reactor)?;
@@ -356,7 +380,7 @@ A server that echoes, and looks up a name if it is sent \"look up\". That takes 
 
 Usage: book_12_block [OPTIONS]
 
-  --block MS                       how long looking up takes [800]
+  --block MS                       how long looking up takes at least [800]
   --where callback|thread|workers  where it is done [callback]
   --ctrl-c                         somebody presses Ctrl-C meanwhile, twice if need be
   --listen HOST:PORT               serves you, in place of clients of its own

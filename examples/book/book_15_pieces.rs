@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use shared::{Failure, Flags, QUIET, connect, hear, run, say};
+use shared::{Failure, Flags, PATIENCE, connect, hear, run, say};
 use slabloop::test::{connection, run_until_quiet};
 use slabloop::{Accepted, Context, Dispatcher, Reactor};
 
@@ -197,7 +197,7 @@ fn ask_a_thousand_times(server: SocketAddr) -> io::Result<usize> {
         let mut line = vec![b'x'; length];
         line.push(b'\n');
         stream.write_all(&line)?;
-        right += usize::from(hear(&stream, QUIET)? == Some(expected(&line)));
+        right += usize::from(hear(&stream, PATIENCE)? == Some(expected(&line)));
     }
     Ok(right)
 }

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// all comes within microseconds.
 pub const QUIET: Duration = Duration::from_millis(300);
 
+/// How long it waits for what does come, however busy the machine is. It never takes so long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Why a program ends early.
 #[derive(Debug)]
 pub enum Failure {
