@@ -2,13 +2,16 @@
 //! with `wrk`, redis with `redis-benchmark` and `redis-cli`. Where a program is missing the test says
 //! so and is skipped.
 
-use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+#[path = "util/programs.rs"]
+mod programs;
+#[cfg(feature = "tls")]
+mod util;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use programs::{Running, free_port, until_it_listens};
 
 /// Whether all of `programs` can be started; says which cannot.
 fn have(programs: &[&str]) -> bool {
@@ -24,22 +27,6 @@ fn have(programs: &[&str]) -> bool {
         }
         started.is_ok()
     })
-}
-
-/// A child that is ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A port that was free a moment ago. (These servers cannot be told to take any.)
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
 }
 
 /// A directory of the test's own, removed with it.
@@ -62,14 +49,6 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn wait_until_it_listens(port: u16) {
-    let deadline = Instant::now() + DEADLINE;
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "nobody listens on port {port}");
-        std::thread::yield_now();
     }
 }
 
@@ -139,7 +118,7 @@ fn nginx_behind_the_proxy_answers_wrk_without_an_error() {
         .stderr(Stdio::null())
         .spawn();
     let _nginx = Running(nginx.expect("it has been found before"));
-    wait_until_it_listens(port);
+    until_it_listens(([127, 0, 0, 1], port).into());
     let (_proxy, address) = proxy(port);
 
     let fetched = output(Command::new("curl").args(["-sS", &format!("http://{address}/page.txt")]));
@@ -179,7 +158,7 @@ fn redis_behind_the_proxy_loses_no_byte() {
         .stdout(Stdio::null())
         .spawn();
     let _redis = Running(redis.expect("it has been found before"));
-    wait_until_it_listens(port);
+    until_it_listens(([127, 0, 0, 1], port).into());
     let (_proxy, address) = proxy(port);
     let (_, proxied) = address.rsplit_once(':').expect("HOST:PORT");
 

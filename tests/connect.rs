@@ -4,6 +4,8 @@
 #[cfg_attr(feature = "tls", path = "util/tls.rs")]
 #[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
 mod over;
+#[path = "util/ports.rs"]
+mod ports;
 mod util;
 
 use std::cell::{Cell, RefCell};
@@ -16,21 +18,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mio::Token;
+use ports::closed_port;
 use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
 use slabloop::{Context, Dispatcher, Reactor, Socket, SocketOptions};
 use socket2::{Domain, SockAddr, Type};
 use util::*;
-
-/// A bound socket that nobody listens on: it keeps its port from everybody else, and whoever connects
-/// is refused.
-fn closed_port() -> (socket2::Socket, SocketAddr) {
-    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket
-        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-        .unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, address)
-}
 
 /// A listener whose queue is full and who never accepts: further attempts get no answer at all. What
 /// fills the queue lives as long as the value.

@@ -1,6 +1,8 @@
 //! Dialling: where a connection comes from, how long an attempt may take, attempts that were begun
 //! elsewhere, and the verbs that add sockets from inside a callback.
 
+#[path = "util/ports.rs"]
+mod ports;
 mod util;
 
 use std::cell::RefCell;
@@ -12,6 +14,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ports::{closed_port, free_port};
 use slabloop::testing::SimClock;
 use slabloop::{Context, Dispatcher, Id, Reactor, Socket, SocketOptions, TimerId};
 use socket2::{Domain, Type};
@@ -25,14 +28,6 @@ fn tcp() -> socket2::Socket {
 
 fn own_address(socket: &socket2::Socket) -> SocketAddr {
     socket.local_addr().unwrap().as_socket().unwrap()
-}
-
-/// A bound socket that nobody listens on: whoever connects is refused.
-fn closed_port() -> (socket2::Socket, SocketAddr) {
-    let socket = tcp();
-    socket.bind(&NOBODY.into()).unwrap();
-    let address = own_address(&socket);
-    (socket, address)
 }
 
 /// A non-blocking socket whose `connect` to `address` has been called.
@@ -179,10 +174,8 @@ fn the_peer_sees_the_source_address() {
 #[test]
 fn a_fixed_source_port_can_be_dialled_from_again() {
     let mut reactor = Reactor::new().unwrap();
-    // A port that is free on an address that nothing else here uses.
-    let source = TcpListener::bind("127.0.0.3:0")
-        .and_then(|listener| listener.local_addr())
-        .unwrap();
+    // An address that nothing else here uses, and a port that nothing is given.
+    let source = SocketAddr::from(([127, 0, 0, 3], free_port()));
     let diary = Diary::default();
     let (first, first_address) = listener();
     let id = reactor

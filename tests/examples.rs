@@ -1,6 +1,8 @@
 //! The example programs, end to end: started as a user starts them, with real clients, and ended with
 //! real signals. With the feature `tls` the servers speak TLS, and are spoken to through a tunnel.
 
+#[path = "util/ports.rs"]
+mod ports;
 #[cfg(feature = "tls")]
 #[path = "util/tunnel.rs"]
 mod tunnel;
@@ -12,6 +14,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use ports::{closed_port, free_port};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -606,7 +610,9 @@ fn proxy_passes_ends_and_data_in_both_directions_whoever_begins() {
 
 #[test]
 fn proxy_passes_resets_as_resets_and_a_dead_upstream_ends_the_client() {
-    let (listener, address) = upstream();
+    // A port that nobody else gets when this one gives it back.
+    let listener = TcpListener::bind(("127.0.0.1", free_port())).expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
     let server = Server::start("proxy", &["--upstream", &address]);
     let before = server.descriptors();
     for _ in 0..200 {
@@ -706,9 +712,8 @@ fn a_proxy_that_is_stopped_lets_its_sessions_finish() {
 fn a_flood_of_failing_clients_is_a_few_log_lines() {
     // (A handshake without optimization takes a while.)
     const CLIENTS: usize = if cfg!(feature = "tls") { 100 } else { 600 };
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let refused = closed.local_addr().expect("bound").to_string();
-    drop(closed);
+    let (_bound, refused) = closed_port();
+    let refused = refused.to_string();
     let too_long = vec![b'x'; 70 * 1024];
     let floods: [(&str, &[&str], &[u8]); 3] = [
         ("echo_server", &[], b"x"),

@@ -184,14 +184,8 @@ fn server_without_a_stdout_serves() {
     command.args(["--listen", &format!("127.0.0.1:{port}")]);
     let mut process = Running(command.spawn().unwrap());
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let deadline = Instant::now() + PATIENCE;
-    let mut stream = loop {
-        if let Ok(stream) = TcpStream::connect(address) {
-            break with_deadline(stream);
-        }
-        assert!(Instant::now() < deadline, "it does not listen");
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    until_it_listens(address);
+    let mut stream = client(address);
     assert_eq!(echoed(&mut stream, b"hello"), b"hello");
     drop(stream);
     process.signal("-INT");

@@ -4,6 +4,8 @@
 //! What is ignored here takes minutes or looks at time:
 //! `cargo test --release --test soak -- --ignored --test-threads=1`.
 
+#[path = "util/ports.rs"]
+mod ports;
 mod util;
 
 #[path = "util/scripted.rs"]
@@ -12,7 +14,7 @@ mod scripted;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use ports::closed_port;
 use scripted::{OnAccept, Script, Seeded, add_scripted};
 use slabloop::testing::{Bits, SimClock};
 use slabloop::{
@@ -273,10 +276,7 @@ fn four_thousand_cycles_of_every_fate_leave_no_descriptor_behind() {
     };
     let door = reactor.listen("127.0.0.1:0", door).unwrap();
     let address = reactor.local_addr(door).unwrap();
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let (_bound, nobody) = closed_port();
     let before = descriptors();
     let mut random = Seeded(2026);
     for cycle in 0..4_000 {

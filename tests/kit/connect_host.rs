@@ -1,5 +1,7 @@
 //! Connections to names: which address is tried when, which one wins, and what is said if none does.
 
+#[path = "../util/ports.rs"]
+mod ports;
 #[path = "../util/mod.rs"]
 mod util;
 
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use name_server::NameServer;
+use ports::free_port;
 use simple_dns::RCODE;
 use slabloop::kit::resolver::{ConnectError, Dial, Dialling, DnsResolver, Failure, connect_host};
 use slabloop::testing::SimClock;
@@ -203,7 +206,7 @@ fn peer_of(listener: &TcpListener) -> TcpStream {
 #[test]
 fn the_connection_goes_to_its_dispatcher_as_any_that_was_made() {
     let mut setting = setting(&[loopback(1)]);
-    let listener = listen(loopback(1), 0);
+    let listener = listen(loopback(1), free_port());
     let mut cx = setting.reactor.at(setting.owner).unwrap();
     let client = setting.client.clone();
     connect_host(
@@ -242,7 +245,7 @@ fn the_connection_goes_to_its_dispatcher_as_any_that_was_made() {
 #[test]
 fn what_a_server_says_at_once_is_the_dispatchers() {
     let mut setting = setting(&[loopback(1)]);
-    let listener = listen(loopback(1), 0);
+    let listener = listen(loopback(1), free_port());
     let port = port_of(&listener);
     let greeting = std::thread::spawn(move || {
         let mut peer = peer_of(&listener);
@@ -265,7 +268,7 @@ fn what_a_server_says_at_once_is_the_dispatchers() {
 #[test]
 fn an_address_that_refuses_gives_way_at_once() {
     let mut setting = setting(&[loopback(2), loopback(3), loopback(1)]);
-    let listener = listen(loopback(1), 0);
+    let listener = listen(loopback(1), free_port());
     setting.dial("host.test", port_of(&listener));
     // No time passes: the clock stands still.
     setting.outcome().unwrap();
@@ -274,7 +277,7 @@ fn an_address_that_refuses_gives_way_at_once() {
 
 #[test]
 fn an_address_that_is_silent_gets_company_after_the_stagger() {
-    let (_silent, port) = Silent::new(loopback(2), 0);
+    let (_silent, port) = Silent::new(loopback(2), free_port());
     let mut setting = setting(&[loopback(2), loopback(1)]);
     let listener = listen(loopback(1), port);
     let mut dial = Dial::new("host.test", port);
@@ -298,7 +301,7 @@ fn an_address_that_is_silent_gets_company_after_the_stagger() {
 #[test]
 fn the_usual_stagger_is_a_quarter_of_a_second_and_all_run_beside_each_other() {
     let port = {
-        let (silent, port) = Silent::new(loopback(2), 0);
+        let (silent, port) = Silent::new(loopback(2), free_port());
         std::mem::forget(silent);
         port
     };
@@ -327,9 +330,7 @@ fn the_usual_stagger_is_a_quarter_of_a_second_and_all_run_beside_each_other() {
 #[test]
 fn if_all_fail_the_error_names_each_address_and_why() {
     let mut setting = setting(&[loopback(2), loopback(3)]);
-    let closed = listen(loopback(1), 0);
-    let port = port_of(&closed);
-    drop(closed);
+    let port = free_port();
     setting.dial("host.test", port);
     let error = setting.outcome().unwrap_err();
     let text = error.to_string();
@@ -372,7 +373,7 @@ fn a_name_that_cannot_be_looked_up_is_the_lookups_error() {
 
 #[test]
 fn the_deadline_covers_the_lookup_and_the_attempts() {
-    let (_silent, port) = Silent::new(loopback(2), 0);
+    let (_silent, port) = Silent::new(loopback(2), free_port());
     let mut setting = setting(&[loopback(2), loopback(3), loopback(4)]);
     // Nobody listens at the second.
     let mut dial = Dial::new("silent.test", port);
@@ -410,7 +411,7 @@ fn the_deadline_covers_the_lookup_and_the_attempts() {
 #[test]
 fn a_connection_that_is_cancelled_in_the_turn_of_its_success_is_closed() {
     let mut setting = setting(&[loopback(1)]);
-    let listener = listen(loopback(1), 0);
+    let listener = listen(loopback(1), free_port());
     let dialling = setting.dial("host.test", port_of(&listener));
     let mut peer = None;
     // Whenever it is cancelled: there is no outcome, and nothing is left.
@@ -440,7 +441,7 @@ fn a_connection_that_is_cancelled_in_the_turn_of_its_success_is_closed() {
 
 #[test]
 fn closing_everything_is_an_outcome_too() {
-    let (_silent, port) = Silent::new(loopback(2), 0);
+    let (_silent, port) = Silent::new(loopback(2), free_port());
     let mut setting = setting(&[loopback(2)]);
     setting.dial("host.test", port);
     settle(&mut setting.reactor);
@@ -458,12 +459,12 @@ fn closing_everything_is_an_outcome_too() {
 #[test]
 fn addresses_need_no_resolver_and_shutdown_no_wait() {
     let mut setting = setting(&[]);
-    let listener = listen(loopback(1), 0);
+    let listener = listen(loopback(1), free_port());
     setting.dial("127.0.0.1", port_of(&listener));
     let id = setting.outcome().unwrap();
     assert_eq!(setting.notes(), ["connect 127.0.0.1"]);
     setting.reactor.at(id).unwrap().abort();
-    let (_silent, port) = Silent::new(loopback(2), 0);
+    let (_silent, port) = Silent::new(loopback(2), free_port());
     setting.dial("127.0.0.2", port);
     settle(&mut setting.reactor);
     let aborted = setting.reactor.shutdown(DEADLINE).unwrap();
@@ -498,8 +499,8 @@ fn a_layer_is_put_on_the_winner_alone() {
     use slabloop::tls::rustls::{ServerConnection, StreamOwned};
     let (server, connector) = tls();
     let mut setting = setting(&[loopback(2), loopback(1)]);
-    let listener = listen(loopback(1), 0);
-    let port = port_of(&listener);
+    let port = free_port();
+    let listener = listen(loopback(1), port);
     let serving = std::thread::spawn(move || {
         let peer = peer_of(&listener);
         let session = ServerConnection::new(server).unwrap();
@@ -524,7 +525,7 @@ fn a_layer_is_put_on_the_winner_alone() {
 #[test]
 fn a_layer_that_cannot_be_made_is_the_outcome_and_a_handshake_that_fails_the_dispatchers() {
     let mut setting = setting(&[loopback(1)]);
-    let listener = listen(loopback(1), 0);
+    let listener = listen(loopback(1), free_port());
     let port = port_of(&listener);
     let mut dial = Dial::new("host.test", port);
     dial.prepare(|_| Err(io::Error::other("no certificate here")));

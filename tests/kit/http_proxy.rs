@@ -264,22 +264,11 @@ fn curl_reaches_a_server_of_tls_through_a_tunnel() {
         .stderr(Stdio::null());
     let _server = Running(command.spawn().unwrap());
     let address: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
+    until_it_listens(address);
     let proxy = proxy_to(&[address], &[]);
     let via = format!("http://{}", proxy.address);
     let url = format!("https://localhost:{port}/");
-    let arguments = [
-        "-s",
-        "-m",
-        "15",
-        "--retry",
-        "5",
-        "--retry-all-errors",
-        "--cacert",
-        &cert,
-        "-x",
-        &via,
-        &url,
-    ];
+    let arguments = ["-s", "-m", "15", "--cacert", &cert, "-x", &via, &url];
     let text = said("curl", &arguments);
     assert!(text.contains("s_server"), "{text}");
     proxy.stop();
@@ -371,19 +360,11 @@ fn nginx_is_a_server_like_any_other() {
         .stderr(Stdio::null());
     let _nginx = Running(command.spawn().unwrap());
     let address: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
+    until_it_listens(address);
     let proxy = proxy_to(&[address], &[]);
     let via = format!("http://{}", proxy.address);
     let url = |name: &str| format!("http://{address}/{name}");
-    let waits = [
-        "-s",
-        "-m",
-        "15",
-        "--retry",
-        "5",
-        "--retry-all-errors",
-        "-x",
-        &via,
-    ];
+    let waits = ["-s", "-m", "15", "-x", &via];
     let text = said("curl", &[&waits[..], &[&url("small.txt")]].concat());
     assert_eq!(text, "hello world\n");
     // Compressed on the fly, and so by chunks.

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use http::*;
-use programs::{PATIENCE, Server};
+use programs::{PATIENCE, Server, closed_port};
 use proxied::*;
 use socket2::SockRef;
 
@@ -189,10 +189,7 @@ fn a_server_that_is_not_there_or_says_nothing_is_an_answer_as_well() {
         // Until the proxy has had enough.
         head(&mut stream);
     });
-    let none = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let (_bound, none) = closed_port();
     let proxy = proxy_to(&[silent, none], &["--answer-timeout", "0.2"]);
     let (text, _) = exchange(&proxy, &get(silent, "/", ""));
     assert!(text.starts_with("HTTP/1.1 504 "), "{text}");

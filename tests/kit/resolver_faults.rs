@@ -403,7 +403,8 @@ fn a_server_that_fails_refuses_or_is_not_there_gives_way_to_the_next_at_once() {
     } = setting();
     let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
     let nobody = closed.local_addr().unwrap();
-    drop(closed);
+    // It keeps its port from everybody else, and takes nothing from anybody but itself.
+    closed.connect(nobody).unwrap();
     let good = NameServer::new(&mut reactor, |asked| vec![asked.address("192.0.2.1")]);
     let dns = resolver(&mut reactor, &DnsConfig::new([nobody, good.address]));
     let outcome = client.outcome(&mut reactor, &dns, "host.test");

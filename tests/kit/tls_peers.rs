@@ -293,11 +293,7 @@ fn nginx(folder: &Folder) -> Server {
         .expect("it starts");
     let process = Running(child);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(address).is_err() {
-        assert!(Instant::now() < deadline, "nginx does not listen");
-        thread::sleep(Duration::from_millis(5));
-    }
+    until_it_listens(address);
     Server {
         address,
         _process: process,

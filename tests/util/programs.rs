@@ -1,18 +1,22 @@
 //! Running the example programs as their users do: started, spoken to over sockets, signalled, waited
 //! for. Whatever a test started is ended with the value that stands for it.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part")]
 
+#[path = "ports.rs"]
+mod ports;
 #[cfg(feature = "tunnel")]
 #[path = "tunnel.rs"]
 pub(crate) mod tunnel;
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
+
+pub(crate) use ports::{closed_port, free_port};
 
 /// Guards against a hang; nothing is measured with it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -285,8 +289,12 @@ pub(crate) fn with_deadline(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// A port that was free a moment ago, for programs that cannot say which one they took.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
+/// Waits for a program that does not say when it listens.
+#[track_caller]
+pub(crate) fn until_it_listens(address: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < deadline, "nobody listens on {address}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
