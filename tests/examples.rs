@@ -486,9 +486,11 @@ fn idle_client_is_closed_and_a_busy_one_is_not() {
 
 #[test]
 fn five_thousand_clients_that_reset_at_once_leave_no_trace() {
+    // (A handshake without optimization takes a while, and each has one.)
+    const CLIENTS: usize = if cfg!(feature = "tls") { 500 } else { 5000 };
     let server = Server::start("echo_server", &[]);
     let before = server.descriptors();
-    for _ in 0..5000 {
+    for _ in 0..CLIENTS {
         server.connect().reset();
     }
     server.wait_for_descriptors(before);
