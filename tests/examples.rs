@@ -457,26 +457,40 @@ fn limit_on_connections_lets_the_next_in_as_one_leaves() {
 
 #[test]
 fn idle_client_is_closed_and_a_busy_one_is_not() {
-    let server = Server::start("echo_server", &["--idle-timeout", "0.3"]);
-    let (mut idle, mut busy) = (server.connect(), server.connect());
-    let ended = std::thread::spawn(move || idle.rest());
-    while !ended.is_finished() {
-        busy.say("x");
-        busy.reader
-            .read_exact(&mut [0])
-            .expect("an echo, for it is busy");
+    // The busy one is as busy as this thread. Where that was kept waiting for as long, it is tried with more time.
+    for timeout in [0.3, 1.2, 4.8] {
+        let server = Server::start("echo_server", &["--idle-timeout", &timeout.to_string()]);
+        let (mut idle, mut busy) = (server.connect(), server.connect());
+        let ended = std::thread::spawn(move || idle.rest());
+        let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+        let mut is_echoed = || {
+            let sent = busy.writer.write_all(b"x");
+            let echoed = sent.and_then(|()| busy.reader.read_exact(&mut [0]));
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+            echoed.is_ok()
+        };
+        while is_echoed() && !ended.is_finished() {}
+        // A time-out is a fault: the end may come as a reset.
+        let _ = ended.join().expect("no panic");
+        if is_echoed() {
+            return;
+        }
+        assert!(
+            longest.as_secs_f64() > timeout / 2.0,
+            "closed after {longest:?}, not {timeout} s"
+        );
     }
-    // A time-out is a fault: the end may come as a reset.
-    let _ = ended.join().expect("no panic");
-    busy.say("y");
-    busy.reader.read_exact(&mut [0]).expect("still there");
+    panic!("the machine is too busy");
 }
 
 #[test]
 fn five_thousand_clients_that_reset_at_once_leave_no_trace() {
+    // (A handshake without optimization takes a while, and each has one.)
+    const CLIENTS: usize = if cfg!(feature = "tls") { 500 } else { 5000 };
     let server = Server::start("echo_server", &[]);
     let before = server.descriptors();
-    for _ in 0..5000 {
+    for _ in 0..CLIENTS {
         server.connect().reset();
     }
     server.wait_for_descriptors(before);

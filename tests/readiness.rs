@@ -25,7 +25,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
@@ -1906,9 +1906,9 @@ fn interrupted_child() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
-    let signals = Arc::new(AtomicUsize::new(0));
+    let mut signals = 0;
     let stop = Arc::new(AtomicBool::new(false));
-    let count = Arc::clone(&signals);
+    let rounds = Arc::new(AtomicU32::new(0));
     // Just the handler's presence makes the wait come back with EINTR; the count shows that it ran.
     let flag = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&flag)).unwrap();
@@ -1918,23 +1918,21 @@ fn interrupted_child() {
     arm(&mut reactor, Rc::clone(&early));
 
     let client = {
-        let stop = Arc::clone(&stop);
+        let (stop, rounds) = (Arc::clone(&stop), Arc::clone(&rounds));
         std::thread::spawn(move || {
             let stream = TcpStream::connect(address).expect("loopback connects");
             stream.set_read_timeout(Some(DEADLINE)).expect("a time");
             let mut stream = over::client(stream);
-            let mut rounds = 0u32;
             while !stop.load(Ordering::Relaxed) {
-                let sent = rounds.to_le_bytes();
+                let sent = rounds.load(Ordering::Relaxed).to_le_bytes();
                 stream.write_all(&sent).expect("the echo reads");
                 let mut back = [0; 4];
                 stream.read_exact(&mut back).expect("the echo answers");
                 assert_eq!(back, sent);
-                rounds += 1;
+                rounds.fetch_add(1, Ordering::Relaxed);
                 // Leaves the loop asleep for a while, so that signals find it in its wait.
                 std::thread::sleep(Duration::from_micros(500));
             }
-            rounds
         })
     };
     let ended = Arc::clone(&stop);
@@ -1951,19 +1949,23 @@ fn interrupted_child() {
         "\nwaiting in {}",
         thread.file_name().unwrap().to_str().unwrap()
     );
+    let mut has_had_enough = false;
     while !stop.load(Ordering::Relaxed) {
         turn_for(&mut reactor, Duration::from_millis(50));
-        count.fetch_add(
-            usize::from(flag.swap(false, Ordering::Relaxed)),
-            Ordering::Relaxed,
-        );
+        signals += usize::from(flag.swap(false, Ordering::Relaxed));
+        let are_many = signals >= 100 && rounds.load(Ordering::Relaxed) >= 100;
+        if are_many && early.borrow().len() >= 10 && !has_had_enough {
+            has_had_enough = true;
+            println!("\nenough");
+        }
     }
     let deadline = Instant::now() + DEADLINE;
     while !client.is_finished() {
         assert!(Instant::now() < deadline, "the client ends");
         turn(&mut reactor);
     }
-    let rounds = client.join().expect("every byte comes back");
+    client.join().expect("every byte comes back");
+    let rounds = rounds.load(Ordering::Relaxed);
     let counters = reactor.counters();
     assert_eq!(counters.errors, 0);
     assert_eq!(counters.bytes_out, u64::from(rounds) * 4);
@@ -1973,8 +1975,7 @@ fn interrupted_child() {
         "a timer was early: {early:?}"
     );
     println!(
-        "\nended with {} interrupted turns, {} timers, {rounds} rounds",
-        signals.load(Ordering::Relaxed),
+        "\nended with {signals} interrupted turns, {} timers, {rounds} rounds",
         early.len()
     );
 }
@@ -1992,7 +1993,8 @@ fn arm(reactor: &mut Reactor, early: Rc<RefCell<Vec<Duration>>>) {
 }
 
 /// redis a8b6596d2 retried every error of the wait; others let EINTR end the loop, or waited for the
-/// full time again. Two seconds of a thousand signals each, then the whole process stopped and continued.
+/// full time again. A thousand signals a second, until a hundred have found the loop; then the whole process stopped and
+/// continued.
 #[test]
 fn signals_and_a_stop_lose_no_byte_and_make_no_timer_early() {
     let mut child = OwnChild(
@@ -2024,12 +2026,19 @@ fn signals_and_a_stop_lose_no_byte_and_make_no_timer_early() {
             .unwrap(),
     );
     let mut orders = shell.0.stdin.take().unwrap();
-    let end = Instant::now() + Duration::from_secs(2);
-    while Instant::now() < end {
+    // A busy machine delivers fewer than it was asked for, several at once.
+    let enough = std::thread::spawn(move || {
+        lines.find(|line| line == "enough");
+        lines
+    });
+    let deadline = Instant::now() + DEADLINE;
+    while !enough.is_finished() {
+        assert!(Instant::now() < deadline, "signals do not arrive");
         orders.write_all(b"\n").expect("the child lives");
         std::thread::sleep(Duration::from_millis(1));
     }
     drop(orders);
+    let mut lines = enough.join().expect("lines of text");
     assert!(
         shell.0.wait().unwrap().success(),
         "every signal found the child"
@@ -2052,16 +2061,8 @@ fn signals_and_a_stop_lose_no_byte_and_make_no_timer_early() {
     let report = lines
         .find(|line| line.starts_with("ended with "))
         .expect("the child got through it; its own message is above");
-    let numbers: Vec<usize> = report
-        .split(|c: char| !c.is_ascii_digit())
-        .filter_map(|n| n.parse().ok())
-        .collect();
     lines.for_each(drop);
     assert!(child.0.wait().unwrap().success(), "{report}");
-    // A busy machine delivers fewer than it was asked for, several at once; but not none.
-    assert!(numbers[0] >= 100, "{report}");
-    assert!(numbers[1] >= 10, "{report}");
-    assert!(numbers[2] >= 100, "{report}");
 }
 
 /// A process that does not outlive its test.
@@ -2097,6 +2098,21 @@ fn any_other_failure_of_the_wait_ends_the_loop_with_that_error() {
     assert_eq!(diary.of("it"), ["close"]);
 }
 
+/// What `recv_now` finds. Not even on loopback is what was sent always there when `write` returns: the kernel may deliver it
+/// a moment later.
+fn found_now(reactor: &mut Reactor, id: impl Into<AnyId>) -> io::Result<usize> {
+    let (id, deadline) = (id.into(), Instant::now() + DEADLINE);
+    loop {
+        match reactor.at(id).unwrap().recv_now(&mut [0; 8]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                assert!(Instant::now() < deadline, "nothing arrives");
+                std::thread::yield_now();
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Without an event `recv` says "not now", and does not ask; `recv_now` asks. In both families: bytes, the end of the
 /// stream, and bytes that do not fit, whose rest is served as ever.
 #[test]
@@ -2118,12 +2134,11 @@ fn recv_now_finds_what_no_event_has_told_of_yet() {
             cx.recv(&mut buffer).unwrap_err().kind(),
             io::ErrorKind::WouldBlock
         );
-        assert_eq!(cx.recv_now(&mut buffer).unwrap(), 8);
+        assert_eq!(found_now(&mut reactor, id).unwrap(), 8);
         turn_until(&mut reactor, "the rest", |_| received.borrow().len() == 7);
         settle(&mut reactor);
         drop(peer);
-        let mut cx = reactor.at(id).unwrap();
-        assert_eq!(cx.recv_now(&mut buffer).unwrap(), 0, "{family:?}");
+        assert_eq!(found_now(&mut reactor, id).unwrap(), 0, "{family:?}");
         turn_until(&mut reactor, "its close", |reactor| reactor.count() == 0);
     }
 }
@@ -2139,7 +2154,7 @@ fn a_reset_that_is_found_between_two_turns_ends_the_connection() {
         diary.count("it", "read") == 1
     });
     reset(peer);
-    let error = reactor.at(id).unwrap().recv_now(&mut [0; 8]).unwrap_err();
+    let error = found_now(&mut reactor, id).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     reactor.check_invariants();
     turn_until(&mut reactor, "its close", |reactor| reactor.count() == 0);

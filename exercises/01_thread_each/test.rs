@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 /// For an answer that has to come.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// For an answer that must not come.
 const QUIET: Duration = Duration::from_millis(200);
 

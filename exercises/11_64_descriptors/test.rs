@@ -16,7 +16,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 /// The server can hold some sixty; the others fit into the queue of its listener, which is 128 long.
 const CLIENTS: usize = 150;
 /// Whoever has no answer by then gets none.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Is set in the process that is the server.
 const IS_SERVER: &str = "EXERCISE_11_SERVER";

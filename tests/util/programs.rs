@@ -62,13 +62,13 @@ fn rest_of(pipe: Option<impl Read>) -> Vec<u8> {
 }
 
 /// What a pipe says, line by line, whoever is listening when.
-struct Lines {
+pub(crate) struct Lines {
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
 impl Lines {
-    fn of(pipe: impl Read + Send + 'static) -> Lines {
+    pub(crate) fn of(pipe: impl Read + Send + 'static) -> Lines {
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -84,7 +84,7 @@ impl Lines {
     }
 
     #[track_caller]
-    fn wait_for(&mut self, part: &str) -> String {
+    pub(crate) fn wait_for(&mut self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -100,8 +100,12 @@ impl Lines {
         }
     }
 
+    pub(crate) fn skip_those_that_are_there(&mut self) {
+        self.seen.extend(self.lines.try_iter());
+    }
+
     /// All lines until the pipe is closed.
-    fn all(&mut self) -> Vec<String> {
+    pub(crate) fn all(&mut self) -> Vec<String> {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => self.seen.push(line),

@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -86,11 +88,19 @@ impl Redis {
         self.run();
     }
 
-    /// On a thread, evenly within `span`. Tells when it was killed, and when it answered again.
+    /// Answers nothing any more.
+    pub(crate) fn stop(&self) {
+        let process = self.process.as_ref();
+        process.expect("it runs").signal("-STOP");
+    }
+
+    /// On a thread, evenly within `span`, and each time with requests on their way. Tells when it was killed, and when it
+    /// answered again.
     pub(crate) fn killed_again_and_again(
         mut self,
         kills: u32,
         span: Duration,
+        looks: Arc<AtomicU32>,
     ) -> (JoinHandle<Redis>, Receiver<(Instant, Instant)>) {
         let (tell, told) = channel();
         let killer = thread::spawn(move || {
@@ -98,6 +108,12 @@ impl Redis {
             for kill in 0..kills {
                 let due = span * (2 * kill + 1) / (2 * kills);
                 thread::sleep(due.saturating_sub(began.elapsed()));
+                // What it has answered is read within a few turns, and what is on its way then is lost.
+                self.stop();
+                let enough = looks.load(Ordering::Relaxed).saturating_add(5);
+                while looks.load(Ordering::Relaxed) < enough {
+                    thread::sleep(Duration::from_millis(1));
+                }
                 let killed = Instant::now();
                 self.kill();
                 let _ = tell.send((killed, Instant::now()));

@@ -480,6 +480,27 @@ pub(crate) fn run_client_with_open_input(
     Some(finish_client(reactor, child))
 }
 
+/// As [`run_client`], and its input ends when so many bytes of an answer have come.
+pub(crate) fn run_client_until_answered(
+    reactor: &mut Reactor,
+    program: &str,
+    arguments: &[&str],
+    input: &str,
+    length: u64,
+) -> Option<String> {
+    let (mut child, stdin) = start_client(program, arguments, input)?;
+    let mut stdout = child.stdout.take().expect("it is piped");
+    let (answer, child) = turn_with(reactor, move || {
+        let mut answer = String::new();
+        let read = stdout.by_ref().take(length).read_to_string(&mut answer);
+        read.expect("text");
+        drop(stdin);
+        child.stdout = Some(stdout);
+        (answer, child)
+    });
+    Some(answer + &finish_client(reactor, child))
+}
+
 fn start_client(program: &str, arguments: &[&str], input: &str) -> Option<(Child, ChildStdin)> {
     if !is_here(program) {
         return None;
