@@ -90,7 +90,7 @@ impl Service {
             hosts: hosts.unwrap_or_default(),
             localhost: None,
             cache: Cache::new(config.cache_entries),
-            random: Random::default(),
+            random: Random::new(config.seed),
             waiters: Waiters::new(),
             flights: Slab::new(),
             by_name: HashMap::new(),
