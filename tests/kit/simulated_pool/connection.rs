@@ -143,6 +143,7 @@ impl Reusable for Connection {
     }
 
     fn is_ready(&mut self) -> bool {
-        self.conn(|conn| conn.is_ready)
+        // (What has come behind a greeting was not asked for.)
+        self.part.is_empty() && self.conn(|conn| conn.is_ready)
     }
 }

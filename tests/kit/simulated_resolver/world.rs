@@ -343,8 +343,9 @@ impl World {
             let mut aliases = sayings
                 .iter()
                 .filter(|saying| saying.said == Said::Alias && saying.name == own);
-            // (What its target has is kept for the least time, whatever the alias says.)
-            let is_kept = self.limits.min_ttl > Duration::ZERO;
+            // (What its target has is kept for the least time, whatever the alias says; and who asks while the target
+            // is asked for shares what comes of that.)
+            let is_kept = self.limits.min_ttl > Duration::ZERO || origin == Origin::Asked;
             assert!(
                 aliases.any(|alias| {
                     World::is_fresh(alias, began, at) || is_kept && alias.read.is_some()

@@ -19,7 +19,7 @@ pub(crate) fn shrink(plan: &Plan) -> Plan {
             best.commands.clone_from(&plan.commands);
         }
     }
-    best.commands = fewest(&best.commands, |commands| {
+    best.commands = fewest(&best.commands, 1_000, |commands| {
         fails(&Plan {
             commands: commands.to_vec(),
             ..best.clone()
@@ -40,10 +40,9 @@ pub(crate) fn shrink(plan: &Plan) -> Plan {
     best
 }
 
-/// The shortest part of a list with which something still fails, as far as 1,000 tries find it.
-pub(crate) fn fewest<T: Clone>(all: &[T], fails: impl Fn(&[T]) -> bool) -> Vec<T> {
+/// The shortest part of a list with which something still fails, as far as so many tries find it.
+pub(crate) fn fewest<T: Clone>(all: &[T], mut budget: u32, fails: impl Fn(&[T]) -> bool) -> Vec<T> {
     let mut best = all.to_vec();
-    let mut budget = 1_000;
     let mut size = best.len().div_ceil(2);
     while size > 0 && budget > 0 {
         let mut start = 0;
