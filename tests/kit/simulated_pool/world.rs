@@ -256,7 +256,9 @@ impl World {
                 conn.place
             ));
         }
-        if !conn.outstanding.is_empty() || conn.has_unread || !conn.is_ready {
+        // (To one who has waited it is given later in the turn, and its server may have said something since.)
+        let has_unread = at_once && conn.has_unread;
+        if !conn.outstanding.is_empty() || has_unread || !conn.is_ready {
             self.breaks(format!("broken: {number} is lent to {ask} as {conn:?}"));
         }
         // What has waited for its turn may have ended since it was lent.
