@@ -213,3 +213,59 @@ fn paths_and_addresses_are_refused_by_sockets_that_have_the_other() {
     assert!(refusals[0].1.contains("recv_from"), "{refusals:?}");
     drop(theirs);
 }
+
+/// Keeps what it reads, and the errors that it is told.
+#[derive(Default)]
+struct Keeping {
+    read: Rc<RefCell<Vec<Vec<u8>>>>,
+    errors: Rc<RefCell<Vec<io::ErrorKind>>>,
+}
+
+impl Dispatcher for Keeping {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut datagram = [0; 64];
+        let length = cx.recv(&mut datagram)?;
+        self.read.borrow_mut().push(datagram[..length].to_vec());
+        Ok(())
+    }
+
+    fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
+        self.errors.borrow_mut().push(error.kind());
+        cx.close();
+    }
+}
+
+#[test]
+fn a_connected_udp_socket_hears_its_peer_alone_and_is_told_that_nobody_listens() {
+    for any in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(peer) = UdpSocket::bind(any) else {
+            assert!(any.starts_with('['), "{any}");
+            eprintln!("no IPv6 here: skipped");
+            continue;
+        };
+        let stranger = UdpSocket::bind(any).expect("a port");
+        peer.set_read_timeout(Some(DEADLINE)).expect("positive");
+        let address = peer.local_addr().expect("bound");
+        let mut reactor = Reactor::new().expect("a poller");
+        let owner = reactor.add_service(Answering::default()).expect("room");
+        let keeping = Keeping::default();
+        let (read, errors) = (Rc::clone(&keeping.read), Rc::clone(&keeping.errors));
+        let mut cx = reactor.at(owner).expect("there");
+        let id = cx.connect_udp(address, keeping).expect("a socket");
+        cx.at(id).expect("there").send(b"hello").expect("room");
+        let mut buffer = [0; 64];
+        let (length, from) = peer.recv_from(&mut buffer).expect("it was sent");
+        assert_eq!(&buffer[..length], b"hello");
+
+        stranger.send_to(b"it is me", from).expect("it is bound");
+        peer.send_to(b"welcome", from).expect("it is bound");
+        turn_until(&mut reactor, "the answer", |_| read.borrow().len() == 1);
+        settle(&mut reactor);
+        assert_eq!(*read.borrow(), [b"welcome".to_vec()]);
+
+        drop(peer);
+        reactor.at(id).expect("there").send(b"?").expect("room");
+        turn_until(&mut reactor, "the refusal", |_| errors.borrow().len() == 1);
+        assert_eq!(*errors.borrow(), [io::ErrorKind::ConnectionRefused]);
+    }
+}

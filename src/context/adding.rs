@@ -2,7 +2,7 @@
 //! names.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -219,6 +219,54 @@ impl Context<'_> {
         dispatcher: D,
     ) -> io::Result<Id<D>> {
         let socket = options.udp(address)?;
+        self.admit_socket(Socket::udp(socket), dispatcher)
+    }
+
+    /// Opens a UDP socket on any free port and connects it to `peer`: it receives datagrams from there and from nowhere
+    /// else, [`send`](Context::send) sends one there, and an ICMP error of the peer's host is reported. This does not
+    /// wait, and no callback says that it is done. Takes no name, only an address.
+    ///
+    /// ```
+    /// # use slabloop::{Context, Dispatcher, Reactor};
+    /// # use std::io;
+    /// # use std::net::SocketAddr;
+    /// /// One question, one answer.
+    /// struct Question;
+    ///
+    /// impl Dispatcher for Question {
+    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         let mut buffer = [0; 1500];
+    ///         let _answer = cx.recv(&mut buffer)?;
+    ///         cx.close();
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// fn ask(cx: &mut Context<'_>, server: SocketAddr) -> io::Result<()> {
+    ///     let id = cx.connect_udp(server, Question)?;
+    ///     cx.at(id).map_or(Ok(()), |mut cx| cx.send(b"what time is it?"))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, for example that there is no route to the peer. Also if the reactor has no slot left, or is
+    /// shutting down.
+    pub fn connect_udp<D: Dispatcher>(
+        &mut self,
+        peer: SocketAddr,
+        dispatcher: D,
+    ) -> io::Result<Id<D>> {
+        #[cfg(feature = "testing")]
+        if let Some(dialled) = self.core.state.poller.simulated.dial_udp(peer) {
+            return self.admit_socket(dialled?, dispatcher);
+        }
+        let any: SocketAddr = match peer {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = SocketOptions::default().udp(any)?;
+        socket.connect(&peer.into())?;
         self.admit_socket(Socket::udp(socket), dispatcher)
     }
 

@@ -319,6 +319,15 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         self
     }
 
+    /// Has the random parts of times follow from a seed, for a run that can be repeated.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Pool<K, D> {
+        self.chance = seed;
+        self
+    }
+
     /// Asks for a connection to the destination `key`, for the dispatcher `holder`, which is usually the calling one.
     /// An idle connection is returned at once. Otherwise `deliver` is called later, as a callback of `holder`, with a
     /// connection or with the reason why there is none. What it returns follows [the

@@ -193,7 +193,8 @@ pub trait Resolve {
     ) -> Lookup;
 
     /// Cancels a lookup: its closure is dropped and is not called. Returns `false` if it was called or cancelled
-    /// before. Other lookups of the same name are not affected.
+    /// before, and for a lookup that was refused ([`Failure::Overloaded`], [`Failure::Closed`]): its closure is called
+    /// all the same, in this turn or the next. Other lookups of the same name are not affected.
     fn cancel(&self, cx: &mut Context<'_>, lookup: Lookup) -> bool;
 }
 

@@ -71,6 +71,13 @@ impl Simulated {
         self.dialler.as_mut().map(|dial| Ok(dial(address)))
     }
 
+    /// A datagram socket that is connected to an address; `None` leaves it to the system.
+    #[cfg(feature = "testing")]
+    pub(crate) fn dial_udp(&mut self, peer: SocketAddr) -> Option<io::Result<Socket>> {
+        let dialled = self.kernel.as_mut()?.dial_udp(peer)?;
+        Some(dialled.map(Socket::from))
+    }
+
     pub(crate) fn hand_over(&mut self, events: &mut Vec<(Token, Signals)>) {
         let news = self.news.next_turn();
         events.extend(

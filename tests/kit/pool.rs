@@ -1139,3 +1139,27 @@ fn framed_connections_are_pooled_and_one_with_half_a_record_is_not_used_again() 
         1
     );
 }
+
+/// The line is full of those who have ended, and with the last of them goes all that the pool knew of their
+/// destination: the next request is for the same one.
+#[test]
+fn the_last_who_waited_for_a_destination_may_go_with_it() {
+    let mut reactor = Reactor::new().unwrap();
+    let shared = Shared::default();
+    let mut options = PoolOptions::new();
+    options.max_connections(1).max_waiting(1);
+    let pool = pool_of(&mut reactor, &options, &shared);
+    let (_listener, server) = silent_server();
+    let (_other_listener, other) = silent_server();
+    let (one, two) = (holder(&mut reactor), holder(&mut reactor));
+    get(&mut reactor, pool, one, &server, 1);
+    assert!(ask(&mut reactor, pool, two, &other, 2).is_some());
+    reactor.at(two).unwrap().abort();
+    turn(&mut reactor);
+    assert!(
+        ask(&mut reactor, pool, one, &other, 3).is_some(),
+        "{:?}",
+        refusals(&mut reactor, one)
+    );
+    assert_eq!(gauges(&mut reactor, pool).waiting, 1);
+}

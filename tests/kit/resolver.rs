@@ -898,3 +898,127 @@ fn addresses_are_sorted_as_the_rfc_has_it() {
     order::sort(&mut list);
     assert_eq!(list.len(), 2);
 }
+
+/// A server that answers for IPv4 at once, for so many seconds, and for IPv6 when the test has it do so.
+struct HalfLate {
+    server: NameServer,
+    late: Rc<RefCell<Vec<name_server::Asked>>>,
+}
+
+impl HalfLate {
+    fn new(reactor: &mut Reactor, ttl: u32) -> HalfLate {
+        let late: Rc<RefCell<Vec<name_server::Asked>>> = Rc::default();
+        let kept = Rc::clone(&late);
+        let server = NameServer::new(reactor, move |asked| {
+            if asked.is_a() {
+                return vec![asked.addresses(&["192.0.2.1"], ttl)];
+            }
+            kept.borrow_mut().push(asked.clone());
+            vec![]
+        });
+        HalfLate { server, late }
+    }
+
+    fn answers_the_rest(&self, reactor: &mut Reactor) {
+        let asked = self.late.borrow_mut().pop().unwrap();
+        let reply = asked.addresses(&["2001:db8::1"], 300);
+        let mut cx = reactor.at(self.server.ids[0]).unwrap();
+        cx.send_to(&reply, asked.from.unwrap()).unwrap();
+        settle(reactor);
+    }
+}
+
+#[test]
+fn a_time_to_live_counts_from_its_own_answer_and_not_from_the_other_families() {
+    let Setting {
+        mut reactor,
+        clock,
+        client,
+    } = setting();
+    let half = HalfLate::new(&mut reactor, 10);
+    let mut config = half.server.config();
+    config.timeout(Duration::from_secs(30));
+    let dns = resolver(&mut reactor, &config);
+    client.ask(&mut reactor, &dns, "half.test");
+    settle(&mut reactor);
+    clock.advance(Duration::from_secs(8));
+    half.answers_the_rest(&mut reactor);
+    let outcome = client.outcome(&mut reactor, &dns, "half.test");
+    assert_eq!(outcome.unwrap().origin(), Origin::Cache, "for two seconds");
+    clock.advance(Duration::from_secs(3));
+    settle(&mut reactor);
+    client.ask(&mut reactor, &dns, "half.test");
+    settle(&mut reactor);
+    assert_eq!(half.server.count(), 4, "it is asked for again");
+}
+
+#[test]
+fn an_answer_that_has_expired_is_not_given_out_while_the_other_family_is_waited_for() {
+    let Setting {
+        mut reactor,
+        clock,
+        client,
+    } = setting();
+    let half = HalfLate::new(&mut reactor, 2);
+    let mut config = half.server.config();
+    config.timeout(Duration::from_secs(30));
+    let dns = resolver(&mut reactor, &config);
+    client.ask(&mut reactor, &dns, "half.test");
+    settle(&mut reactor);
+    clock.advance(Duration::from_secs(1));
+    settle(&mut reactor);
+    let outcome = client.outcome(&mut reactor, &dns, "half.test");
+    assert_eq!(texts(&outcome), ["192.0.2.1"]);
+    assert_eq!(half.server.count(), 2, "it is valid still");
+    clock.advance(Duration::from_secs(1));
+    settle(&mut reactor);
+    client.ask(&mut reactor, &dns, "half.test");
+    settle(&mut reactor);
+    assert_eq!(half.server.count(), 4, "it is asked for again");
+    half.answers_the_rest(&mut reactor);
+    assert_eq!(stats(&mut reactor, &client, &dns).in_flight, 0);
+}
+
+#[test]
+fn an_alias_of_an_earlier_answer_holds_no_longer_than_it_said() {
+    let Setting {
+        mut reactor,
+        clock,
+        client,
+    } = setting();
+    let late: Rc<RefCell<Vec<name_server::Asked>>> = Rc::default();
+    let kept = Rc::clone(&late);
+    let server = NameServer::new(&mut reactor, move |asked| {
+        if asked.name() == "alias.test" {
+            return vec![
+                asked
+                    .good()
+                    .alias(&asked.spelled(), 10, "target.test")
+                    .bytes(),
+            ];
+        }
+        kept.borrow_mut().push(asked.clone());
+        vec![]
+    });
+    let mut config = server.config();
+    config.timeout(Duration::from_secs(30)).family(Family::V4);
+    let dns = resolver(&mut reactor, &config);
+    client.ask(&mut reactor, &dns, "alias.test");
+    settle(&mut reactor);
+    clock.advance(Duration::from_secs(8));
+    let asked = late.borrow_mut().pop().unwrap();
+    let reply = asked.addresses(&["192.0.2.1"], 300);
+    let mut cx = reactor.at(server.ids[0]).unwrap();
+    cx.send_to(&reply, asked.from.unwrap()).unwrap();
+    settle(&mut reactor);
+    assert_eq!(client.len(), 1);
+    clock.advance(Duration::from_secs(3));
+    settle(&mut reactor);
+    client.ask(&mut reactor, &dns, "alias.test");
+    settle(&mut reactor);
+    assert_eq!(
+        server.count(),
+        4,
+        "the alias, and the target, are asked for again"
+    );
+}

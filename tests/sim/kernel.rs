@@ -35,6 +35,7 @@ pub(crate) const ECONNRESET: i32 = 104;
 const ECONNREFUSED: i32 = 111;
 const EINPROGRESS: i32 = 115;
 const EADDRNOTAVAIL: i32 = 99;
+const ENETUNREACH: i32 = 101;
 
 /// From this size on a payload is offered to the kernel before it is queued.
 const LARGE: usize = 16 * 1024;
@@ -134,6 +135,8 @@ pub(crate) struct End {
     pub(crate) write_failed: bool,
     /// An attempt of the reactor's, whose slot asks for room from the start.
     dialled: bool,
+    /// Where that went: of both sides.
+    pub(crate) dialled_to: Option<SocketAddr>,
     /// A listener whose last `accept` failed, which waits before it tries again.
     pub(crate) accept_failed: bool,
     registrations: u32,

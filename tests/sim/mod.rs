@@ -8,6 +8,7 @@
 //! | `book.rs` | the model: what must be true of every byte, callback and timer |
 //! | `program.rs`, `program/` | dispatchers that do anything in any callback |
 //! | `stage.rs` | the stage for a program's own dispatchers, and their peers |
+//! | `scene.rs` | a part of the kit on that stage: steps from a seed, and the fewest that still fail |
 //! | `run.rs`, `run/` | commands, a run, and the shortest list of commands that still fails |
 
 #![allow(dead_code, reason = "each test file uses a part")]
@@ -17,6 +18,7 @@ pub(crate) mod faults;
 pub(crate) mod kernel;
 pub(crate) mod program;
 pub(crate) mod run;
+pub(crate) mod scene;
 pub(crate) mod sockets;
 pub(crate) mod stage;
 pub(crate) mod trace;

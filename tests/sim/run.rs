@@ -122,6 +122,11 @@ pub(crate) enum Tell {
 }
 
 pub(crate) fn play(plan: &Plan, tell: Tell) -> Result<Report, Failure> {
+    quietly(|| play_aloud(plan, tell))
+}
+
+/// Does something in which panics are failures, which are told otherwise.
+pub(crate) fn quietly<R>(body: impl FnOnce() -> R) -> R {
     be_silent_about_panics();
     struct Playing;
     impl Drop for Playing {
@@ -131,7 +136,7 @@ pub(crate) fn play(plan: &Plan, tell: Tell) -> Result<Report, Failure> {
     }
     PLAYING.set(true);
     let _playing = Playing;
-    play_aloud(plan, tell)
+    body()
 }
 
 fn play_aloud(plan: &Plan, tell: Tell) -> Result<Report, Failure> {
@@ -172,12 +177,12 @@ fn play_aloud(plan: &Plan, tell: Tell) -> Result<Report, Failure> {
 }
 
 /// How many steps a failure shows: `SLABLOOP_SIM_STEPS`, or 60.
-fn told_steps() -> usize {
+pub(crate) fn told_steps() -> usize {
     let asked = std::env::var("SLABLOOP_SIM_STEPS").ok();
     asked.and_then(|text| text.parse().ok()).unwrap_or(60)
 }
 
-fn text_of(payload: &dyn Any) -> String {
+pub(crate) fn text_of(payload: &dyn Any) -> String {
     let text = payload.downcast_ref::<String>().cloned();
     let text = text.or_else(|| {
         payload

@@ -131,8 +131,16 @@ impl SimKernel for Poller {
             let listener = (0..kernel.ends.len()).find(|end| {
                 kernel.ends[*end].kind == SimKind::Listener && address_of(*end) == address
             });
-            kernel.dial(listener)
+            let (end, said) = kernel.dial(listener)?;
+            let peer = kernel.ends[end].other;
+            kernel.note_address(end, peer, address);
+            Ok((end, said))
         });
-        Some(dialled.map(|(end, said)| (self.0.descriptor_of(end), said)))
+        Some(dialled.map(|(end, said): (usize, _)| (self.0.descriptor_of(end), said)))
+    }
+
+    fn dial_udp(&mut self, peer: SocketAddr) -> Option<io::Result<Box<dyn SimSocket>>> {
+        let dialled = self.0.with(|kernel| kernel.dial_datagram(peer));
+        Some(dialled.map(|end| self.0.descriptor_of(end)))
     }
 }

@@ -62,10 +62,11 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new(seed: u64, builder: &mut Builder) -> Stage {
         let mut rng = fastrand::Rng::with_seed(seed);
-        // What the program does itself is not for these runs.
-        let mix = Mix::drawn(&mut rng)
-            .without(Fault::Panic)
-            .without(Fault::WaitFailed);
+        let mix = mix_of(&mut rng);
+        Stage::with_mix(seed, mix, rng.bool(), builder)
+    }
+
+    pub(crate) fn with_mix(seed: u64, mix: Mix, peers_cut: bool, builder: &mut Builder) -> Stage {
         let net = Net::new(seed, mix);
         net.with(|kernel| kernel.checks_bytes = false);
         let clock = net.with(|kernel| kernel.clock.clone());
@@ -75,7 +76,7 @@ impl Stage {
             reactor,
             net,
             peers: Vec::new(),
-            peers_cut: rng.bool(),
+            peers_cut,
             seed,
         }
     }
@@ -180,6 +181,13 @@ impl Stage {
     pub(crate) fn injected(&self) -> (Injected, u64) {
         self.net.with(|kernel| (kernel.injected, kernel.turns))
     }
+}
+
+/// What the program does itself is not for these runs.
+pub(crate) fn mix_of(rng: &mut fastrand::Rng) -> Mix {
+    Mix::drawn(rng)
+        .without(Fault::Panic)
+        .without(Fault::WaitFailed)
 }
 
 fn send(net: &Net, peer: &mut Peer, most: usize) {

@@ -79,12 +79,16 @@ impl<K: Key, D: Reusable> Pool<K, D> {
                 }
             }
         }
+        if self.waiting.len() >= self.options.max_waiting {
+            // Before a place is made for the destination: the last one that waited there may go with it.
+            self.drop_orphans(cx);
+        }
         let destination = self.destination(key);
         let limit = match limit {
             Limit::Usual => self.options.wait_timeout,
             Limit::Own(limit) => limit,
         };
-        if let Some(reason) = self.refusal(cx, destination, limit) {
+        if let Some(reason) = self.refusal(destination, limit) {
             let refused = self.refuse(reason, destination);
             self.review(destination);
             return Acquired::Now(Err(refused));
@@ -100,25 +104,15 @@ impl<K: Key, D: Reusable> Pool<K, D> {
     }
 
     /// Why no request can be put into this line.
-    fn refusal(
-        &mut self,
-        cx: &mut Context<'_>,
-        destination: usize,
-        limit: Option<Duration>,
-    ) -> Option<Reason> {
+    fn refusal(&self, destination: usize, limit: Option<Duration>) -> Option<Reason> {
         if limit == Some(Duration::ZERO) {
             return Some(Reason::Deadline);
         }
         if self.destinations[destination].refuses() {
             return Some(Reason::Paused);
         }
-        if self.waiting.len() >= self.options.max_waiting {
-            self.drop_orphans(cx);
-            if self.waiting.len() >= self.options.max_waiting {
-                return Some(Reason::TooManyWaiting);
-            }
-        }
-        None
+        let is_full = self.waiting.len() >= self.options.max_waiting;
+        is_full.then_some(Reason::TooManyWaiting)
     }
 
     fn line_up(

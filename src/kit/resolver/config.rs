@@ -68,6 +68,7 @@ pub struct DnsConfig {
     pub(super) resolv_conf: Option<PathBuf>,
     pub(super) hosts: Option<PathBuf>,
     ignored: Vec<String>,
+    pub(super) seed: Option<u64>,
 }
 
 impl DnsConfig {
@@ -96,6 +97,7 @@ impl DnsConfig {
             resolv_conf: None,
             hosts: None,
             ignored: Vec::new(),
+            seed: None,
         }
     }
 
@@ -325,6 +327,14 @@ impl DnsConfig {
     /// none.
     pub fn hosts_file(&mut self, path: impl Into<PathBuf>) -> &mut Self {
         self.hosts = Some(path.into());
+        self
+    }
+
+    /// Has ids and letters follow from a seed, for a run that can be repeated. An attacker could guess them.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn seed(&mut self, seed: u64) -> &mut Self {
+        self.seed = Some(seed);
         self
     }
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::base::iana::Rcode;
 
@@ -33,7 +33,8 @@ pub(super) struct Flight {
 #[derive(Debug)]
 pub(super) enum Side {
     Asking(Box<Question>),
-    Done(Found),
+    /// And when it was.
+    Done(Found, Instant),
 }
 
 /// What one family came to. Times to live are in seconds.
@@ -53,8 +54,8 @@ pub(super) struct Question {
     /// The name itself, or what it stands for.
     pub(super) target: Name,
     aliases: usize,
-    /// The shortest time to live of the aliases so far.
-    ttl: u32,
+    /// When the first of the aliases so far expires.
+    until: Option<Instant>,
     /// Queries so far that were each server's turn.
     step: usize,
     pub(super) way: Way,
@@ -84,14 +85,14 @@ pub(super) enum Next {
 }
 
 impl Flight {
-    pub(super) fn new(name: Name, config: &DnsConfig, first: usize) -> Flight {
+    pub(super) fn new(name: Name, config: &DnsConfig, first: usize, now: Instant) -> Flight {
         let side = |kind| {
             let unwanted = match kind {
                 Kind::A => super::Family::V6,
                 Kind::Aaaa => super::Family::V4,
             };
             if config.family == unwanted {
-                Side::Done(Found::Unasked)
+                Side::Done(Found::Unasked, now)
             } else {
                 Side::Asking(Box::new(Question::new(name.clone(), config, first)))
             }
@@ -110,47 +111,54 @@ impl Flight {
     pub(super) fn question(&mut self, side: usize) -> Option<&mut Question> {
         match &mut self.sides[side] {
             Side::Asking(question) => Some(question),
-            Side::Done(_) => None,
+            Side::Done(..) => None,
         }
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.sides.iter().all(|side| matches!(side, Side::Done(_)))
+        self.sides.iter().all(|side| matches!(side, Side::Done(..)))
     }
 
     /// All addresses so far.
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
         let mut all = Vec::new();
         for side in &self.sides {
-            if let Side::Done(Found::Addresses(addresses, _)) = side {
+            if let Side::Done(Found::Addresses(addresses, _), _) = side {
                 all.extend_from_slice(addresses);
             }
         }
         all
     }
 
-    /// How long what both sides came to may be kept; `None` if not at all.
-    pub(super) fn keep(&self, config: &DnsConfig) -> Option<Duration> {
+    /// Until when what the sides have come to so far may be kept; `None` if not any longer, or not at all. A time to
+    /// live counts from when its answer came: the other side may have taken much longer.
+    pub(super) fn keep(&self, config: &DnsConfig, now: Instant) -> Option<Instant> {
         let seconds = |ttl: u32| Duration::from_secs(ttl.into());
         let has_addresses = !self.addresses().is_empty();
-        let mut least = Duration::MAX;
+        let mut least: Option<Instant> = None;
         for side in &self.sides {
-            let Side::Done(found) = side else { continue };
-            least = least.min(match found {
-                Found::Addresses(_, ttl) => seconds(*ttl).clamp(config.min_ttl, config.max_ttl),
+            let Side::Done(found, came) = side else {
+                continue;
+            };
+            let (from, time) = match found {
+                Found::Addresses(_, ttl) => {
+                    (*came, seconds(*ttl).clamp(config.min_ttl, config.max_ttl))
+                }
                 Found::NoAddress(Some(ttl)) | Found::NoSuchName(Some(ttl)) => {
-                    seconds(*ttl).min(config.max_negative_ttl)
+                    (*came, seconds(*ttl).min(config.max_negative_ttl))
                 }
                 // What the other side found must not suffer for it.
                 Found::NoAddress(None) | Found::NoSuchName(None) if has_addresses => {
-                    config.max_negative_ttl
+                    (now, config.max_negative_ttl)
                 }
-                Found::NoAddress(None) | Found::NoSuchName(None) => Duration::ZERO,
-                Found::Failed(_) => config.failure_ttl,
-                Found::Unasked => Duration::MAX,
-            });
+                Found::NoAddress(None) | Found::NoSuchName(None) => return None,
+                Found::Failed(_) => (now, config.failure_ttl),
+                Found::Unasked => continue,
+            };
+            let until = from.checked_add(time)?;
+            least = Some(least.map_or(until, |least| least.min(until)));
         }
-        (!least.is_zero()).then_some(least)
+        least.filter(|until| *until > now)
     }
 
     /// Why there is no address.
@@ -158,10 +166,10 @@ impl Flight {
         let name = self.name.to_string();
         let found = |wanted: fn(&Found) -> bool| {
             let mut sides = self.sides.iter();
-            sides.any(|side| matches!(side, Side::Done(found) if wanted(found)))
+            sides.any(|side| matches!(side, Side::Done(found, _) if wanted(found)))
         };
         for side in &self.sides {
-            if let Side::Done(Found::Failed(error)) = side {
+            if let Side::Done(Found::Failed(error), _) = side {
                 return error.clone();
             }
         }
@@ -178,7 +186,7 @@ impl Question {
         Question {
             target: name,
             aliases: 0,
-            ttl: u32::MAX,
+            until: None,
             step: 0,
             way: usual_way(config),
             first,
@@ -193,16 +201,32 @@ impl Question {
     }
 
     /// What follows from an attempt's end.
-    pub(super) fn ended(&mut self, name: &Name, end: End, config: &DnsConfig) -> Next {
+    pub(super) fn ended(
+        &mut self,
+        name: &Name,
+        end: End,
+        config: &DnsConfig,
+        now: Instant,
+    ) -> Next {
         self.attempt = None;
         let reason = match end {
             End::Answer { answer, .. } => match answer {
                 Answer::Addresses { addresses, ttl } => {
-                    return Next::Done(Found::Addresses(addresses, ttl.min(self.ttl)));
+                    return Next::Done(Found::Addresses(addresses, self.at_most(ttl, now)));
                 }
-                Answer::NoAddress { ttl } => return Next::Done(Found::NoAddress(self.keep(ttl))),
-                Answer::NoSuchName { ttl } => return Next::Done(Found::NoSuchName(self.keep(ttl))),
-                Answer::Alias { target, ttl } => return self.follow(name, *target, ttl, config),
+                Answer::NoAddress { ttl } => {
+                    let ttl = ttl.map(|ttl| self.at_most(ttl, now));
+                    return Next::Done(Found::NoAddress(ttl));
+                }
+                Answer::NoSuchName { ttl } => {
+                    let ttl = ttl.map(|ttl| self.at_most(ttl, now));
+                    return Next::Done(Found::NoSuchName(ttl));
+                }
+                Answer::Alias { target, ttl } => {
+                    let until = now.checked_add(Duration::from_secs(ttl.into()));
+                    self.until = self.until.into_iter().chain(until).min();
+                    return self.follow(name, *target, config);
+                }
                 Answer::Failed(Rcode::FORMERR | Rcode::NOTIMP) if !self.plain => {
                     self.plain = true;
                     return Next::Ask;
@@ -253,23 +277,24 @@ impl Question {
     }
 
     /// The answer tells of another name, and of no address of that.
-    fn follow(&mut self, name: &Name, target: Name, ttl: u32, config: &DnsConfig) -> Next {
+    fn follow(&mut self, name: &Name, target: Name, config: &DnsConfig) -> Next {
         self.aliases += 1;
         if self.aliases > MOST_ALIASES {
             let error = LookupError::new(&name.to_string(), Failure::ServerFailed);
             return Next::Done(Found::Failed(error.with(TOO_MANY_ALIASES)));
         }
         self.target = target;
-        self.ttl = self.ttl.min(ttl);
         self.step = 0;
         self.way = usual_way(config);
         self.plain = false;
         Next::Ask
     }
 
-    /// A denial holds no longer than the aliases of earlier answers that lead to it.
-    fn keep(&self, ttl: Option<u32>) -> Option<u32> {
-        ttl.map(|ttl| ttl.min(self.ttl))
+    /// A time to live, and no longer than the aliases of earlier answers hold that lead to this one.
+    fn at_most(&self, ttl: u32, now: Instant) -> u32 {
+        let left = self.until.map(|until| until.saturating_duration_since(now));
+        let left = left.and_then(|left| u32::try_from(left.as_secs()).ok());
+        left.map_or(ttl, |left| ttl.min(left))
     }
 }
 

@@ -90,7 +90,7 @@ impl Service {
             hosts: hosts.unwrap_or_default(),
             localhost: None,
             cache: Cache::new(config.cache_entries),
-            random: Random::default(),
+            random: Random::new(config.seed),
             waiters: Waiters::new(),
             flights: Slab::new(),
             by_name: HashMap::new(),
@@ -190,7 +190,8 @@ impl Service {
 
     /// Waits for what is found out about `name`, and starts a query if there is none.
     fn join(&mut self, cx: &mut Context<'_>, waiter: usize, name: Name) {
-        if let Some(&key) = self.by_name.get(name.as_bytes()) {
+        let known = self.by_name.get(name.as_bytes()).copied();
+        if let Some(key) = known.filter(|key| self.is_of_use(cx, *key)) {
             self.stats.joined += 1;
             let partial = self.flights[key].partial.clone();
             if let Some(list) = partial {
@@ -214,7 +215,7 @@ impl Service {
         } else {
             0
         };
-        let mut flight = Flight::new(name, &self.config, first);
+        let mut flight = Flight::new(name, &self.config, first, cx.now());
         flight.waiters.push(waiter);
         let name = Rc::clone(&flight.key);
         let key = self.flights.insert(flight);
@@ -224,6 +225,17 @@ impl Service {
         }
         self.queue.push_back(key);
         self.start_queued(cx);
+    }
+
+    /// What a flight has given out may have expired since, while the other family is waited for. Then it has nothing
+    /// more to give, and is ended.
+    fn is_of_use(&mut self, cx: &mut Context<'_>, key: usize) -> bool {
+        let flight = &self.flights[key];
+        let is = flight.partial.is_none() || flight.keep(&self.config, cx.now()).is_some();
+        if !is {
+            self.end_flight(cx, key);
+        }
+        is
     }
 
     fn deadline_passed(&mut self, cx: &mut Context<'_>, key: usize) {

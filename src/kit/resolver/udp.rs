@@ -4,7 +4,7 @@
 //! address sends, and reports at once if no process listens at the server's port.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::attempt::{self, End, Stray, Ticket};
@@ -37,14 +37,7 @@ pub(super) fn ask(
     limit: Duration,
     (service, ticket): (Id<Service>, Ticket),
 ) -> io::Result<AnyId> {
-    let own: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(own)?;
-    socket.connect(server)?;
-    // To a socket that is new there is room.
-    socket.send(query.as_bytes())?;
+    let message = query.as_bytes().to_vec();
     let udp = Udp {
         service,
         ticket,
@@ -52,8 +45,13 @@ pub(super) fn ask(
         strict,
         strays: 0,
     };
-    let id = cx.add(socket, udp)?;
+    let id = cx.connect_udp(server, udp)?;
     if let Some(mut cx) = cx.at(id) {
+        // To a socket that is new there is room.
+        if let Err(error) = cx.send(&message) {
+            cx.abort();
+            return Err(error);
+        }
         cx.set_timer(limit);
     }
     Ok(id.any())

@@ -52,6 +52,15 @@ pub trait SimKernel {
     fn dial(&mut self, _: SocketAddr) -> Option<io::Result<Dialled>> {
         None
     }
+
+    /// As `socket(2)` and `connect(2)` of a UDP socket. `None` leaves it to the system.
+    ///
+    /// # Errors
+    ///
+    /// Inside the `Option`: what `socket` or `connect` failed with.
+    fn dial_udp(&mut self, _: SocketAddr) -> Option<io::Result<Box<dyn SimSocket>>> {
+        None
+    }
 }
 
 /// A socket whose `connect` was called, and what that said.

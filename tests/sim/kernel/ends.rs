@@ -1,13 +1,17 @@
 //! What the run decides: which ends there are, and what peers do with theirs.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 
 use slabloop::testing::SimKind;
 
 use crate::sim::faults::Fault;
 
-use super::{ECONNREFUSED, ECONNRESET, EPIPE, End, Kernel, Link, Saw, address_of, poll};
+use super::{
+    EADDRNOTAVAIL, ECONNREFUSED, ECONNRESET, EMFILE, ENETUNREACH, EPIPE, End, Kernel, Link, Saw,
+    address_of, os, poll,
+};
 
 impl Kernel {
     pub(super) fn new_end(&mut self, kind: SimKind, ours: bool, link: Link) -> usize {
@@ -42,6 +46,7 @@ impl Kernel {
             knows_error: false,
             write_failed: false,
             dialled: false,
+            dialled_to: None,
             accept_failed: false,
             registrations: 0,
             room_watches: 0,
@@ -121,6 +126,35 @@ impl Kernel {
         (ours, peer)
     }
 
+    /// A datagram socket of the reactor's that is connected to an address; or why there is none.
+    pub(crate) fn dial_datagram(&mut self, address: SocketAddr) -> io::Result<usize> {
+        self.calls += 1;
+        if self.open >= self.limit || self.fault(Fault::NoDescriptor) {
+            return Err(os(EMFILE));
+        }
+        if self.fault(Fault::DialErrno) {
+            return Err(os([ENETUNREACH, EADDRNOTAVAIL][self.rng.usize(..2)]));
+        }
+        let (ours, peer) = self.datagram_pair();
+        self.note_address(ours, peer, address);
+        self.descriptor(ours);
+        Ok(ours)
+    }
+
+    pub(crate) fn note_address(&mut self, ours: usize, peer: usize, address: SocketAddr) {
+        self.ends[ours].dialled_to = Some(address);
+        self.ends[peer].dialled_to = Some(address);
+    }
+
+    /// The far ends of the reactor's connected datagram sockets.
+    pub(crate) fn datagram_peers(&self) -> Vec<usize> {
+        let ends = self.ends.iter().enumerate();
+        let peers = ends.filter(|(_, end)| {
+            end.kind == SimKind::Datagram && !end.ours && end.dialled_to.is_some() && !end.closed
+        });
+        peers.map(|(index, _)| index).collect()
+    }
+
     /// The far ends of the reactor's attempts, as far as they are not the reactor's own and have been reached.
     pub(crate) fn dialled_peers(&self) -> Vec<usize> {
         let ends = self.ends.iter().enumerate();
@@ -129,6 +163,21 @@ impl Kernel {
         });
         let reached = dialled.filter(|(_, end)| end.link == Link::Up);
         reached.map(|(index, _)| index).collect()
+    }
+
+    /// What a read would tell that no event has; `None` as well in a run in which a fault may have hidden it.
+    pub(crate) fn would_say(&self, end: usize) -> Option<&'static str> {
+        let hides = self.mix.has(Fault::ReadWouldBlock) || self.mix.has(Fault::ReadInterrupted);
+        let end = &self.ends[end];
+        if hides {
+            None
+        } else if !end.input.is_empty() {
+            Some("unread input")
+        } else if end.errno.is_some() {
+            Some("an error")
+        } else {
+            end.input_ended.then_some("an end")
+        }
     }
 
     /// From now on nothing is narrow: what is left moves fast.
@@ -219,6 +268,16 @@ impl Kernel {
     /// Whether a peer's attempt to be reached is under way.
     pub(crate) fn is_dialling(&self, peer: usize) -> bool {
         matches!(self.ends[peer].link, Link::Connecting { .. })
+    }
+
+    /// A peer takes what was sent to it.
+    pub(crate) fn peer_takes_datagram(&mut self, peer: usize) -> Option<Vec<u8>> {
+        self.ends[peer].datagrams.pop_front()
+    }
+
+    /// How many datagrams the reactor has not read yet.
+    pub(crate) fn datagrams_unread(&self, ours: usize) -> usize {
+        self.ends[ours].datagrams.len()
     }
 
     /// Whether a datagram was there for a peer.

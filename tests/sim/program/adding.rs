@@ -70,6 +70,7 @@ impl Run {
             0 => kernel.pipe(true),
             1 => kernel.pipe(false),
             2 => kernel.datagram_pair(),
+            3 => kernel.unix_pair(),
             _ => kernel.stream_pair(),
         });
         self.add(to, end, Some(peer));

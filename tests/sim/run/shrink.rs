@@ -19,27 +19,12 @@ pub(crate) fn shrink(plan: &Plan) -> Plan {
             best.commands.clone_from(&plan.commands);
         }
     }
-    let mut budget = 1_000;
-    let mut size = best.commands.len().div_ceil(2);
-    while size > 0 && budget > 0 {
-        let mut start = 0;
-        let mut shorter = false;
-        while start < best.commands.len() && budget > 0 {
-            let mut candidate = best.clone();
-            let end = (start + size).min(candidate.commands.len());
-            candidate.commands.drain(start..end);
-            budget -= 1;
-            if fails(&candidate) {
-                best = candidate;
-                shorter = true;
-            } else {
-                start += size;
-            }
-        }
-        if size > 1 || !shorter {
-            size /= 2;
-        }
-    }
+    best.commands = fewest(&best.commands, 1_000, |commands| {
+        fails(&Plan {
+            commands: commands.to_vec(),
+            ..best.clone()
+        })
+    });
     for fault in FAULTS
         .into_iter()
         .filter(|fault: &Fault| plan.mix.has(*fault))
@@ -55,8 +40,33 @@ pub(crate) fn shrink(plan: &Plan) -> Plan {
     best
 }
 
+/// The shortest part of a list with which something still fails, as far as so many tries find it.
+pub(crate) fn fewest<T: Clone>(all: &[T], mut budget: u32, fails: impl Fn(&[T]) -> bool) -> Vec<T> {
+    let mut best = all.to_vec();
+    let mut size = best.len().div_ceil(2);
+    while size > 0 && budget > 0 {
+        let mut start = 0;
+        let mut shorter = false;
+        while start < best.len() && budget > 0 {
+            let mut candidate = best.clone();
+            candidate.drain(start..(start + size).min(best.len()));
+            budget -= 1;
+            if fails(&candidate) {
+                best = candidate;
+                shorter = true;
+            } else {
+                start += size;
+            }
+        }
+        if size > 1 || !shorter {
+            size /= 2;
+        }
+    }
+    best
+}
+
 /// What is left of a rule without its numbers: a shorter list has to fail in the same way.
-fn kind_of(rule: &str) -> String {
+pub(crate) fn kind_of(rule: &str) -> String {
     let words = rule.split_whitespace();
     let words = words.filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
     words.take(8).collect::<Vec<_>>().join(" ")

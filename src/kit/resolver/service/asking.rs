@@ -78,7 +78,7 @@ impl Service {
                 Err(error) => {
                     let name = flight.name.clone();
                     if let Some(question) = flight.question(side) {
-                        let next = question.ended(&name, End::Failed(error), &config);
+                        let next = question.ended(&name, End::Failed(error), &config, cx.now());
                         if !self.go_on(cx, key, side, next) {
                             return;
                         }
@@ -124,7 +124,7 @@ impl Service {
             self.servers[place].no_case = true;
         }
         let was_plain = question.plain;
-        let next = question.ended(&name, end, &config);
+        let next = question.ended(&name, end, &config, cx.now());
         if question.plain && !was_plain {
             self.servers[place].no_edns = true;
         }
@@ -142,7 +142,7 @@ impl Service {
         let Some(flight) = self.flights.get_mut(key) else {
             return false;
         };
-        flight.sides[side] = Side::Done(found);
+        flight.sides[side] = Side::Done(found, cx.now());
         if flight.is_done() {
             self.land(cx, key);
         } else if has_addresses {
@@ -180,9 +180,7 @@ impl Service {
             order::sort(&mut addresses);
             Ok(addresses.into())
         };
-        let until = flight
-            .keep(&self.config)
-            .and_then(|time| cx.now().checked_add(time));
+        let until = flight.keep(&self.config, cx.now());
         if let Some(until) = until {
             self.cache
                 .insert(Rc::clone(&flight.key), finding.clone(), until);
