@@ -120,7 +120,7 @@ impl From<Acceptor> for Tls {
 pub struct Dialer {
     /// With the name that its certificate has to be for.
     #[cfg(feature = "tls")]
-    tls: Option<(Connector, std::rc::Rc<str>)>,
+    tls: Option<(Connector, std::sync::Arc<str>)>,
 }
 
 impl Dialer {

@@ -150,7 +150,10 @@ impl Shared {
         let reason = match &fault {
             None => Reason::Stopped(name.clone()),
             Some(fault) => {
-                log::error!("{name} has failed: {fault}; the other reactors shut down");
+                // `start` returns an earlier one at once, `join` a later one only after the drain.
+                if state.seats[index].phase != Phase::Starting {
+                    log::error!("{name} has failed: {fault}; the other reactors shut down");
+                }
                 Reason::Failed(format!("{name}: {fault}"))
             }
         };
