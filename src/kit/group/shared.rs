@@ -21,6 +21,8 @@ pub(super) struct Shared {
 
 struct State {
     seats: Vec<Seat>,
+    /// All were ready, so what fails from then on is no failure of the start.
+    has_started: bool,
     stop: Option<Stop>,
     failures: Vec<Failure>,
 }
@@ -64,6 +66,7 @@ impl Shared {
         Shared {
             state: Mutex::new(State {
                 seats: (0..threads).map(|_| Seat::default()).collect(),
+                has_started: false,
                 stop: None,
                 failures: Vec::new(),
             }),
@@ -101,6 +104,7 @@ impl Shared {
         let seat = &mut state.seats[index];
         seat.phase = Phase::Ready;
         seat.handle = Some(handle);
+        state.has_started |= state.all(Phase::Ready) && state.failures.is_empty();
         self.changed.notify_all();
         while !state.all(Phase::Ready) && state.stop.is_none() {
             state = self.wait(state);
@@ -174,8 +178,8 @@ impl Shared {
     pub(super) fn wait_for_start(&self) -> bool {
         let mut state = self.lock();
         loop {
-            if !state.failures.is_empty() {
-                return false;
+            if state.has_started || !state.failures.is_empty() {
+                return state.has_started;
             }
             if state.all(Phase::Ready) {
                 return true;
