@@ -87,6 +87,23 @@ fn one_signal_ends_the_sessions_of_all_threads_of_a_proxy_within_one_deadline() 
 }
 
 #[test]
+fn one_thread_accepts_and_hands_over_to_all_in_turn() {
+    let server = Server::start("group", &["--threads", "3", "--choose", "turn"]);
+    let served = (0..6).map(|_| {
+        let mut client = server.client();
+        client.write_all(b"hi").expect("it is open");
+        client.shutdown(Shutdown::Write).expect("it is open");
+        let mut echo = String::new();
+        client.read_to_string(&mut echo).expect("no reset");
+        echo
+    });
+    let served: Vec<_> = served.collect();
+    let turn = ["0: hi", "1: hi", "2: hi"];
+    assert_eq!(served, [turn, turn].concat());
+    assert_eq!(server.stop().of("connections"), 6);
+}
+
+#[test]
 fn a_time_limit_ends_all_threads() {
     let output = run(
         "echo_server",

@@ -19,7 +19,7 @@ pub use options::{Failure, Limit, Options, flags, host_and_port, look_up, number
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use stdin::stdin_stream;
 #[allow(unused_imports, reason = "each example uses a part")]
-pub use threads::{serve_on_threads, threads_flag};
+pub use threads::{serve_as_group, serve_on_threads, threads_flag};
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use tls::{Dialer, Tls, UpstreamFlags};
 #[allow(unused_imports, reason = "each example uses a part")]
@@ -125,7 +125,7 @@ pub fn listen_and_try<D: Dispatcher>(
 }
 
 /// The first lines of a server.
-fn say_where(address: SocketAddr, command: impl FnOnce(&str, u16) -> String) {
+pub fn say_where(address: SocketAddr, command: impl FnOnce(&str, u16) -> String) {
     say(&format!("listening on {address}"));
     say(&format!(
         "try: {}",

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use lexopt::Parser;
-use slabloop::kit::group::{Ended, Group, GroupError, Member, SharedPort};
+use slabloop::kit::group::{Group, GroupError, Member, SharedPort};
 use slabloop::{Counters, Dispatcher, Reactor};
 
 use super::{Failure, Options, signals};
@@ -46,40 +46,58 @@ pub fn serve_on_threads<D: Dispatcher>(
         super::listen_and_try(&mut reactor, options, listener, command)?;
         return super::serve(&mut reactor, options);
     }
-    refuse_what_shows_one_loop(options)?;
     let asked = options.listen.clone();
     let port = SharedPort::new(asked.as_str()).map_err(|error| cannot_listen(&asked, &error))?;
-    let (listeners, duration, drain) = (port.clone(), options.duration, options.drain);
+    let listeners = port.clone();
+    let set_up = move |_: &Member| {
+        let (mut reactor, listener) = begin()?;
+        let listening = listeners.listen(&mut reactor, listener);
+        listening.map_err(|error| cannot_listen(&asked, &error))?;
+        Ok(reactor)
+    };
+    serve_as_group(options, threads, set_up, || {
+        if let Some(address) = port.local_addr() {
+            super::say_where(address, command);
+        }
+    })
+}
+
+/// Runs the reactors that `set_up` makes, each on its thread, until a signal or `--duration`; then drains, and prints
+/// the totals of all. `ready` is called when all listen.
+///
+/// # Errors
+///
+/// What failed first, with the name of its thread.
+pub fn serve_as_group(
+    options: &Options,
+    threads: usize,
+    set_up: impl Fn(&Member) -> Result<Reactor, Failure> + Send + Sync + 'static,
+    ready: impl FnOnce(),
+) -> Result<(), Failure> {
+    refuse_what_shows_one_loop(options)?;
+    let (duration, drain) = (options.duration, options.drain);
     let builder = Group::builder().threads(threads).drain(drain);
     let group = builder.start(move |member| {
-        let (mut reactor, listener) = begin().map_err(as_error)?;
-        let listening = listeners.listen(&mut reactor, listener);
-        listening.map_err(|error| as_error(cannot_listen(&asked, &error)))?;
+        let mut reactor = set_up(member).map_err(as_error)?;
         if member.index() == 0 {
             stop_on_signals(&mut reactor, drain)?;
             if let Some(duration) = duration {
                 reactor.call_later(duration, Reactor::stop);
             }
         }
-        run(member, &mut reactor)
+        let ended = member.run(&mut reactor)?;
+        Ok((reactor.counters(), ended.aborted.len()))
     });
     let group = group.map_err(|error| first_of(&error))?;
-    if let Some(address) = port.local_addr() {
-        super::say_where(address, command);
-    }
+    ready();
     let reports = group.join().map_err(|error| first_of(&error))?;
     let mut totals = Counters::default();
     for (counters, _) in &reports {
         add(&mut totals, counters);
     }
-    let aborted = reports.iter().map(|(_, ended)| ended.aborted.len()).sum();
+    let aborted = reports.iter().map(|(_, aborted)| aborted).sum();
     super::say_totals(&totals, aborted);
     Ok(())
-}
-
-fn run(member: &Member, reactor: &mut Reactor) -> io::Result<(Counters, Ended)> {
-    let ended = member.run(reactor)?;
-    Ok((reactor.counters(), ended))
 }
 
 /// The first Ctrl-C or SIGTERM ends all reactors.
