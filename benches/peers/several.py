@@ -102,7 +102,7 @@ def output(words):
 def echo(server, seconds):
     """Messages a second, and µs of CPU time for one."""
     before = cpu_ns(server.process.pid)
-    messages = int(60_000 * seconds)
+    messages = int(25_000 * seconds)
     line = output([os.path.join(BIN, "load"), "--connect", server.address, "--connections", "1000",
                    "--in-flight", "200", "--messages", str(messages)])
     # The 1,000 that warm up are in the CPU time, and so is accepting.

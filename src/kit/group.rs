@@ -147,6 +147,8 @@ impl<T> Group<T> {
 
     /// Waits until all threads have ended. It does not end them: see [how a group ends](self#how-a-group-ends).
     ///
+    /// Do not call it in a callback of one of the reactors, which would wait for itself.
+    ///
     /// Returns what the closures returned, in the order of the threads.
     ///
     /// A thread can hang, in a callback that blocks for ever. So from the deadline of the shutdown on, `join` waits no
