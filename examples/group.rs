@@ -60,6 +60,8 @@ Usage: group [OPTIONS]
   --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7016]
   --idle-timeout SECONDS   closes a client after SECONDS without traffic [never]
   --drain SECONDS          time limit for sending queued output at shutdown [5]
+  --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
+  --tls-key FILE           its private key (PEM)
   --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
@@ -91,10 +93,10 @@ fn main() -> ExitCode {
         let set_up = move |member: &Member| {
             let reactor = common::builder(&own, 1).build();
             let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
-            let thread = member.index();
+            let (thread, tls) = (member.index(), own.tls.clone());
             let serve = move |cx: &mut Context<'_>, client: Detached, place: Place| {
                 let _place = place;
-                cx.add(client, Echo { thread, _place })?;
+                cx.add(tls.socket(client)?, Echo { thread, _place })?;
                 Ok(())
             };
             let enrolled = crew.enroll(&mut reactor, serve);

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use group_util::*;
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
-use slabloop::kit::group::{Choice, Crew, Group, Place, Refusal, Service};
+use slabloop::kit::group::{Choice, Crew, Group, GroupHandle, Place, Refusal, Service};
 use slabloop::{Accepted, AnyId, Context, Detached, Dispatcher, Id, Reactor};
 use util::{DEADLINE, settle, tcp_pair, turn, turn_until};
 
@@ -453,23 +453,39 @@ fn a_thousand_connections_are_handed_over_and_every_echo_is_right() {
     assert_eq!(crew.gauges().closed, 0);
 }
 
-#[test]
-fn nothing_is_lost_in_a_shutdown_while_connections_are_on_their_way() {
+/// The second of two reactors is busy until `go_on` says so; then what has been handed over to it still is to be served.
+fn shut_down_with_connections_on_their_way(go_on: impl FnOnce(&GroupHandle)) {
     const CLIENTS: usize = 200;
     let crew = crew(Choice::RoundRobin, 10_000);
     let (group, address) = crew_group(&crew);
     let handle = group.handle();
-    let blocked = [0, 1].map(|index| block(&handle.reactor(index).expect("it runs")));
+    let [first, second] = [0, 1].map(|index| block(&handle.reactor(index).expect("it runs")));
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| client(address)).collect();
     for client in &mut clients {
         client.write_all(b"waited").expect("room");
     }
     handle.shut_down();
-    drop(blocked);
+    drop(first);
+    go_on(&handle);
+    drop(second);
     for mut client in clients {
         assert_eq!(read_to_the_end(&mut client), b"waited");
     }
     assert_eq!(group.join().expect("no failure"), [100, 100]);
+}
+
+#[test]
+fn nothing_is_lost_in_a_shutdown_while_connections_are_on_their_way() {
+    shut_down_with_connections_on_their_way(|_| ());
+}
+
+#[test]
+fn nothing_is_lost_in_a_shutdown_by_a_reactor_that_is_the_last_to_know_of_it() {
+    shut_down_with_connections_on_their_way(|group| {
+        wait_until("the other to be done", || {
+            format!("{group:?}").contains("Leaving")
+        });
+    });
 }
 
 #[test]
