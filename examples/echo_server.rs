@@ -43,7 +43,8 @@ Sends every byte back to the client that sent it.
 Usage: echo_server [OPTIONS]
 
   --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7000]
-  --max-connections N      clients served at once; further ones wait in the kernel [no limit]
+  --threads N              threads, each with a loop and a listener of its own [1]
+  --max-connections N      clients of each thread at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a client after SECONDS without traffic [never]
   --drain SECONDS          time limit for sending queued output at shutdown [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
@@ -59,18 +60,21 @@ RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 
 Examples:
   echo_server --listen 127.0.0.1:0
-  echo_server --listen [::]:7000 --max-connections 10000 --idle-timeout 60
+  echo_server --listen [::]:7000 --max-connections 10000 --idle-timeout 60 --threads 2
 ";
 
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
-        let options = common::Options::parse(arguments, "127.0.0.1:7000", |_, _| Ok(false))?;
-        let reactor = common::builder(&options, 1).build();
-        let mut reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
-        let listener = Listener {
-            tls: options.tls.clone(),
-        };
-        common::listen(&mut reactor, &options, listener)?;
-        common::serve(reactor, &options)
+        let mut threads = 1;
+        let options = common::Options::parse(arguments, "127.0.0.1:7000", |flag, parser| {
+            common::threads_flag(flag, parser, &mut threads)
+        })?;
+        let (own, command) = (options.clone(), common::try_bytes(&options));
+        common::serve_on_threads(&options, threads, command, move || {
+            let reactor = common::builder(&own, 1).build();
+            let reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
+            let tls = own.tls.clone();
+            Ok((reactor, Listener { tls }))
+        })
     })
 }

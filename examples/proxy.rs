@@ -201,7 +201,8 @@ Usage: proxy [OPTIONS]
   --upstream-ca FILE          trusted certificates (PEM) [those of the system; build with --features system-roots]
   --connect-timeout SECONDS   timeout of connecting to each address, and of a TLS handshake on either
                               side [10]
-  --max-connections N         clients at once; further ones wait in the kernel [no limit]
+  --threads N                 threads, each with a loop and a listener of its own [1]
+  --max-connections N         clients of each thread at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS      closes a session after SECONDS without traffic on one side [never]
   --drain SECONDS             time limit for the open sessions at shutdown [5]
   --tls-cert FILE             serve TLS to clients with this certificate (PEM); build with --features tls
@@ -226,6 +227,7 @@ fn main() -> ExitCode {
         let mut upstreams = Vec::new();
         let mut upstream_flags = UpstreamFlags::default();
         let mut connect_timeout = Duration::from_secs(10);
+        let mut threads = 1;
         let options = Options::parse(arguments, "127.0.0.1:7002", |flag, parser| {
             match flag {
                 "upstream" => upstreams.push(common::host_and_port("--upstream", parser)?),
@@ -233,6 +235,7 @@ fn main() -> ExitCode {
                     connect_timeout =
                         common::seconds("--connect-timeout", parser, Limit::AboveZero)?;
                 }
+                "threads" => return common::threads_flag(flag, parser, &mut threads),
                 _ => return upstream_flags.take(flag, parser),
             }
             Ok(true)
@@ -246,19 +249,21 @@ fn main() -> ExitCode {
             Ok(Upstream { addresses, dialer })
         });
         let upstreams = upstreams.collect::<Result<Vec<_>, Failure>>()?;
-        let front = Front {
-            upstreams,
-            next: 0,
-            tls: options.tls.clone(),
-        };
-        refuse_itself(&front.upstreams, &options.listen)?;
-        let reactor = common::builder(&options, 2)
-            .connect_timeout(connect_timeout)
-            .handshake_timeout(connect_timeout)
-            .build();
-        let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
-        common::listen(&mut reactor, &options, front)?;
-        common::serve(reactor, &options)
+        refuse_itself(&upstreams, &options.listen)?;
+        let (own, command) = (options.clone(), common::try_bytes(&options));
+        common::serve_on_threads(&options, threads, command, move || {
+            let reactor = common::builder(&own, 2)
+                .connect_timeout(connect_timeout)
+                .handshake_timeout(connect_timeout)
+                .build();
+            let reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
+            let front = Front {
+                upstreams: upstreams.clone(),
+                next: 0,
+                tls: own.tls.clone(),
+            };
+            Ok((reactor, front))
+        })
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! | feature | module | |
 //! |---|---|---|
+//! | `group` | `kit::group` | several reactors, each on a thread of its own |
 //! | `limits` | `kit::limits`, `kit::bucket` | connections per peer, request rates, concurrency |
 //! | `pool` | `kit::pool` | a pool of connections for clients |
 //! | `process` | `kit::child` | child processes as dispatchers |
@@ -19,6 +20,10 @@ pub mod bucket;
 #[cfg(feature = "process")]
 #[cfg_attr(docsrs, doc(cfg(feature = "process")))]
 pub mod child;
+
+#[cfg(feature = "group")]
+#[cfg_attr(docsrs, doc(cfg(feature = "group")))]
+pub mod group;
 
 #[cfg(feature = "limits")]
 #[cfg_attr(docsrs, doc(cfg(feature = "limits")))]

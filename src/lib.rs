@@ -83,6 +83,8 @@
 //!
 //! | feature | module and purpose | dependencies |
 //! |---|---|---|
+//! | `group` | `kit::group`: several reactors, each on a thread of its own; `docs/several-reactors.md` is the guide | |
+//! | `affinity` | `kit::group::processors` and `Builder::pin`: each of these threads on one processor | rustix |
 //! | `inspector` | `inspector`: a web page that shows the loop at work, served by the loop itself | httparse, serde, serde_json |
 //! | `limits` | `kit::limits`: connections per peer, request rates, concurrency with load shedding | |
 //! | `metrics` | `metrics`: metrics of the loop, for Prometheus and others; `docs/monitoring.md` is the guide | hdrhistogram, prometheus-client, rustix |
@@ -189,6 +191,7 @@ mod handle;
 #[cfg_attr(docsrs, doc(cfg(feature = "inspector")))]
 pub mod inspector;
 #[cfg(any(
+    feature = "group",
     feature = "limits",
     feature = "pool",
     feature = "process",
@@ -263,6 +266,11 @@ struct AsyncorePortingGuide;
 #[cfg(all(doctest, feature = "workers"))]
 #[doc = include_str!("../docs/workers.md")]
 struct WorkersPage;
+
+/// The programs of the page on several reactors, compiled.
+#[cfg(all(doctest, feature = "group"))]
+#[doc = include_str!("../docs/several-reactors.md")]
+struct SeveralReactorsPage;
 
 /// The programs of the page on tests, compiled.
 #[cfg(all(doctest, feature = "test"))]

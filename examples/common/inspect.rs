@@ -33,6 +33,12 @@ impl Inspect {
         Ok(true)
     }
 
+    /// Whether a page was asked for.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.address.is_some()
+    }
+
     /// # Errors
     ///
     /// [`Failure::Usage`] if the flags do not go together.

@@ -8,6 +8,7 @@ mod inspect;
 mod options;
 mod signals;
 mod stdin;
+mod threads;
 mod tls;
 mod trace;
 
@@ -17,6 +18,8 @@ pub use inspect::Inspect;
 pub use options::{Failure, Limit, Options, flags, host_and_port, look_up, number, seconds, value};
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use stdin::stdin_stream;
+#[allow(unused_imports, reason = "each example uses a part")]
+pub use threads::{serve_as_group, serve_on_threads, threads_flag};
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use tls::{Dialer, Tls, UpstreamFlags};
 #[allow(unused_imports, reason = "each example uses a part")]
@@ -81,14 +84,20 @@ pub fn listen<D: Dispatcher>(
     options: &Options,
     listener: D,
 ) -> Result<Id<D>, Failure> {
-    listen_and_try(reactor, options, listener, |host, port| {
-        if options.tls.is_on() {
+    listen_and_try(reactor, options, listener, try_bytes(options))
+}
+
+/// How to try a server that takes any bytes: the command for a host as it stands in a URL, and a port.
+pub fn try_bytes(options: &Options) -> impl Fn(&str, u16) -> String + use<> {
+    let is_tls = options.tls.is_on();
+    move |host, port| {
+        if is_tls {
             format!("openssl s_client -quiet -connect {host}:{port}")
         } else {
             // It wants the bare address.
             format!("nc {} {port}", host.trim_matches(['[', ']']))
         }
-    })
+    }
 }
 
 /// As [`listen`], for a server that is tried otherwise: `command` gets a host as it stands in a URL, and a port.
@@ -103,22 +112,25 @@ pub fn listen_and_try<D: Dispatcher>(
     command: impl FnOnce(&str, u16) -> String,
 ) -> Result<Id<D>, Failure> {
     options.trace.begin(reactor)?;
-    let asked = &options.listen;
-    let id = reactor.listen(asked.as_str(), listener).map_err(|error| {
-        let way_out = "--listen 127.0.0.1:0 takes any free port";
-        Failure::Work(format!("cannot listen on {asked}: {error}; {way_out}"))
-    })?;
+    let asked = options.listen.as_str();
+    let id = reactor.listen(asked, listener);
+    let id = id.map_err(|error| threads::cannot_listen(asked, &error))?;
     let address = reactor
         .local_addr(id)
         .map_err(Failure::io("cannot tell the address"))?;
     stop_on_signals(reactor)?;
+    say_where(address, command);
+    options.inspect.begin(reactor)?;
+    Ok(id)
+}
+
+/// The first lines of a server.
+pub fn say_where(address: SocketAddr, command: impl FnOnce(&str, u16) -> String) {
     say(&format!("listening on {address}"));
     say(&format!(
         "try: {}",
         command(&reachable_host(address), address.port())
     ));
-    options.inspect.begin(reactor)?;
-    Ok(id)
 }
 
 /// Has the first Ctrl-C or SIGTERM stop the loop.

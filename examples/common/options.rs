@@ -43,7 +43,7 @@ impl From<lexopt::Error> for Failure {
 }
 
 /// The shared flags, parsed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// `--listen HOST:PORT`
     pub listen: String,

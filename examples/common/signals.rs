@@ -18,13 +18,23 @@ const ENDED_BY_SIGNAL: i32 = 128;
 ///
 /// What the system says when a handler is installed.
 pub fn watch(reactor: &mut Reactor) -> io::Result<()> {
+    watch_with(reactor, || ())
+}
+
+/// As [`watch`]; `first` is called when the first signal has come.
+///
+/// # Errors
+///
+/// As [`watch`].
+pub fn watch_with(reactor: &mut Reactor, mut first: impl FnMut() + 'static) -> io::Result<()> {
     let second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal finds the flag clear, and sets it.
         flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL + signal, Arc::clone(&second))?;
         flag::register(signal, Arc::clone(&second))?;
     }
-    reactor.signals([SIGINT, SIGTERM], |cx: &mut Context<'_>, _: i32| {
+    reactor.signals([SIGINT, SIGTERM], move |cx: &mut Context<'_>, _: i32| {
+        first();
         cx.stop();
         Ok(())
     })?;

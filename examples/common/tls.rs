@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use lexopt::{Parser, ValueExt};
-use slabloop::{Accepted, Context, Dispatcher, Id, Socket};
+use slabloop::{Context, Dispatcher, Id, Socket};
 #[cfg(feature = "tls")]
 use {
     slabloop::tls::rustls::pki_types::pem::PemObject,
@@ -61,17 +61,18 @@ impl Tls {
         return false;
     }
 
-    /// The socket of a client that was accepted.
+    /// The socket of a client that was accepted, here or by another reactor.
     ///
     /// # Errors
     ///
     /// What rustls finds wrong with its configuration.
-    pub fn socket(&self, accepted: Accepted) -> io::Result<Socket> {
+    pub fn socket(&self, accepted: impl Into<Socket>) -> io::Result<Socket> {
+        let socket = accepted.into();
         #[cfg(feature = "tls")]
         if let Some(acceptor) = &self.acceptor {
-            return Ok(Socket::from(accepted).layered(acceptor.session()?));
+            return Ok(socket.layered(acceptor.session()?));
         }
-        Ok(Socket::from(accepted))
+        Ok(socket)
     }
 
     /// Reads certificate and key, which are files in PEM format.
@@ -120,7 +121,7 @@ impl From<Acceptor> for Tls {
 pub struct Dialer {
     /// With the name that its certificate has to be for.
     #[cfg(feature = "tls")]
-    tls: Option<(Connector, std::rc::Rc<str>)>,
+    tls: Option<(Connector, std::sync::Arc<str>)>,
 }
 
 impl Dialer {

@@ -37,6 +37,15 @@ impl TraceFile {
         }
     }
 
+    /// Whether a file was asked for.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        #[cfg(feature = "trace")]
+        return self.path.is_some();
+        #[cfg(not(feature = "trace"))]
+        return false;
+    }
+
     /// From here on everything is written down.
     ///
     /// # Errors

@@ -9,8 +9,8 @@ use std::io::{self, Write as _};
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::date::Date;
@@ -25,49 +25,60 @@ const MOST_BYTES: usize = 1024 * 1024;
 /// How long the last lines may take to be written at the end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The thread that writes, for the logs of all reactors. It ends after the last of them.
+#[derive(Clone)]
+pub(crate) struct LogThread {
+    pieces: SyncSender<Piece>,
+}
+
+/// Whole lines, so that those of several reactors do not mix.
+struct Piece {
+    lines: String,
+    /// Gets a message when they are written.
+    written: Option<SyncSender<()>>,
+}
+
+impl LogThread {
+    pub(crate) fn start() -> io::Result<LogThread> {
+        // Its own, so that other writers to stdout are not blocked while it is blocked itself.
+        let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let (pieces, to_write) = sync_channel::<Piece>(1);
+        let thread = thread::Builder::new().name("access-log".to_owned());
+        thread.spawn(move || {
+            for piece in to_write {
+                // The reader may have ended; that is no reason to end.
+                let _ = stdout.write_all(piece.lines.as_bytes());
+                if let Some(written) = piece.written {
+                    let _ = written.send(());
+                }
+            }
+        })?;
+        Ok(LogThread { pieces })
+    }
+}
+
+/// The log of one reactor.
 pub(crate) struct AccessLog {
     lines: String,
     lost: u64,
-    writer: Option<Writer>,
+    /// Until it is finished.
+    thread: Option<LogThread>,
     /// When the last lines were handed over.
     since: Instant,
     time: String,
     second: u64,
 }
 
-struct Writer {
-    pieces: SyncSender<String>,
-    ended: Receiver<()>,
-    thread: JoinHandle<()>,
-}
-
 impl AccessLog {
-    pub(crate) fn new() -> io::Result<AccessLog> {
-        // Its own, so that other writers to stdout are not blocked while it is blocked itself.
-        let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let (pieces, to_write) = sync_channel::<String>(1);
-        let (done, ended) = sync_channel(1);
-        let thread = thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || {
-                for piece in to_write {
-                    // The reader may have ended; that is no reason to end.
-                    let _ = stdout.write_all(piece.as_bytes());
-                }
-                let _ = done.send(());
-            })?;
-        Ok(AccessLog {
+    pub(crate) fn new(thread: &LogThread) -> AccessLog {
+        AccessLog {
             lines: String::new(),
             lost: 0,
-            writer: Some(Writer {
-                pieces,
-                ended,
-                thread,
-            }),
+            thread: Some(thread.clone()),
             since: Instant::now(),
             time: String::new(),
             second: 0,
-        })
+        }
     }
 
     /// Notes an answer. Without a head the request was not understood.
@@ -116,17 +127,17 @@ impl AccessLog {
 
     /// Writes what is left, if stdout is read. Lines after this are not written.
     pub(crate) fn finish(&mut self) {
-        let Some(writer) = self.writer.take() else {
+        let Some(thread) = self.thread.take() else {
             return;
         };
-        let lines = mem::take(&mut self.lines);
+        let (written, is_written) = sync_channel(1);
+        let last = Piece {
+            lines: mem::take(&mut self.lines),
+            written: Some(written),
+        };
         // It waits until there is room for the last piece, so this may not be done by this thread.
-        let pieces = writer.pieces;
-        let last = thread::spawn(move || pieces.send(lines));
-        if writer.ended.recv_timeout(PATIENCE).is_ok() {
-            let _ = last.join();
-            let _ = writer.thread.join();
-        } else {
+        thread::spawn(move || thread.pieces.send(last));
+        if is_written.recv_timeout(PATIENCE).is_err() {
             log::warn!("access log: the last lines were lost: stdout is not read");
             let_go_of_stdout();
         }
@@ -141,13 +152,17 @@ impl AccessLog {
     }
 
     fn hand_over(&mut self) {
-        let Some(writer) = self.writer.as_ref().filter(|_| !self.lines.is_empty()) else {
+        let Some(thread) = self.thread.as_ref().filter(|_| !self.lines.is_empty()) else {
             return;
         };
-        match writer.pieces.try_send(mem::take(&mut self.lines)) {
+        let piece = Piece {
+            lines: mem::take(&mut self.lines),
+            written: None,
+        };
+        match thread.pieces.try_send(piece) {
             Ok(()) => self.tell_lost(),
-            Err(TrySendError::Full(lines) | TrySendError::Disconnected(lines)) => {
-                self.lines = lines
+            Err(TrySendError::Full(piece) | TrySendError::Disconnected(piece)) => {
+                self.lines = piece.lines;
             }
         }
     }

@@ -84,7 +84,7 @@ impl Limits {
                 }
             }
             "cache-time" => self.cache_time = common::seconds(&name, parser, Limit::Any)?,
-            "threads" => self.threads = common::value(&name, parser, whole)?,
+            "file-threads" => self.threads = common::value(&name, parser, whole)?,
             _ => return Ok(false),
         }
         Ok(true)

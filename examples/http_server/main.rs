@@ -36,7 +36,7 @@ mod site;
 mod target;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ use common::{Failure, Options};
 use slabloop::kit::workers::Workers;
 use slabloop::{Accepted, Context, Dispatcher, Reactor};
 
-use access_log::AccessLog;
+use access_log::{AccessLog, LogThread};
 use config::Limits;
 use connection::Connection;
 use http::{body, date};
@@ -78,6 +78,7 @@ Usage: http_server [OPTIONS]
   --root DIR               the folder; without it a built-in page is served
   --access-log             prints a line for each request on stdout, in the combined format
   --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7008]
+  --threads N              threads, each with a loop, a listener, and the files below of its own [1]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features examples,tls
   --tls-key FILE           its private key (PEM)
 
@@ -92,13 +93,13 @@ Limits of a request:
   --send-timeout SECONDS   without the client reading any of the answer, else a reset [60]
 
 Limits of connections:
-  --max-connections N      clients served at once; further ones wait in the kernel [no limit]
+  --max-connections N      clients of each thread at once; further ones wait in the kernel [no limit]
   --max-requests N         requests of one connection; 0: no limit [1000]
   --idle-timeout SECONDS   closes a connection after SECONDS without traffic [60]
   --drain SECONDS          time limit for the requests in progress at shutdown [5]
 
 Files:
-  --threads N              threads that open files; 0: the loop opens them itself [2]
+  --file-threads N         threads that open files; 0: the loop opens them itself [2]
   --cache-time SECONDS     how long the cached data of a file are valid [1]
   --cache-files N          files in the cache [1024]
   --cache-bytes BYTES      memory for small files [67108864]
@@ -114,46 +115,49 @@ RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut limits = Limits::default();
-        let (mut root, mut wants_log) = (None, false);
+        let (mut root, mut wants_log, mut threads) = (None, false, 1);
         let mut options = Options::parse(arguments, "127.0.0.1:7008", |flag, parser| {
             match flag {
                 "root" => root = Some(PathBuf::from(parser.value()?)),
                 "access-log" => wants_log = true,
+                "threads" => return common::threads_flag(flag, parser, &mut threads),
                 _ => return limits.take(flag, parser),
             }
             Ok(true)
         })?;
         options.idle_timeout = options.idle_timeout.or(Some(KEEP_ALIVE));
-        let mut builder = common::builder(&options, 1);
-        builder.stall_timeout(limits.send_time);
-        let reactor = builder.build();
-        let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
-        let site = site(&mut reactor, limits, root, wants_log)?;
-        let listener = Listener {
-            site: Rc::clone(&site),
-            tls: options.tls.clone(),
+        let log = match wants_log {
+            true => Some(LogThread::start().map_err(Failure::io("cannot start a thread"))?),
+            false => None,
         };
-        common::listen_and_try(&mut reactor, &options, listener, |host, port| match options
-            .tls
-            .is_on()
-        {
-            true => format!("curl -ik https://{host}:{port}/"),
-            false => format!("curl -i http://{host}:{port}/"),
-        })?;
-        common::serve(&mut reactor, &options)
+        let scheme = match options.tls.is_on() {
+            true => "curl -ik https",
+            false => "curl -i http",
+        };
+        let command = |host: &str, port| format!("{scheme}://{host}:{port}/");
+        let own = options.clone();
+        common::serve_on_threads(&options, threads, command, move || {
+            let mut builder = common::builder(&own, 1);
+            builder.stall_timeout(limits.send_time);
+            let reactor = builder.build();
+            let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
+            let site = site(&mut reactor, limits.clone(), root.as_deref(), log.as_ref())?;
+            let tls = own.tls.clone();
+            Ok((reactor, Listener { site, tls }))
+        })
     })
 }
 
 fn site(
     reactor: &mut Reactor,
     limits: Limits,
-    root: Option<PathBuf>,
-    wants_log: bool,
+    root: Option<&Path>,
+    log: Option<&LogThread>,
 ) -> Result<Rc<Site>, Failure> {
     let root = match root {
         Some(path) => {
             let text = format!("--root {}", path.display());
-            Some(open::root(&path).map_err(Failure::io(&text))?)
+            Some(open::root(path).map_err(Failure::io(&text))?)
         }
         None => None,
     };
@@ -171,11 +175,7 @@ fn site(
             )
         }
     };
-    let log = match wants_log {
-        true => Some(AccessLog::new().map_err(Failure::io("cannot start a thread"))?),
-        false => None,
-    };
-    let site = Rc::new(Site::new(limits, root, workers, log));
+    let site = Rc::new(Site::new(limits, root, workers, log.map(AccessLog::new)));
     let opener = Opener {
         site: Rc::clone(&site),
     };

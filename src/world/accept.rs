@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::world::address::Address;
-use crate::world::detached::{blocking, tcp, unix};
+use crate::world::detached::{Detached, blocking, tcp, unix};
 use crate::world::errors::{is_interrupted, is_would_block};
 use crate::world::io::Io;
 use crate::world::socket::Socket;
@@ -71,11 +71,26 @@ impl fmt::Display for Accepted {
 }
 
 impl Accepted {
-    fn into_blocking(self) -> io::Result<OwnedFd> {
+    fn into_fd(self) -> io::Result<(OwnedFd, Address)> {
         match self.socket.io {
-            Io::Stream(socket) => blocking(socket.into()),
+            Io::Stream(socket) => Ok((socket.into(), self.socket.address)),
             Io::Other(_) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    fn into_blocking(self) -> io::Result<OwnedFd> {
+        blocking(self.into_fd()?.0)
+    }
+}
+
+/// For another reactor on another thread, with its address and without a system call: a [`Detached`] is `Send`.
+/// `Unsupported` if the connection is a simulated one.
+impl TryFrom<Accepted> for Detached {
+    type Error = io::Error;
+
+    fn try_from(accepted: Accepted) -> io::Result<Detached> {
+        let (fd, address) = accepted.into_fd()?;
+        Ok(Detached::new(fd, address, Vec::new(), Vec::new()))
     }
 }
 

@@ -242,7 +242,7 @@ fn a_large_file_comes_whole_and_in_parts() {
         &[][..],
         &["--cache-files", "0"],
         &["--small-file", "524288"],
-        &["--threads", "0"],
+        &["--file-threads", "0"],
     ] {
         let server = root.serve(arguments);
         let url = format!("http://{}/large.bin", server.address);

@@ -198,3 +198,40 @@ fn a_reader_that_stops_does_not_stop_the_server_and_is_told_what_was_lost() {
     );
     drop(stdout);
 }
+
+#[test]
+fn lines_of_several_threads_do_not_mix_and_none_is_missing() {
+    const CLIENTS: usize = 40;
+    const REQUESTS: usize = 50;
+    let root = Root::new();
+    let server = root.serve(&["--access-log", "--threads", "3"]);
+    let agent = "x".repeat(500);
+    for number in 0..CLIENTS {
+        let mut client = server.client();
+        let request =
+            format!("GET /small.txt?{number} HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\n\r\n");
+        let mut answer = [0; 12];
+        for _ in 0..REQUESTS {
+            client.write_all(request.as_bytes()).unwrap();
+        }
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        client.read_to_end(&mut Vec::new()).unwrap();
+    }
+    server.process.signal("-TERM");
+    let ended = server.end();
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    assert_eq!(
+        ended.totals().of("connections"),
+        CLIENTS as u64,
+        "they come last"
+    );
+    for number in 0..CLIENTS {
+        let rest = format!("\"GET /small.txt?{number} HTTP/1.1\" 200 12 \"-\" \"{agent}\"");
+        let is_whole =
+            |line: &&String| line.starts_with("127.0.0.1 - - [") && line.ends_with(&rest);
+        let lines = ended.stdout.iter().filter(is_whole).count();
+        assert_eq!(lines, REQUESTS, "client {number}");
+    }
+}

@@ -14,6 +14,7 @@ pub(crate) use slabloop::*;
 )]
 mod kit {
     pub(crate) mod bucket;
+    pub(crate) mod group;
     pub(crate) mod limits;
     pub(crate) mod pool;
     pub(crate) mod resolver;

@@ -72,6 +72,65 @@ pub fn echo_address() -> Result<SocketAddr> {
     Ok(listen)
 }
 
+/// What a server with several threads does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// Sends every byte back.
+    Echo,
+    /// Answers every request with twelve bytes.
+    Http,
+}
+
+/// The command line of a server with several threads.
+#[derive(Debug, Clone, Copy)]
+pub struct ThreadsOptions {
+    /// `--listen ADDR`
+    pub listen: SocketAddr,
+    /// `--threads N`
+    pub threads: usize,
+    /// `--job echo` or `--job http`
+    pub job: Job,
+}
+
+/// `--listen`, `--threads` and `--job`.
+///
+/// # Errors
+///
+/// Unknown flags and unusable values.
+pub fn threads_options() -> Result<ThreadsOptions> {
+    let mut options = ThreadsOptions {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        threads: 1,
+        job: Job::Echo,
+    };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(flag) = cli::next_flag(&mut parser)? {
+        match flag.as_str() {
+            "listen" => options.listen = address(&mut parser, &flag)?,
+            "threads" => options.threads = cli::value(&mut parser, &flag, "a number of threads")?,
+            "job" => match cli::value::<String>(&mut parser, &flag, "echo or http")?.as_str() {
+                "echo" => options.job = Job::Echo,
+                "http" => options.job = Job::Http,
+                other => {
+                    return Err(Error::Usage(format!(
+                        "--job {other}: expected echo or http"
+                    )));
+                }
+            },
+            _ => {
+                return Err(cli::unknown(
+                    &flag,
+                    "--listen ADDR, --threads N, --job echo|http",
+                ));
+            }
+        }
+    }
+    if options.threads == 0 {
+        return Err(Error::Usage("--threads 0: expected at least 1".to_owned()));
+    }
+    Ok(options)
+}
+
 /// The addresses of a proxy: `--listen` and `--upstream`.
 #[derive(Debug, Clone, Copy)]
 pub struct ProxyOptions {

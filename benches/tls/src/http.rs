@@ -101,7 +101,7 @@ const EXPERIMENTS: [Experiment; 8] = [
         name: "open",
         title: "A thousand files of 1 KiB",
         intro: "One after the other, on 50 connections. Without a cache each request opens its file: on one of two threads, or on \
-                the loop (`--threads 0`).",
+                the loop (`--file-threads 0`).",
         ask: Ask::Many { connections: 50 },
         who: &[
             Who::Slabloop,

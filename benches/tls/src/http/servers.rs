@@ -94,7 +94,7 @@ impl Who {
         match self {
             Who::SlabloopMemory => words.extend(["--small-file", "131072"]),
             Who::SlabloopThreads => words.extend(["--cache-files", "0"]),
-            Who::SlabloopLoop => words.extend(["--cache-files", "0", "--threads", "0"]),
+            Who::SlabloopLoop => words.extend(["--cache-files", "0", "--file-threads", "0"]),
             Who::SlabloopTls => words.extend(["--tls-cert", &cert, "--tls-key", &key]),
             _ => {}
         }
