@@ -20,11 +20,22 @@ use slabloop::{Accepted, Context, Dispatcher};
 
 pub(crate) struct Listener {
     pub(crate) tls: common::Tls,
+    pub(crate) proxied: common::Proxied,
 }
 
 impl Dispatcher for Listener {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        cx.add(self.tls.socket(accepted)?, Echo)?;
+        common::accept(self, cx, accepted)
+    }
+}
+
+impl common::Welcome for Listener {
+    fn proxied(&self) -> &common::Proxied {
+        &self.proxied
+    }
+
+    fn welcome(&mut self, cx: &mut Context<'_>, client: common::Client) -> io::Result<()> {
+        client.serve(cx, &self.tls, Echo)?;
         Ok(())
     }
 }
@@ -48,6 +59,11 @@ Usage: echo_server [OPTIONS]
   --drain SECONDS          time limit for sending queued output at shutdown [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
+  --proxy-protocol         clients come through a load balancer that names them in a PROXY header (v1 or v2)
+  --proxy-from ADDRESSES   whose headers are believed, such as 10.0.0.0/8,10.1.0.5; all others are turned away.
+                           Name your load balancers and no one else: a header can name any client
+                           [127.0.0.0/8,::1]
+  --proxy-timeout SECONDS  time limit for the header [5]
   --inspect HOST:PORT      shows the loop in a browser; build with --features inspector
   --replay FILE            shows a recording of the inspector instead of the loop
   --trace FILE             writes a trace of the loop, for ui.perfetto.dev; build with --features trace
@@ -64,11 +80,15 @@ Examples:
 
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
-        let options = common::Options::parse(arguments, "127.0.0.1:7000", |_, _| Ok(false))?;
+        let mut proxied = common::Proxied::default();
+        let options = common::Options::parse(arguments, "127.0.0.1:7000", |flag, parser| {
+            proxied.take(flag, parser)
+        })?;
         let reactor = common::builder(&options, 1).build();
         let mut reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
         let listener = Listener {
             tls: options.tls.clone(),
+            proxied: proxied.checked()?,
         };
         common::listen(&mut reactor, &options, listener)?;
         common::serve(reactor, &options)

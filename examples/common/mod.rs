@@ -6,6 +6,8 @@
 
 mod inspect;
 mod options;
+mod proxied;
+pub mod proxy_header;
 mod signals;
 mod stdin;
 mod tls;
@@ -15,6 +17,8 @@ mod trace;
 pub use inspect::Inspect;
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use options::{Failure, Limit, Options, flags, host_and_port, look_up, number, seconds, value};
+#[allow(unused_imports, reason = "each example uses a part")]
+pub use proxied::{Client, Proxied, Welcome, accept};
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use stdin::stdin_stream;
 #[allow(unused_imports, reason = "each example uses a part")]

@@ -60,12 +60,23 @@ const MOST_JOBS: usize = 4096;
 struct Listener {
     site: Rc<Site>,
     tls: common::Tls,
+    proxied: common::Proxied,
 }
 
 impl Dispatcher for Listener {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+        common::accept(self, cx, accepted)
+    }
+}
+
+impl common::Welcome for Listener {
+    fn proxied(&self) -> &common::Proxied {
+        &self.proxied
+    }
+
+    fn welcome(&mut self, cx: &mut Context<'_>, client: common::Client) -> io::Result<()> {
         let connection = Connection::new(cx, Rc::clone(&self.site));
-        cx.add(self.tls.socket(accepted)?, connection)?;
+        client.serve(cx, &self.tls, connection)?;
         Ok(())
     }
 }
@@ -80,6 +91,11 @@ Usage: http_server [OPTIONS]
   --listen HOST:PORT       where to listen; port 0 selects a free one [127.0.0.1:7008]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features examples,tls
   --tls-key FILE           its private key (PEM)
+  --proxy-protocol         clients come through a load balancer that names them in a PROXY header (v1 or v2)
+  --proxy-from ADDRESSES   whose headers are believed, such as 10.0.0.0/8,10.1.0.5; all others are turned away.
+                           Name your load balancers and no one else: a header can name any client
+                           [127.0.0.0/8,::1]
+  --proxy-timeout SECONDS  time limit for the header [5]
 
 Limits of a request:
   --max-head BYTES         size of its head, else 431 [16384]
@@ -115,10 +131,12 @@ fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut limits = Limits::default();
         let (mut root, mut wants_log) = (None, false);
+        let mut proxied = common::Proxied::default();
         let mut options = Options::parse(arguments, "127.0.0.1:7008", |flag, parser| {
             match flag {
                 "root" => root = Some(PathBuf::from(parser.value()?)),
                 "access-log" => wants_log = true,
+                _ if proxied.take(flag, parser)? => {}
                 _ => return limits.take(flag, parser),
             }
             Ok(true)
@@ -132,6 +150,7 @@ fn main() -> ExitCode {
         let listener = Listener {
             site: Rc::clone(&site),
             tls: options.tls.clone(),
+            proxied: proxied.checked()?,
         };
         common::listen_and_try(&mut reactor, &options, listener, |host, port| match options
             .tls

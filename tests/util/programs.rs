@@ -168,7 +168,20 @@ impl Server {
 
     #[track_caller]
     pub(crate) fn spawn(mut command: Command) -> Server {
-        command.env_remove("RUST_LOG").stdin(Stdio::null());
+        command.env_remove("RUST_LOG");
+        Server::spawn_as_it_is(command)
+    }
+
+    /// With a filter for its log.
+    #[track_caller]
+    pub(crate) fn spawn_with_log(mut command: Command, filter: &str) -> Server {
+        command.env("RUST_LOG", filter);
+        Server::spawn_as_it_is(command)
+    }
+
+    #[track_caller]
+    fn spawn_as_it_is(mut command: Command) -> Server {
+        command.stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         #[cfg(feature = "tunnel")]
         command.args(tunnel::arguments());
