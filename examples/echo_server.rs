@@ -57,6 +57,9 @@ Usage: echo_server [OPTIONS]
   --max-connections N      clients served at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a client after SECONDS without traffic [never]
   --drain SECONDS          time limit for sending queued output at shutdown [5]
+  --linger SECONDS         after SIGUSR2, once a new process has taken over: how long open connections are served before
+                           they are drained; build with --features restart [10]
+  --ready-timeout SECONDS  how long that new process may take to be ready [10]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
   --proxy-protocol         clients come through a load balancer that names them in a PROXY header (v1 or v2)
@@ -81,9 +84,11 @@ Examples:
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut proxied = common::Proxied::default();
-        let options = common::Options::parse(arguments, "127.0.0.1:7000", |flag, parser| {
-            proxied.take(flag, parser)
+        let mut hand_over = common::HandOver::default();
+        let mut options = common::Options::parse(arguments, "127.0.0.1:7000", |flag, parser| {
+            Ok(proxied.take(flag, parser)? || hand_over.take(flag, parser)?)
         })?;
+        options.hand_over = hand_over.on_signal();
         let reactor = common::builder(&options, 1).build();
         let mut reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
         let listener = Listener {

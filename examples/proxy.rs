@@ -215,6 +215,9 @@ Usage: proxy [OPTIONS]
   --max-connections N         clients at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS      closes a session after SECONDS without traffic on one side [never]
   --drain SECONDS             time limit for the open sessions at shutdown [5]
+  --linger SECONDS            after SIGUSR2, once a new process has taken over: how long open connections are served before
+                              they are drained; build with --features restart [10]
+  --ready-timeout SECONDS     how long that new process may take to be ready [10]
   --tls-cert FILE             serve TLS to clients with this certificate (PEM); build with --features tls
   --tls-key FILE              its private key (PEM)
   --proxy-protocol            clients come through a load balancer that names them in a PROXY header (v1 or v2)
@@ -242,8 +245,9 @@ fn main() -> ExitCode {
         let mut upstreams = Vec::new();
         let mut upstream_flags = UpstreamFlags::default();
         let mut proxied = common::Proxied::default();
+        let mut hand_over = common::HandOver::default();
         let mut connect_timeout = Duration::from_secs(10);
-        let options = Options::parse(arguments, "127.0.0.1:7002", |flag, parser| {
+        let mut options = Options::parse(arguments, "127.0.0.1:7002", |flag, parser| {
             match flag {
                 "upstream" => upstreams.push(common::host_and_port("--upstream", parser)?),
                 "connect-timeout" => {
@@ -251,10 +255,12 @@ fn main() -> ExitCode {
                         common::seconds("--connect-timeout", parser, Limit::AboveZero)?;
                 }
                 _ if proxied.take(flag, parser)? => {}
+                _ if hand_over.take(flag, parser)? => {}
                 _ => return upstream_flags.take(flag, parser),
             }
             Ok(true)
         })?;
+        options.hand_over = hand_over.on_signal();
         if upstreams.is_empty() {
             upstreams.push("127.0.0.1:7000".to_owned());
         }

@@ -4,7 +4,12 @@
 #![allow(dead_code, reason = "each example uses a part")]
 #![allow(unreachable_pub, reason = "a module of each example, not of a crate")]
 
+#[cfg_attr(not(feature = "restart"), path = "no_hand_over.rs")]
+mod hand_over;
+mod inherited;
 mod inspect;
+#[cfg(feature = "restart")]
+mod notify;
 mod options;
 mod proxied;
 pub mod proxy_header;
@@ -13,6 +18,8 @@ mod stdin;
 mod tls;
 mod trace;
 
+#[allow(unused_imports, reason = "each example uses a part")]
+pub use hand_over::HandOver;
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use inspect::Inspect;
 #[allow(unused_imports, reason = "each example uses a part")]
@@ -108,7 +115,7 @@ pub fn listen_and_try<D: Dispatcher>(
 ) -> Result<Id<D>, Failure> {
     options.trace.begin(reactor)?;
     let asked = &options.listen;
-    let id = reactor.listen(asked.as_str(), listener).map_err(|error| {
+    let id = open(reactor, options, listener).map_err(|error| {
         let way_out = "--listen 127.0.0.1:0 takes any free port";
         Failure::Work(format!("cannot listen on {asked}: {error}; {way_out}"))
     })?;
@@ -122,7 +129,29 @@ pub fn listen_and_try<D: Dispatcher>(
         command(&reachable_host(address), address.port())
     ));
     options.inspect.begin(reactor)?;
+    options
+        .hand_over
+        .watch(reactor, id.into())
+        .map_err(Failure::io("cannot watch for SIGUSR2"))?;
+    #[cfg(feature = "restart")]
+    notify::ready();
     Ok(id)
+}
+
+/// The listener that was inherited, or else one at the address that was asked for.
+fn open<D: Dispatcher>(reactor: &mut Reactor, options: &Options, listener: D) -> io::Result<Id<D>> {
+    let asked = options.listen.as_str();
+    let socket = match options.inherited.take() {
+        Some(inherited) => Some(inherited),
+        None => options.hand_over.listener(asked)?,
+    };
+    match socket {
+        Some(socket) => {
+            options.hand_over.keep(&socket)?;
+            reactor.add(socket, listener)
+        }
+        None => reactor.listen(asked, listener),
+    }
 }
 
 /// Has the first Ctrl-C or SIGTERM stop the loop.
@@ -152,7 +181,10 @@ fn reachable_host(address: SocketAddr) -> String {
 /// If the loop itself fails.
 pub fn serve(mut reactor: impl BorrowMut<Reactor>, options: &Options) -> Result<(), Failure> {
     let reactor = reactor.borrow_mut();
-    let aborted = run_and_drain(reactor, options.duration, options.drain)?;
+    run_for(reactor, options.duration)?;
+    let lingered = options.hand_over.linger(reactor);
+    lingered.map_err(Failure::io("the loop failed"))?;
+    let aborted = drain(reactor, options.drain)?;
     options.trace.end(reactor)?;
     say_totals(&options.inspect.without_own(reactor), aborted);
     Ok(())
@@ -168,11 +200,18 @@ pub fn run_and_drain(
     duration: Option<Duration>,
     limit: Duration,
 ) -> Result<usize, Failure> {
+    run_for(reactor, duration)?;
+    drain(reactor, limit)
+}
+
+fn run_for(reactor: &mut Reactor, duration: Option<Duration>) -> Result<(), Failure> {
     if let Some(duration) = duration {
         reactor.call_later(duration, Reactor::stop);
     }
-    reactor.run().map_err(Failure::io("the loop failed"))?;
+    reactor.run().map_err(Failure::io("the loop failed"))
+}
 
+fn drain(reactor: &mut Reactor, limit: Duration) -> Result<usize, Failure> {
     let open = reactor.gauges().connections;
     if open > 0 {
         let sockets = if open == 1 { "socket" } else { "sockets" };

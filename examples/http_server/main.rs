@@ -35,6 +35,7 @@ mod routes;
 mod site;
 mod target;
 
+use std::cell::Cell;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -113,6 +114,11 @@ Limits of connections:
   --idle-timeout SECONDS   closes a connection after SECONDS without traffic [60]
   --drain SECONDS          time limit for the requests in progress at shutdown [5]
 
+Restart without downtime:
+  --linger SECONDS         after SIGUSR2, once a new process has taken over: how long open connections are served before
+                           they are drained [10]
+  --ready-timeout SECONDS  how long that new process may take to be ready [10]
+
 Files:
   --threads N              threads that open files; 0: the loop opens them itself [2]
   --cache-time SECONDS     how long the cached data of a file are valid [1]
@@ -132,21 +138,25 @@ fn main() -> ExitCode {
         let mut limits = Limits::default();
         let (mut root, mut wants_log) = (None, false);
         let mut proxied = common::Proxied::default();
+        let mut hand_over = common::HandOver::default();
         let mut options = Options::parse(arguments, "127.0.0.1:7008", |flag, parser| {
             match flag {
                 "root" => root = Some(PathBuf::from(parser.value()?)),
                 "access-log" => wants_log = true,
                 _ if proxied.take(flag, parser)? => {}
+                _ if hand_over.take(flag, parser)? => {}
                 _ => return limits.take(flag, parser),
             }
             Ok(true)
         })?;
+        options.hand_over = hand_over.on_signal();
         options.idle_timeout = options.idle_timeout.or(Some(KEEP_ALIVE));
         let mut builder = common::builder(&options, 1);
         builder.stall_timeout(limits.send_time);
         let reactor = builder.build();
         let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
-        let site = site(&mut reactor, limits, root, wants_log)?;
+        let leaving = options.hand_over.leaving();
+        let site = site(&mut reactor, limits, root, wants_log, leaving)?;
         let listener = Listener {
             site: Rc::clone(&site),
             tls: options.tls.clone(),
@@ -168,6 +178,7 @@ fn site(
     limits: Limits,
     root: Option<PathBuf>,
     wants_log: bool,
+    leaving: Rc<Cell<bool>>,
 ) -> Result<Rc<Site>, Failure> {
     let root = match root {
         Some(path) => {
@@ -194,7 +205,7 @@ fn site(
         true => Some(AccessLog::new().map_err(Failure::io("cannot start a thread"))?),
         false => None,
     };
-    let site = Rc::new(Site::new(limits, root, workers, log));
+    let site = Rc::new(Site::new(limits, root, workers, log, leaving));
     let opener = Opener {
         site: Rc::clone(&site),
     };

@@ -131,7 +131,7 @@ impl Connection {
     fn after(&self, cx: &Context<'_>, head: &Head<'_>) -> After {
         let limit = self.site.limits.requests;
         let is_last = limit != 0 && self.requests >= limit;
-        if !head.keep_alive || is_last || cx.is_shutting_down() {
+        if !head.keep_alive || is_last || self.site.leaving.get() || cx.is_shutting_down() {
             After::Closes
         } else if head.is_1_1 {
             After::Stays

@@ -36,6 +36,8 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Site {
     pub(crate) limits: Limits,
+    /// Another process has taken over.
+    pub(crate) leaving: Rc<Cell<bool>>,
     pub(crate) date: RefCell<Date>,
     /// For heads that are written for one answer.
     pub(crate) scratch: RefCell<Vec<u8>>,
@@ -77,6 +79,7 @@ impl Site {
         root: Option<OwnedFd>,
         workers: Option<Workers>,
         log: Option<AccessLog>,
+        leaving: Rc<Cell<bool>>,
     ) -> Site {
         let now = Instant::now();
         Site {
@@ -91,6 +94,7 @@ impl Site {
             opener: Cell::new(None),
             warned: Cell::new(None),
             limits,
+            leaving,
         }
     }
 
