@@ -27,7 +27,7 @@ pub fn main_pid(pid: u32) {
 fn tell(name: &str, text: &str) {
     if let Some(address) = env::var_os(name) {
         if let Err(error) = send(&address, text.as_bytes()) {
-            log::warn!("{name}={}: {error}", address.display());
+            log::warn!("{name}={}: {error}", address.to_string_lossy());
         }
     }
 }

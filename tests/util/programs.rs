@@ -237,6 +237,12 @@ impl Server {
         self.stderr.wait_for(part)
     }
 
+    /// What it has said until its end, and is not said again.
+    #[track_caller]
+    pub(crate) fn rest_of_stderr(&mut self) -> Vec<String> {
+        self.stderr.all()
+    }
+
     /// Waits until it has ended, and has its last words.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
