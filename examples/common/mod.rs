@@ -123,16 +123,14 @@ pub fn listen_and_try<D: Dispatcher>(
         .local_addr(id)
         .map_err(Failure::io("cannot tell the address"))?;
     stop_on_signals(reactor)?;
+    let watched = options.hand_over.watch(reactor, id.into());
+    watched.map_err(Failure::io("cannot watch for SIGUSR2"))?;
     say(&format!("listening on {address}"));
     say(&format!(
         "try: {}",
         command(&reachable_host(address), address.port())
     ));
     options.inspect.begin(reactor)?;
-    options
-        .hand_over
-        .watch(reactor, id.into())
-        .map_err(Failure::io("cannot watch for SIGUSR2"))?;
     #[cfg(feature = "restart")]
     notify::ready();
     Ok(id)
