@@ -267,7 +267,6 @@ impl Successor {
     fn go(&mut self, cx: &mut Context<'_>, pid: u32) {
         // It is on its own.
         self.child.0 = None;
-        log::info!("process {pid} is ready and takes over");
         if let Some(mut listener) = cx.at(self.listener) {
             listener.pause_reading();
         }
@@ -278,6 +277,7 @@ impl Successor {
         }
         cx.set_timer(LAST_HEADERS);
         cx.stop();
+        log::info!("process {pid} is ready and takes over");
     }
 }
 

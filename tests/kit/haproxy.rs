@@ -64,8 +64,8 @@ fn clients_of_two_echo_servers_keep_their_addresses() {
         assert_eq!(back, "hello");
     }
     drop(haproxy);
-    let mut told = [0, 0];
-    for (number, server) in servers.iter_mut().enumerate() {
+    let mut told = Vec::new();
+    for server in &mut servers {
         server.process.signal("-INT");
         assert_eq!(server.process.wait(), Some(0));
         let lines = server.rest_of_stderr();
@@ -73,9 +73,11 @@ fn clients_of_two_echo_servers_keep_their_addresses() {
             let line = format!("({client}): has replaced another dispatcher");
             lines.iter().any(|text| text.contains(&line))
         };
-        told[number] = own.iter().filter(replaced).count();
+        told.push(own.iter().filter(replaced).count());
     }
-    assert_eq!(told, [4, 4], "by turns");
+    assert_eq!(told[0] + told[1], 8);
+    // By turns; but the test has looked whether HAProxy listens, and its threads may have taken that for the first client.
+    assert!(told.iter().all(|count| *count >= 3), "{told:?}");
 }
 
 #[test]
@@ -101,9 +103,10 @@ fn the_access_logs_of_two_http_servers_have_the_clients() {
         let lines = server.end().stdout.into_iter();
         let lines = lines.filter(|line| line.contains("\"GET /small.txt?"));
         let lines: Vec<_> = lines.collect();
-        assert_eq!(lines.len(), 4, "by turns: {lines:?}");
+        assert!(lines.len() >= 3, "by turns: {lines:?}");
         logged.extend(lines);
     }
+    assert_eq!(logged.len(), 8);
     for last in 2..=9 {
         let of = |line: &&String| line.starts_with(&format!("127.0.0.{last} - - ["));
         let line = logged.iter().find(of).expect("one of each client");

