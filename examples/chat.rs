@@ -49,13 +49,23 @@ impl Dispatcher for Room {}
 pub(crate) struct Door {
     pub(crate) room: Id<Room>,
     pub(crate) tls: common::Tls,
+    pub(crate) proxied: common::Proxied,
 }
 
 impl Dispatcher for Door {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+        common::accept(self, cx, accepted)
+    }
+}
+
+impl common::Welcome for Door {
+    fn proxied(&self) -> &common::Proxied {
+        &self.proxied
+    }
+
+    fn welcome(&mut self, cx: &mut Context<'_>, client: common::Client) -> io::Result<()> {
         let member = Framed::new(Terminator::Line, Member { room: self.room })?;
-        let socket = self.tls.socket(accepted)?;
-        let id = cx.add(socket, member.max_record(LONGEST_LINE))?;
+        let id = client.serve(cx, &self.tls, member.max_record(LONGEST_LINE))?;
         reply(cx, id, "* welcome; your nickname?")
     }
 }
@@ -114,6 +124,9 @@ impl Room {
             return reply(cx, who, &refusal);
         }
         self.rename(who, nick);
+        if let Some(member) = cx.at(who) {
+            log::info!("{}: is {nick}", member.label());
+        }
         self.tell_all(cx, &format!("* {nick} joined"));
         Ok(())
     }
@@ -224,6 +237,11 @@ Usage: chat [OPTIONS]
   --drain SECONDS          time limit for sending queued output at shutdown [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
+  --proxy-protocol         clients come through a load balancer that names them in a PROXY header (v1 or v2)
+  --proxy-from ADDRESSES   whose headers are believed, such as 10.0.0.0/8,10.1.0.5; all others are turned away.
+                           Name your load balancers and no one else: a header can name any client
+                           [127.0.0.0/8,::1]
+  --proxy-timeout SECONDS  time limit for the header [5]
   --inspect HOST:PORT      shows the loop in a browser; build with --features inspector
   --replay FILE            shows a recording of the inspector instead of the loop
   --trace FILE             writes a trace of the loop, for ui.perfetto.dev; build with --features trace
@@ -240,13 +258,20 @@ Examples:
 
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
-        let options = common::Options::parse(arguments, "127.0.0.1:7001", |_, _| Ok(false))?;
+        let mut proxied = common::Proxied::default();
+        let options = common::Options::parse(arguments, "127.0.0.1:7001", |flag, parser| {
+            proxied.take(flag, parser)
+        })?;
         let reactor = common::builder(&options, 1).build();
         let mut reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
         let room = reactor.add_service(Room::default());
         let room = room.map_err(common::Failure::io("cannot make the room"))?;
-        let tls = options.tls.clone();
-        common::listen(&mut reactor, &options, Door { room, tls })?;
+        let door = Door {
+            room,
+            tls: options.tls.clone(),
+            proxied: proxied.checked()?,
+        };
+        common::listen(&mut reactor, &options, door)?;
         common::serve(reactor, &options)
     })
 }

@@ -20,11 +20,22 @@ use slabloop::{Accepted, Context, Dispatcher};
 
 pub(crate) struct Listener {
     pub(crate) tls: common::Tls,
+    pub(crate) proxied: common::Proxied,
 }
 
 impl Dispatcher for Listener {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        cx.add(self.tls.socket(accepted)?, Echo)?;
+        common::accept(self, cx, accepted)
+    }
+}
+
+impl common::Welcome for Listener {
+    fn proxied(&self) -> &common::Proxied {
+        &self.proxied
+    }
+
+    fn welcome(&mut self, cx: &mut Context<'_>, client: common::Client) -> io::Result<()> {
+        client.serve(cx, &self.tls, Echo)?;
         Ok(())
     }
 }
@@ -47,8 +58,16 @@ Usage: echo_server [OPTIONS]
   --max-connections N      clients of each thread at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a client after SECONDS without traffic [never]
   --drain SECONDS          time limit for sending queued output at shutdown [5]
+  --linger SECONDS         after SIGUSR2, once a new process has taken over: how long open connections are served before
+                           they are drained; build with --features restart [10]
+  --ready-timeout SECONDS  how long that new process may take to be ready [10]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
+  --proxy-protocol         clients come through a load balancer that names them in a PROXY header (v1 or v2)
+  --proxy-from ADDRESSES   whose headers are believed, such as 10.0.0.0/8,10.1.0.5; all others are turned away.
+                           Name your load balancers and no one else: a header can name any client
+                           [127.0.0.0/8,::1]
+  --proxy-timeout SECONDS  time limit for the header [5]
   --inspect HOST:PORT      shows the loop in a browser; build with --features inspector
   --replay FILE            shows a recording of the inspector instead of the loop
   --trace FILE             writes a trace of the loop, for ui.perfetto.dev; build with --features trace
@@ -66,15 +85,24 @@ Examples:
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut threads = 1;
-        let options = common::Options::parse(arguments, "127.0.0.1:7000", |flag, parser| {
-            common::threads_flag(flag, parser, &mut threads)
+        let mut proxied = common::Proxied::default();
+        let mut hand_over = common::HandOver::default();
+        let mut options = common::Options::parse(arguments, "127.0.0.1:7000", |flag, parser| {
+            Ok(proxied.take(flag, parser)?
+                || hand_over.take(flag, parser)?
+                || common::threads_flag(flag, parser, &mut threads)?)
         })?;
+        options.hand_over = hand_over.on_signal();
+        let proxied = proxied.checked()?;
         let (own, command) = (options.clone(), common::try_bytes(&options));
         common::serve_on_threads(&options, threads, command, move || {
             let reactor = common::builder(&own, 1).build();
             let reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
-            let tls = own.tls.clone();
-            Ok((reactor, Listener { tls }))
+            let listener = Listener {
+                tls: own.tls.clone(),
+                proxied: proxied.clone(),
+            };
+            Ok((reactor, listener))
         })
     })
 }

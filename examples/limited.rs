@@ -36,14 +36,26 @@ struct Listener {
     limit: Concurrency,
     work: Duration,
     tls: common::Tls,
+    proxied: common::Proxied,
 }
 
 impl Dispatcher for Listener {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        let peer = accepted.peer().map(|peer| peer.ip());
+        common::accept(self, cx, accepted)
+    }
+}
+
+impl common::Welcome for Listener {
+    fn proxied(&self) -> &common::Proxied {
+        &self.proxied
+    }
+
+    /// Behind a load balancer, the peer is the client that it names.
+    fn welcome(&mut self, cx: &mut Context<'_>, client: common::Client) -> io::Result<()> {
+        let peer = client.peer().map(|peer| peer.ip());
         // A refusal closes the connection, and is logged once a second at most.
         let place = peer.map(|peer| self.per_peer.admit(peer)).transpose()?;
-        let client = Client {
+        let served = Client {
             _place: place,
             requests: self.requests.clone(),
             limit: self.limit.clone(),
@@ -52,8 +64,8 @@ impl Dispatcher for Listener {
             working: HashMap::new(),
             ended: false,
         };
-        let client = Framed::new(Terminator::Line, client)?;
-        cx.add(self.tls.socket(accepted)?, client.max_record(LONGEST_LINE))?;
+        let served = Framed::new(Terminator::Line, served)?;
+        client.serve(cx, &self.tls, served.max_record(LONGEST_LINE))?;
         Ok(())
     }
 }
@@ -163,6 +175,11 @@ Usage: limited [OPTIONS]
   --drain SECONDS          time limit for the requests in progress at shutdown [5]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
+  --proxy-protocol         clients come through a load balancer that names them in a PROXY header (v1 or v2)
+  --proxy-from ADDRESSES   whose headers are believed, such as 10.0.0.0/8,10.1.0.5; all others are turned away.
+                           Name your load balancers and no one else: a header can name any client
+                           [127.0.0.0/8,::1]
+  --proxy-timeout SECONDS  time limit for the header [5]
   --duration SECONDS       stops after this time [never]
   -h, --help               this text
       --version            the version of slabloop
@@ -181,7 +198,12 @@ struct Limits {
 }
 
 impl Limits {
-    fn listener(&self, reactor: &mut Reactor, tls: common::Tls) -> io::Result<Listener> {
+    fn listener(
+        &self,
+        reactor: &mut Reactor,
+        tls: common::Tls,
+        proxied: common::Proxied,
+    ) -> io::Result<Listener> {
         Ok(Listener {
             per_peer: PerPeer::new(self.per_peer, PrefixLengths::default())?,
             requests: TokenBucket::new(Quota::per_second(self.rate))?,
@@ -192,6 +214,7 @@ impl Limits {
                 .build(reactor)?,
             work: self.work,
             tls,
+            proxied,
         })
     }
 }
@@ -206,6 +229,7 @@ fn main() -> ExitCode {
             deadline: Duration::from_secs(2),
             work: Duration::from_millis(100),
         };
+        let mut proxied = common::Proxied::default();
         let options = Options::parse(arguments, "127.0.0.1:7005", |flag, parser| {
             let name = format!("--{flag}");
             let whole = "a whole number";
@@ -216,13 +240,14 @@ fn main() -> ExitCode {
                 "queue" => limits.queue = common::value(&name, parser, whole)?,
                 "deadline" => limits.deadline = common::seconds(&name, parser, Limit::AboveZero)?,
                 "work" => limits.work = common::seconds(&name, parser, Limit::Any)?,
-                _ => return Ok(false),
+                _ => return proxied.take(flag, parser),
             }
             Ok(true)
         })?;
         let reactor = common::builder(&options, 1).build();
         let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
-        let listener = limits.listener(&mut reactor, options.tls.clone());
+        let proxied = proxied.checked()?;
+        let listener = limits.listener(&mut reactor, options.tls.clone(), proxied);
         let listener = listener.map_err(|error| Failure::Usage(error.to_string()))?;
         let (per_peer, limit) = (listener.per_peer.clone(), listener.limit.clone());
         let timer = reactor.call_every(GAUGES_EVERY, move |_| {

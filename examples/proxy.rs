@@ -40,10 +40,21 @@ pub(crate) struct Front {
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) next: usize,
     pub(crate) tls: common::Tls,
+    pub(crate) proxied: common::Proxied,
 }
 
 impl Dispatcher for Front {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+        common::accept(self, cx, accepted)
+    }
+}
+
+impl common::Welcome for Front {
+    fn proxied(&self) -> &common::Proxied {
+        &self.proxied
+    }
+
+    fn welcome(&mut self, cx: &mut Context<'_>, client: common::Client) -> io::Result<()> {
         let upstream = &self.upstreams[self.next];
         self.next = (self.next + 1) % self.upstreams.len();
         let leg = Leg {
@@ -51,7 +62,7 @@ impl Dispatcher for Front {
             established: true,
             fallbacks: Upstream::default(),
         };
-        let client = cx.add(self.tls.socket(accepted)?, leg)?;
+        let client = client.serve(cx, &self.tls, leg)?;
         let connected = connect_upstream(cx, client, upstream);
         if let (Err(error), Some(mut client)) = (connected, cx.at(client)) {
             let addresses = &upstream.addresses;
@@ -205,8 +216,16 @@ Usage: proxy [OPTIONS]
   --max-connections N         clients of each thread at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS      closes a session after SECONDS without traffic on one side [never]
   --drain SECONDS             time limit for the open sessions at shutdown [5]
+  --linger SECONDS            after SIGUSR2, once a new process has taken over: how long open connections are served before
+                              they are drained; build with --features restart [10]
+  --ready-timeout SECONDS     how long that new process may take to be ready [10]
   --tls-cert FILE             serve TLS to clients with this certificate (PEM); build with --features tls
   --tls-key FILE              its private key (PEM)
+  --proxy-protocol            clients come through a load balancer that names them in a PROXY header (v1 or v2)
+  --proxy-from ADDRESSES      whose headers are believed, such as 10.0.0.0/8,10.1.0.5; all others are turned away.
+                              Name your load balancers and no one else: a header can name any client
+                              [127.0.0.0/8,::1]
+  --proxy-timeout SECONDS     time limit for the header [5]
   --inspect HOST:PORT         shows the loop in a browser; build with --features inspector
   --replay FILE               shows a recording of the inspector instead of the loop
   --trace FILE                writes a trace of the loop, for ui.perfetto.dev; build with --features trace
@@ -226,9 +245,11 @@ fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut upstreams = Vec::new();
         let mut upstream_flags = UpstreamFlags::default();
+        let mut proxied = common::Proxied::default();
+        let mut hand_over = common::HandOver::default();
         let mut connect_timeout = Duration::from_secs(10);
         let mut threads = 1;
-        let options = Options::parse(arguments, "127.0.0.1:7002", |flag, parser| {
+        let mut options = Options::parse(arguments, "127.0.0.1:7002", |flag, parser| {
             match flag {
                 "upstream" => upstreams.push(common::host_and_port("--upstream", parser)?),
                 "connect-timeout" => {
@@ -236,10 +257,13 @@ fn main() -> ExitCode {
                         common::seconds("--connect-timeout", parser, Limit::AboveZero)?;
                 }
                 "threads" => return common::threads_flag(flag, parser, &mut threads),
+                _ if proxied.take(flag, parser)? => {}
+                _ if hand_over.take(flag, parser)? => {}
                 _ => return upstream_flags.take(flag, parser),
             }
             Ok(true)
         })?;
+        options.hand_over = hand_over.on_signal();
         if upstreams.is_empty() {
             upstreams.push("127.0.0.1:7000".to_owned());
         }
@@ -250,6 +274,7 @@ fn main() -> ExitCode {
         });
         let upstreams = upstreams.collect::<Result<Vec<_>, Failure>>()?;
         refuse_itself(&upstreams, &options.listen)?;
+        let proxied = proxied.checked()?;
         let (own, command) = (options.clone(), common::try_bytes(&options));
         common::serve_on_threads(&options, threads, command, move || {
             let reactor = common::builder(&own, 2)
@@ -261,6 +286,7 @@ fn main() -> ExitCode {
                 upstreams: upstreams.clone(),
                 next: 0,
                 tls: own.tls.clone(),
+                proxied: proxied.clone(),
             };
             Ok((reactor, front))
         })

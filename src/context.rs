@@ -188,6 +188,43 @@ impl Context<'_> {
         self.core.state.slots.slot(self.id).address.inet()
     }
 
+    /// Sets what [`peer`](Context::peer) returns and what log lines and tools show, for a connection whose socket does not
+    /// know its client: one that comes through a load balancer, which names the client in a PROXY header. The
+    /// connection itself does not change. It lasts until the connection ends, also beyond
+    /// [`replace`](Context::replace) and [`detach`](Context::detach).
+    ///
+    /// The reactor believes the caller. Take the address only from a peer that is trusted to tell it.
+    ///
+    /// ```
+    /// use slabloop::{Context, Dispatcher};
+    /// use std::{io, net::SocketAddr};
+    ///
+    /// # struct Http; impl Dispatcher for Http {}
+    /// # fn client_of(header: &[u8]) -> io::Result<SocketAddr> { Ok(([192, 0, 2, 7], 40513).into()) }
+    /// struct Header;
+    /// impl Dispatcher for Header {
+    ///     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    ///         let mut header = [0; 28];
+    ///         let count = cx.recv(&mut header)?;
+    ///         cx.set_peer(client_of(&header[..count])?)?;
+    ///         cx.replace(Http)?; // For `Http` the peer is the client.
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` on anything but a stream; `NotConnected` in `handle_close`.
+    pub fn set_peer(&mut self, peer: SocketAddr) -> io::Result<()> {
+        let slot = self.core.state.slots.slot_mut(self.id);
+        if slot.io.kind() != Kind::Stream {
+            return Err(self.not_for("set_peer"));
+        }
+        slot.address = peer.into();
+        Ok(())
+    }
+
     /// Whether this is a connection that is not established yet: its `handle_connect` has not been called. False for
     /// all other sockets.
     #[must_use]

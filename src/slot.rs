@@ -139,7 +139,9 @@ impl<D> Slot<D> {
         }
         match self.life() {
             Life::Listening => {
-                self.readiness.has(Flag::Readable) && !self.readiness.has(Flag::AcceptPaused)
+                self.readiness.has(Flag::Readable)
+                    && !self.readiness.has(Flag::AcceptPaused)
+                    && self.pauses.is_empty()
             }
             Life::Connecting | Life::ConnectingToClose | Life::ConnectingToReset => {
                 self.readiness.has(Flag::Writable)

@@ -1076,3 +1076,39 @@ fn a_pause_after_a_shortage_that_would_be_none_is_refused() {
     let shortest = Duration::from_millis(1);
     assert!(Reactor::builder().accept_retry(shortest).build().is_ok());
 }
+
+/// Pauses itself after each client.
+struct OneByOne;
+
+impl Dispatcher for OneByOne {
+    fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+        cx.pause_reading();
+        cx.add(accepted, Echo)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_listener_that_is_paused_accepts_nobody_until_it_is_resumed() {
+    let mut reactor = Reactor::new().unwrap();
+    let id = reactor.listen("127.0.0.1:0", OneByOne).unwrap();
+    let address = reactor.local_addr(id).unwrap();
+    reactor.at(id).unwrap().pause_reading();
+    let mut clients: Vec<_> = (0..3)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.write_all(b"x").unwrap();
+        // However often the loop turns.
+        for _ in 0..3 {
+            reactor.turn(Duration::ZERO).unwrap();
+        }
+        assert_eq!(reactor.counters().accepted, number as u64);
+        reactor.at(id).unwrap().resume_reading();
+        turn_until(&mut reactor, "one more", |reactor| {
+            reactor.counters().bytes_out == number as u64 + 1
+        });
+        client.read_exact(&mut [0]).unwrap();
+    }
+    assert_eq!(reactor.counters().accepted, 3);
+}

@@ -613,3 +613,50 @@ fn the_end_of_a_record_whose_pieces_were_taken_is_the_successors() {
         assert_eq!(*sink.bytes.borrow(), expected.as_bytes(), "{end:?}");
     }
 }
+
+/// As one that reads a PROXY header does.
+struct Names(&'static str);
+
+impl Dispatcher for Names {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.recv_with(|bytes, cx| cx.unread(bytes))?;
+        cx.set_peer(self.0.parse().expect("an address"))?;
+        cx.replace(Sink::default())?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_peer_that_is_named_is_the_peer_of_all_that_comes_after() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, mut peer) = tcp_pair();
+    let named = "192.0.2.7:4000";
+    let id = reactor.add(ours, Names(named)).expect("a stream");
+    peer.write_all(b"x").expect("room");
+    turn_until(&mut reactor, "the replacement", |reactor| {
+        // The id of the one that was replaced is of another type.
+        reactor.with(id, |_, _| ()).is_none()
+    });
+    let cx = reactor.at(id).expect("open");
+    assert_eq!(cx.peer(), named.parse().ok());
+    assert!(cx.label().to_string().ends_with("(192.0.2.7:4000)"));
+    // The socket is as it was: an abort is a reset, and what leaves the reactor has the name.
+    let detached = reactor.detach(id).expect("open");
+    assert_eq!(detached.peer(), named.parse().ok());
+    let again = reactor.add(detached, Sink::default()).expect("a stream");
+    reactor.at(again).expect("open").abort();
+    turn(&mut reactor);
+    let end = peer.read(&mut [0]).expect_err("a reset");
+    assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_listener_has_no_peer_that_could_be_named() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let id = reactor.listen("127.0.0.1:0", Sink::default());
+    let mut cx = reactor.at(id.expect("a port")).expect("it listens");
+    let own = cx.peer();
+    let refused = cx.set_peer(([192, 0, 2, 7], 1).into());
+    assert_eq!(refused.expect_err("no").kind(), io::ErrorKind::Unsupported);
+    assert_eq!(cx.peer(), own);
+}

@@ -76,6 +76,7 @@ fn echo() {
             &mut stage,
             echo::Listener {
                 tls: echo::common::Tls::default(),
+                proxied: echo::common::Proxied::default(),
             },
         );
         for _ in 0..200 {
@@ -173,8 +174,12 @@ fn chat() {
             .reactor
             .add_service(chat::Room::default())
             .expect("room");
-        let tls = chat::common::Tls::default();
-        let listener = listen(&mut stage, chat::Door { room, tls });
+        let door = chat::Door {
+            room,
+            tls: chat::common::Tls::default(),
+            proxied: chat::common::Proxied::default(),
+        };
+        let listener = listen(&mut stage, door);
         for _ in 0..200 {
             if stage.below(20) == 0 && stage.peers.len() < 8 {
                 stage.connect(listener, |end| {

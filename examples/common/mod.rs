@@ -4,8 +4,15 @@
 #![allow(dead_code, reason = "each example uses a part")]
 #![allow(unreachable_pub, reason = "a module of each example, not of a crate")]
 
+#[cfg_attr(not(feature = "restart"), path = "no_hand_over.rs")]
+mod hand_over;
+mod inherited;
 mod inspect;
+#[cfg(feature = "restart")]
+mod notify;
 mod options;
+mod proxied;
+pub mod proxy_header;
 mod signals;
 mod stdin;
 mod threads;
@@ -13,9 +20,13 @@ mod tls;
 mod trace;
 
 #[allow(unused_imports, reason = "each example uses a part")]
+pub use hand_over::HandOver;
+#[allow(unused_imports, reason = "each example uses a part")]
 pub use inspect::Inspect;
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use options::{Failure, Limit, Options, flags, host_and_port, look_up, number, seconds, value};
+#[allow(unused_imports, reason = "each example uses a part")]
+pub use proxied::{Client, Proxied, Welcome, accept};
 #[allow(unused_imports, reason = "each example uses a part")]
 pub use stdin::stdin_stream;
 #[allow(unused_imports, reason = "each example uses a part")]
@@ -113,14 +124,18 @@ pub fn listen_and_try<D: Dispatcher>(
 ) -> Result<Id<D>, Failure> {
     options.trace.begin(reactor)?;
     let asked = options.listen.as_str();
-    let id = reactor.listen(asked, listener);
+    let id = open(reactor, options, listener);
     let id = id.map_err(|error| threads::cannot_listen(asked, &error))?;
     let address = reactor
         .local_addr(id)
         .map_err(Failure::io("cannot tell the address"))?;
     stop_on_signals(reactor)?;
+    let watched = options.hand_over.watch(reactor, id.into());
+    watched.map_err(Failure::io("cannot watch for SIGUSR2"))?;
     say_where(address, command);
     options.inspect.begin(reactor)?;
+    #[cfg(feature = "restart")]
+    notify::ready();
     Ok(id)
 }
 
@@ -131,6 +146,22 @@ pub fn say_where(address: SocketAddr, command: impl FnOnce(&str, u16) -> String)
         "try: {}",
         command(&reachable_host(address), address.port())
     ));
+}
+
+/// The listener that was inherited, or else one at the address that was asked for.
+fn open<D: Dispatcher>(reactor: &mut Reactor, options: &Options, listener: D) -> io::Result<Id<D>> {
+    let asked = options.listen.as_str();
+    let socket = match options.inherited.take() {
+        Some(inherited) => Some(inherited),
+        None => options.hand_over.listener(asked)?,
+    };
+    match socket {
+        Some(socket) => {
+            options.hand_over.keep(&socket)?;
+            reactor.add(socket, listener)
+        }
+        None => reactor.listen(asked, listener),
+    }
 }
 
 /// Has the first Ctrl-C or SIGTERM stop the loop.
@@ -160,7 +191,10 @@ fn reachable_host(address: SocketAddr) -> String {
 /// If the loop itself fails.
 pub fn serve(mut reactor: impl BorrowMut<Reactor>, options: &Options) -> Result<(), Failure> {
     let reactor = reactor.borrow_mut();
-    let aborted = run_and_drain(reactor, options.duration, options.drain)?;
+    run_for(reactor, options.duration)?;
+    let lingered = options.hand_over.linger(reactor);
+    lingered.map_err(Failure::io("the loop failed"))?;
+    let aborted = drain(reactor, options.drain)?;
     options.trace.end(reactor)?;
     say_totals(&options.inspect.without_own(reactor), aborted);
     Ok(())
@@ -176,11 +210,18 @@ pub fn run_and_drain(
     duration: Option<Duration>,
     limit: Duration,
 ) -> Result<usize, Failure> {
+    run_for(reactor, duration)?;
+    drain(reactor, limit)
+}
+
+fn run_for(reactor: &mut Reactor, duration: Option<Duration>) -> Result<(), Failure> {
     if let Some(duration) = duration {
         reactor.call_later(duration, Reactor::stop);
     }
-    reactor.run().map_err(Failure::io("the loop failed"))?;
+    reactor.run().map_err(Failure::io("the loop failed"))
+}
 
+fn drain(reactor: &mut Reactor, limit: Duration) -> Result<usize, Failure> {
     let open = reactor.gauges().connections;
     if open > 0 {
         let sockets = if open == 1 { "socket" } else { "sockets" };

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{Inspect, Tls, TraceFile};
+use super::inherited::Inherited;
+use super::{HandOver, Inspect, Tls, TraceFile};
 
 /// Why an example ends early.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl From<lexopt::Error> for Failure {
 /// The shared flags, parsed.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `--listen HOST:PORT`
+    /// `--listen HOST:PORT`, or the address of a listener that was inherited.
     pub listen: String,
     /// `--max-connections N`: clients open at once.
     pub max_connections: Option<usize>,
@@ -57,6 +58,10 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// `--tls-cert FILE` and `--tls-key FILE`
     pub tls: Tls,
+    /// A listener that was inherited.
+    pub inherited: Inherited,
+    /// What happens on SIGUSR2, if anything.
+    pub hand_over: HandOver,
     /// `--inspect HOST:PORT` and `--replay FILE`
     pub inspect: Inspect,
     /// `--trace FILE`
@@ -82,6 +87,8 @@ impl Options {
             drain: Duration::from_secs(5),
             duration: None,
             tls: Tls::default(),
+            inherited: Inherited::from_env()?,
+            hand_over: HandOver::default(),
             inspect: Inspect::default(),
             trace: TraceFile::default(),
         };
@@ -118,6 +125,9 @@ impl Options {
         options.tls = Tls::read(certificate.as_deref(), key.as_deref())?;
         options.trace = TraceFile::read(trace)?;
         options.inspect = options.inspect.checked()?;
+        if let Some(address) = options.inherited.address {
+            options.listen = address.to_string();
+        }
         Ok(options)
     }
 }

@@ -74,13 +74,15 @@ pub fn serve_as_group(
     set_up: impl Fn(&Member) -> Result<Reactor, Failure> + Send + Sync + 'static,
     ready: impl FnOnce(),
 ) -> Result<(), Failure> {
-    refuse_what_shows_one_loop(options)?;
+    refuse_what_is_of_one_loop(options)?;
     let (duration, drain) = (options.duration, options.drain);
+    let hand_over = options.hand_over.clone();
     let builder = Group::builder().threads(threads).drain(drain);
     let group = builder.start(move |member| {
         let mut reactor = set_up(member).map_err(as_error)?;
         if member.index() == 0 {
             stop_on_signals(&mut reactor, drain)?;
+            hand_over.refuse(&mut reactor, "there is no hand-over with --threads above 1")?;
             if let Some(duration) = duration {
                 reactor.call_later(duration, Reactor::stop);
             }
@@ -109,8 +111,12 @@ fn stop_on_signals(reactor: &mut Reactor, drain: Duration) -> io::Result<()> {
     })
 }
 
-/// A page or a file about one of several loops would look like one about all.
-fn refuse_what_shows_one_loop(options: &Options) -> Result<(), Failure> {
+/// A page or a file about one of several loops would look like one about all, and a listener that was inherited is one.
+fn refuse_what_is_of_one_loop(options: &Options) -> Result<(), Failure> {
+    if options.inherited.address.is_some() {
+        let text = "LISTEN_FDS: a listener that was inherited does not go with --threads above 1";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let flag = match options {
         _ if options.inspect.is_on() => "--inspect",
         _ if options.trace.is_on() => "--trace",

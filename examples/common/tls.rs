@@ -75,6 +75,21 @@ impl Tls {
         Ok(socket)
     }
 
+    /// Begins TLS on a client's connection, behind what was read of it; nothing without TLS.
+    ///
+    /// # Errors
+    ///
+    /// What rustls finds wrong with its configuration; that the connection has ended.
+    pub fn start(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(acceptor) = &self.acceptor {
+            cx.start_layer(acceptor.session()?)?;
+        }
+        // (Built without TLS, there is nothing to be done to it.)
+        let _ = cx;
+        Ok(())
+    }
+
     /// Reads certificate and key, which are files in PEM format.
     ///
     /// # Errors

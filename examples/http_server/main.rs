@@ -39,6 +39,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use common::{Failure, Options};
@@ -60,12 +62,23 @@ const MOST_JOBS: usize = 4096;
 struct Listener {
     site: Rc<Site>,
     tls: common::Tls,
+    proxied: common::Proxied,
 }
 
 impl Dispatcher for Listener {
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+        common::accept(self, cx, accepted)
+    }
+}
+
+impl common::Welcome for Listener {
+    fn proxied(&self) -> &common::Proxied {
+        &self.proxied
+    }
+
+    fn welcome(&mut self, cx: &mut Context<'_>, client: common::Client) -> io::Result<()> {
         let connection = Connection::new(cx, Rc::clone(&self.site));
-        cx.add(self.tls.socket(accepted)?, connection)?;
+        client.serve(cx, &self.tls, connection)?;
         Ok(())
     }
 }
@@ -81,6 +94,11 @@ Usage: http_server [OPTIONS]
   --threads N              threads, each with a loop, a listener, and the files below of its own [1]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features examples,tls
   --tls-key FILE           its private key (PEM)
+  --proxy-protocol         clients come through a load balancer that names them in a PROXY header (v1 or v2)
+  --proxy-from ADDRESSES   whose headers are believed, such as 10.0.0.0/8,10.1.0.5; all others are turned away.
+                           Name your load balancers and no one else: a header can name any client
+                           [127.0.0.0/8,::1]
+  --proxy-timeout SECONDS  time limit for the header [5]
 
 Limits of a request:
   --max-head BYTES         size of its head, else 431 [16384]
@@ -97,6 +115,11 @@ Limits of connections:
   --max-requests N         requests of one connection; 0: no limit [1000]
   --idle-timeout SECONDS   closes a connection after SECONDS without traffic [60]
   --drain SECONDS          time limit for the requests in progress at shutdown [5]
+
+Restart without downtime:
+  --linger SECONDS         after SIGUSR2, once a new process has taken over: how long open connections are served before
+                           they are drained [10]
+  --ready-timeout SECONDS  how long that new process may take to be ready [10]
 
 Files:
   --file-threads N         threads that open files; 0: the loop opens them itself [2]
@@ -116,16 +139,22 @@ fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut limits = Limits::default();
         let (mut root, mut wants_log, mut threads) = (None, false, 1);
+        let mut proxied = common::Proxied::default();
+        let mut hand_over = common::HandOver::default();
         let mut options = Options::parse(arguments, "127.0.0.1:7008", |flag, parser| {
             match flag {
                 "root" => root = Some(PathBuf::from(parser.value()?)),
                 "access-log" => wants_log = true,
                 "threads" => return common::threads_flag(flag, parser, &mut threads),
+                _ if proxied.take(flag, parser)? => {}
+                _ if hand_over.take(flag, parser)? => {}
                 _ => return limits.take(flag, parser),
             }
             Ok(true)
         })?;
+        options.hand_over = hand_over.on_signal();
         options.idle_timeout = options.idle_timeout.or(Some(KEEP_ALIVE));
+        let proxied = proxied.checked()?;
         let log = match wants_log {
             true => Some(LogThread::start().map_err(Failure::io("cannot start a thread"))?),
             false => None,
@@ -141,9 +170,15 @@ fn main() -> ExitCode {
             builder.stall_timeout(limits.send_time);
             let reactor = builder.build();
             let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
-            let site = site(&mut reactor, limits.clone(), root.as_deref(), log.as_ref())?;
-            let tls = own.tls.clone();
-            Ok((reactor, Listener { site, tls }))
+            let leaving = own.hand_over.leaving();
+            let root = root.as_deref();
+            let site = site(&mut reactor, limits.clone(), root, log.as_ref(), leaving)?;
+            let listener = Listener {
+                site,
+                tls: own.tls.clone(),
+                proxied: proxied.clone(),
+            };
+            Ok((reactor, listener))
         })
     })
 }
@@ -153,6 +188,7 @@ fn site(
     limits: Limits,
     root: Option<&Path>,
     log: Option<&LogThread>,
+    leaving: Arc<AtomicBool>,
 ) -> Result<Rc<Site>, Failure> {
     let root = match root {
         Some(path) => {
@@ -175,7 +211,8 @@ fn site(
             )
         }
     };
-    let site = Rc::new(Site::new(limits, root, workers, log.map(AccessLog::new)));
+    let log = log.map(AccessLog::new);
+    let site = Rc::new(Site::new(limits, root, workers, log, leaving));
     let opener = Opener {
         site: Rc::clone(&site),
     };

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use slabloop::Context;
 
@@ -131,7 +132,11 @@ impl Connection {
     fn after(&self, cx: &Context<'_>, head: &Head<'_>) -> After {
         let limit = self.site.limits.requests;
         let is_last = limit != 0 && self.requests >= limit;
-        if !head.keep_alive || is_last || cx.is_shutting_down() {
+        if !head.keep_alive
+            || is_last
+            || self.site.leaving.load(Ordering::Relaxed)
+            || cx.is_shutting_down()
+        {
             After::Closes
         } else if head.is_1_1 {
             After::Stays

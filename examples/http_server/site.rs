@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use slabloop::kit::workers::{SpawnError, Workers};
@@ -36,6 +37,8 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Site {
     pub(crate) limits: Limits,
+    /// Another process has taken over.
+    pub(crate) leaving: Arc<AtomicBool>,
     pub(crate) date: RefCell<Date>,
     /// For heads that are written for one answer.
     pub(crate) scratch: RefCell<Vec<u8>>,
@@ -77,6 +80,7 @@ impl Site {
         root: Option<OwnedFd>,
         workers: Option<Workers>,
         log: Option<AccessLog>,
+        leaving: Arc<AtomicBool>,
     ) -> Site {
         let now = Instant::now();
         Site {
@@ -91,6 +95,7 @@ impl Site {
             opener: Cell::new(None),
             warned: Cell::new(None),
             limits,
+            leaving,
         }
     }
 

@@ -50,8 +50,12 @@ impl Visit {
         let mut reactor = reactor();
         let (clients, socket) = listener();
         let room = reactor.add_service(Room::default()).expect("a place");
-        let tls = crate::chat::common::Tls::default();
-        reactor.add(socket, Door { room, tls }).expect("a place");
+        let door = Door {
+            room,
+            tls: crate::chat::common::Tls::default(),
+            proxied: crate::chat::common::Proxied::default(),
+        };
+        reactor.add(socket, door).expect("a place");
         let peers: Vec<_> = (0..MEMBERS).map(|_| clients.connect()).collect();
         let mut visit = Visit {
             reactor,

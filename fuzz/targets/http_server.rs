@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use slabloop::Dispatcher;
 use slabloop::test::listener;
@@ -42,7 +43,7 @@ fn limits() -> Limits {
 fn answered<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut reactor = reactor();
     let (clients, socket) = listener();
-    let site = Rc::new(Site::new(limits(), None, None, None));
+    let site = Rc::new(Site::new(limits(), None, None, None, Arc::default()));
     reactor.add(socket, Front(site)).expect("a place");
     let client = clients.connect();
     for piece in pieces {

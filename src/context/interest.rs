@@ -19,6 +19,8 @@ impl Context<'_> {
     /// waits in the kernel, and when the receive window is full the peer has to stop sending. A reset still ends the
     /// connection; the end of the stream waits.
     ///
+    /// A listener accepts nobody until then: clients wait in the kernel, in its queue.
+    ///
     /// ```
     /// # use slabloop::{Context, Dispatcher, TimerId};
     /// # use std::io;

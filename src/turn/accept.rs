@@ -17,7 +17,8 @@ use crate::world::topics;
 pub(crate) fn accept_batch(core: &mut Core, id: AnyId) {
     for _ in 0..core.state.config.accept_batch {
         let state = &mut core.state;
-        if state.slots.slot(id).life() != Life::Listening {
+        let slot = state.slots.slot(id);
+        if slot.life() != Life::Listening || !slot.pauses.is_empty() {
             return;
         }
         if state.connections >= state.config.max_connections {

@@ -26,6 +26,7 @@ mod targets {
     pub(crate) mod inspector_requests;
     pub(crate) mod pipeline;
     pub(crate) mod program;
+    pub(crate) mod proxy_header;
     pub(crate) mod redis_answers;
     pub(crate) mod resolver_answers;
 }
@@ -52,6 +53,11 @@ fn chat() {
 #[test]
 fn pipeline() {
     hunt("pipeline", 300, targets::pipeline::target);
+}
+
+#[test]
+fn proxy_header() {
+    hunt("proxy_header", 5000, targets::proxy_header::target);
 }
 
 #[test]

@@ -176,7 +176,20 @@ impl Server {
 
     #[track_caller]
     pub(crate) fn spawn(mut command: Command) -> Server {
-        command.env_remove("RUST_LOG").stdin(Stdio::null());
+        command.env_remove("RUST_LOG");
+        Server::spawn_as_it_is(command)
+    }
+
+    /// With a filter for its log.
+    #[track_caller]
+    pub(crate) fn spawn_with_log(mut command: Command, filter: &str) -> Server {
+        command.env("RUST_LOG", filter);
+        Server::spawn_as_it_is(command)
+    }
+
+    #[track_caller]
+    fn spawn_as_it_is(mut command: Command) -> Server {
+        command.stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         #[cfg(feature = "tunnel")]
         command.args(tunnel::arguments());
@@ -230,6 +243,12 @@ impl Server {
     #[track_caller]
     pub(crate) fn stderr_says(&mut self, part: &str) -> String {
         self.stderr.wait_for(part)
+    }
+
+    /// What it has said until its end, and is not said again.
+    #[track_caller]
+    pub(crate) fn rest_of_stderr(&mut self) -> Vec<String> {
+        self.stderr.all()
     }
 
     /// Waits until it has ended, and has its last words.

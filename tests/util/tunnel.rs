@@ -61,6 +61,7 @@ impl Tunnel {
                 }],
                 next: 0,
                 tls: Tls::default(),
+                ..Front::default()
             };
             let mut reactor = Reactor::new().expect("a reactor");
             let id = reactor.listen("127.0.0.1:0", front).expect("a port");
