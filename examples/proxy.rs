@@ -12,11 +12,15 @@
 //! printf hi | nc -N 127.0.0.1 7002
 //! ```
 //!
-//! With the feature `tls`, either side can use TLS. Only the sockets differ, the dispatchers of the sessions do not.
+//! With the feature `examples`, each client has a rate of connections, in this process or over several (`--rate`,
+//! `--shared-limit`). With the feature `tls`, either side can use TLS. Only the sockets differ, the dispatchers of the sessions do not.
 //!
 //! To see more: `RUST_LOG=info,slabloop=debug`.
 
 pub(crate) mod common;
+#[cfg_attr(feature = "examples", path = "common/rate_limit/mod.rs")]
+#[cfg_attr(not(feature = "examples"), path = "common/rate_limit/absent.rs")]
+mod rate_limit;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -24,6 +28,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use common::{Failure, Limit, Options, UpstreamFlags};
+use rate_limit::{Exhausted, RateFlags, RateLimit};
 use slabloop::{Accepted, Cause, Context, Dispatcher, End, Id, Pause};
 
 /// A server to connect to.
@@ -40,25 +45,72 @@ pub(crate) struct Front {
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) next: usize,
     pub(crate) tls: common::Tls,
+    pub(crate) rate: Option<RateLimit>,
 }
 
 impl Dispatcher for Front {
+    /// What this returns closes the connection, and is logged once a second at most.
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
-        let upstream = &self.upstreams[self.next];
-        self.next = (self.next + 1) % self.upstreams.len();
+        let peer = accepted.peer();
         let leg = Leg {
             other: None,
             established: true,
             fallbacks: Upstream::default(),
         };
         let client = cx.add(self.tls.socket(accepted)?, leg)?;
+        let (Some(rate), Some(peer)) = (&self.rate, peer) else {
+            self.begin(cx, client);
+            return Ok(());
+        };
+        let me = cx.id::<Front>();
+        let told = move |front: &mut Front, cx: &mut Context<'_>, verdict: Result<(), _>| {
+            front.told(cx, client, peer, verdict)
+        };
+        match rate.take(cx, peer.ip(), me, told) {
+            Some(verdict) => self.told(cx, client, peer, verdict),
+            None => {
+                if let Some(mut client) = cx.at(client) {
+                    client.pause_reading_for(Pause::Connect);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Front {
+    /// Whether the client is within its rate.
+    fn told(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: Id<Leg>,
+        peer: SocketAddr,
+        verdict: Result<(), Exhausted>,
+    ) -> io::Result<()> {
+        let Err(Exhausted { retry_after }) = verdict else {
+            self.begin(cx, client);
+            return Ok(());
+        };
+        if let Some(mut client) = cx.at(client) {
+            client.close_when_sent();
+        }
+        let text = format!("{peer}: too many connections; the next is due in {retry_after:?}");
+        Err(io::Error::new(io::ErrorKind::QuotaExceeded, text))
+    }
+
+    /// Gives a client its upstream, if it has not gone meanwhile.
+    fn begin(&mut self, cx: &mut Context<'_>, client: Id<Leg>) {
+        if cx.at(client).is_none() {
+            return;
+        }
+        let upstream = &self.upstreams[self.next];
+        self.next = (self.next + 1) % self.upstreams.len();
         let connected = connect_upstream(cx, client, upstream);
         if let (Err(error), Some(mut client)) = (connected, cx.at(client)) {
             let addresses = &upstream.addresses;
             client.log_fault_in(format_args!("cannot reach upstream {addresses:?}"), &error);
             client.abort();
         }
-        Ok(())
     }
 }
 
@@ -202,6 +254,13 @@ Usage: proxy [OPTIONS]
   --connect-timeout SECONDS   timeout of connecting to each address, and of a TLS handshake on either
                               side [10]
   --max-connections N         clients at once; further ones wait in the kernel [no limit]
+  --rate N                    connections per second of one address (IPv6: of one /64), further ones are
+                              closed; 0: no limit; build with --features examples [0]
+  --burst N                   connections of one address at once after a quiet time [N of --rate]
+  --shared-limit URL          redis://HOST:PORT: --rate is that over all processes that use this Redis
+  --shared-wait SECONDS       for its answer; else the process decides by itself [0.05]
+  --shared-by N               processes that share it; without Redis each gives an Nth of the rate [1]
+  --shared-name NAME          what is shared: processes with the same name share it [proxy]
   --idle-timeout SECONDS      closes a session after SECONDS without traffic on one side [never]
   --drain SECONDS             time limit for the open sessions at shutdown [5]
   --tls-cert FILE             serve TLS to clients with this certificate (PEM); build with --features tls
@@ -225,6 +284,7 @@ fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut upstreams = Vec::new();
         let mut upstream_flags = UpstreamFlags::default();
+        let mut rate = RateFlags::new("proxy", 0);
         let mut connect_timeout = Duration::from_secs(10);
         let options = Options::parse(arguments, "127.0.0.1:7002", |flag, parser| {
             match flag {
@@ -233,6 +293,7 @@ fn main() -> ExitCode {
                     connect_timeout =
                         common::seconds("--connect-timeout", parser, Limit::AboveZero)?;
                 }
+                _ if rate.take(flag, parser)? => {}
                 _ => return upstream_flags.take(flag, parser),
             }
             Ok(true)
@@ -246,17 +307,18 @@ fn main() -> ExitCode {
             Ok(Upstream { addresses, dialer })
         });
         let upstreams = upstreams.collect::<Result<Vec<_>, Failure>>()?;
-        let front = Front {
-            upstreams,
-            next: 0,
-            tls: options.tls.clone(),
-        };
-        refuse_itself(&front.upstreams, &options.listen)?;
+        refuse_itself(&upstreams, &options.listen)?;
         let reactor = common::builder(&options, 2)
             .connect_timeout(connect_timeout)
             .handshake_timeout(connect_timeout)
             .build();
         let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
+        let front = Front {
+            upstreams,
+            next: 0,
+            tls: options.tls.clone(),
+            rate: rate.build(&mut reactor)?,
+        };
         common::listen(&mut reactor, &options, front)?;
         common::serve(reactor, &options)
     })

@@ -72,7 +72,7 @@ impl Connection {
                         None => return Ok(at),
                     }
                 }
-                Phase::Opening(_) => return Ok(at),
+                Phase::Asking(_) | Phase::Opening(_) => return Ok(at),
                 Phase::Over { is_all } => {
                     *is_all &= rest.is_empty();
                     return Ok(input.len());
@@ -99,7 +99,7 @@ impl Connection {
             Parsed::Complete(head, length) => {
                 self.partial = 0;
                 self.is_answered = true;
-                self.begin(cx, &site, &head, &input[..length], length == input.len())?;
+                self.admit(cx, &site, &head, &input[..length], length == input.len())?;
                 Ok(length)
             }
             Parsed::Partial => {

@@ -15,8 +15,11 @@
 mod common;
 #[path = "../common/http/mod.rs"]
 mod http;
+#[path = "../common/rate_limit/mod.rs"]
+mod rate_limit;
 
 mod access_log;
+mod admitting;
 mod answer;
 mod answering;
 mod cache;
@@ -49,6 +52,7 @@ use access_log::AccessLog;
 use config::Limits;
 use connection::Connection;
 use http::{body, date};
+use rate_limit::{RateFlags, RateLimit};
 use site::{Opener, Site};
 
 /// How long a client may keep a connection that it does not use.
@@ -97,6 +101,14 @@ Limits of connections:
   --idle-timeout SECONDS   closes a connection after SECONDS without traffic [60]
   --drain SECONDS          time limit for the requests in progress at shutdown [5]
 
+Rate of one client, which is an address (IPv6: a /64):
+  --rate N                 requests per second, else 429; 0: no limit [0]
+  --burst N                requests at once after a quiet time [N of --rate]
+  --shared-limit URL       redis://HOST:PORT: the rate is that over all processes that use this Redis
+  --shared-wait SECONDS    for its answer; else the process decides by itself [0.05]
+  --shared-by N            processes that share it; without Redis each gives an Nth of the rate [1]
+  --shared-name NAME       what is shared: processes with the same name share it [http_server]
+
 Files:
   --threads N              threads that open files; 0: the loop opens them itself [2]
   --cache-time SECONDS     how long the cached data of a file are valid [1]
@@ -114,11 +126,13 @@ RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut limits = Limits::default();
+        let mut rate = RateFlags::new("http_server", 0);
         let (mut root, mut wants_log) = (None, false);
         let mut options = Options::parse(arguments, "127.0.0.1:7008", |flag, parser| {
             match flag {
                 "root" => root = Some(PathBuf::from(parser.value()?)),
                 "access-log" => wants_log = true,
+                _ if rate.take(flag, parser)? => {}
                 _ => return limits.take(flag, parser),
             }
             Ok(true)
@@ -128,7 +142,8 @@ fn main() -> ExitCode {
         builder.stall_timeout(limits.send_time);
         let reactor = builder.build();
         let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
-        let site = site(&mut reactor, limits, root, wants_log)?;
+        let rate = rate.build(&mut reactor)?;
+        let site = site(&mut reactor, limits, rate, root, wants_log)?;
         let listener = Listener {
             site: Rc::clone(&site),
             tls: options.tls.clone(),
@@ -147,6 +162,7 @@ fn main() -> ExitCode {
 fn site(
     reactor: &mut Reactor,
     limits: Limits,
+    rate: Option<RateLimit>,
     root: Option<PathBuf>,
     wants_log: bool,
 ) -> Result<Rc<Site>, Failure> {
@@ -175,7 +191,7 @@ fn site(
         true => Some(AccessLog::new().map_err(Failure::io("cannot start a thread"))?),
         false => None,
     };
-    let site = Rc::new(Site::new(limits, root, workers, log));
+    let site = Rc::new(Site::new(limits, rate, root, workers, log));
     let opener = Opener {
         site: Rc::clone(&site),
     };

@@ -1,4 +1,4 @@
-//! What all connections share: limits, cache, date, log, and access to the files.
+//! What all connections share: limits, rates, cache, date, log, and access to the files.
 //!
 //! A cached file is answered at once. Another one is opened by a thread, because a disk may be slow, and a network
 //! file system may be unreachable; further requests for it meanwhile wait for the same opening. Cached data are valid
@@ -24,6 +24,7 @@ use crate::connection::Connection;
 use crate::date::Date;
 use crate::entry::Entry;
 use crate::open::{self, Found};
+use crate::rate_limit::RateLimit;
 use crate::target;
 
 /// What a folder's index is.
@@ -36,6 +37,7 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Site {
     pub(crate) limits: Limits,
+    pub(crate) rate: Option<RateLimit>,
     pub(crate) date: RefCell<Date>,
     /// For heads that are written for one answer.
     pub(crate) scratch: RefCell<Vec<u8>>,
@@ -74,6 +76,7 @@ pub(crate) enum Outcome {
 impl Site {
     pub(crate) fn new(
         limits: Limits,
+        rate: Option<RateLimit>,
         root: Option<OwnedFd>,
         workers: Option<Workers>,
         log: Option<AccessLog>,
@@ -91,6 +94,7 @@ impl Site {
             opener: Cell::new(None),
             warned: Cell::new(None),
             limits,
+            rate,
         }
     }
 

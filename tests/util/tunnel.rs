@@ -59,8 +59,7 @@ impl Tunnel {
                     addresses: vec![server],
                     dialer,
                 }],
-                next: 0,
-                tls: Tls::default(),
+                ..Front::default()
             };
             let mut reactor = Reactor::new().expect("a reactor");
             let id = reactor.listen("127.0.0.1:0", front).expect("a port");
