@@ -29,7 +29,7 @@ const FAILURES: u32 = 3;
 /// How long it is not asked then.
 const OPEN_FOR: Duration = Duration::from_secs(1);
 
-/// When a connection is given up on which an answer is missing. Questions are given up much earlier.
+/// When a connection is given up on which an answer is missing, at the earliest. Questions are given up before that.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// Questions and answers are short.
@@ -87,7 +87,7 @@ impl Shared {
         with_redis.connections = 2;
         with_redis.pipeline = MOST_OPEN / 2;
         with_redis.max_waiting = MOST_OPEN;
-        with_redis.timeout = ANSWER_TIME;
+        with_redis.timeout = ANSWER_TIME.max(2 * settings.wait);
         (with_redis.max_reply, with_redis.max_request) = (MOST_BYTES, MOST_BYTES);
         let for_connections = with_redis.clone();
         // A name may have several addresses, one of which answers.
@@ -304,6 +304,14 @@ fn decide_late(limit: &Limit, cx: &mut Context<'_>, client: Prefix, then: Option
     }
 }
 
+/// Redis is not asked any more.
+fn end(limit: &Rc<Limit>, cx: &mut Context<'_>) {
+    if let Some(shared) = &limit.shared {
+        shared.status.borrow_mut().stage = Stage::Over;
+        decide_all(limit, cx);
+    }
+}
+
 /// Nobody waits any more.
 fn decide_all(limit: &Rc<Limit>, cx: &mut Context<'_>) {
     let Some(shared) = &limit.shared else {
@@ -341,15 +349,19 @@ impl Dispatcher for Attendant {
         Ok(())
     }
 
-    /// Those that wait are answered before the reactor ends.
-    fn handle_close(&mut self, cx: &mut Context<'_>) {
-        let Some(limit) = self.limit.take() else {
-            return;
-        };
-        if let Some(shared) = &limit.shared {
-            shared.status.borrow_mut().stage = Stage::Over;
+    /// Those that wait are told at once, so that they have the rest of the time for their answers.
+    fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if let Some(limit) = &self.limit {
+            end(limit, cx);
         }
-        decide_all(&limit, cx);
-        common::say(&format!("rate limit: {}", limit.counts.get()));
+        Ok(())
+    }
+
+    /// All connections have closed.
+    fn handle_close(&mut self, cx: &mut Context<'_>) {
+        if let Some(limit) = self.limit.take() {
+            end(&limit, cx);
+            common::say(&format!("rate limit: {}", limit.counts.get()));
+        }
     }
 }
