@@ -17,7 +17,7 @@ mod redis_server;
 #[path = "../../examples/common/redis/resp.rs"]
 mod resp;
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -42,6 +42,16 @@ fn limited(root: &Root, redis: SocketAddr, arguments: &[&str]) -> Server {
     root.serve(&[&common, arguments].concat())
 }
 
+/// Some bytes. A call with a deadline is not made again by itself if it is interrupted.
+fn read(stream: &mut TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 /// Asks Redis by a connection of its own.
 fn ask(redis: SocketAddr, words: &[&str]) -> Reply {
     let mut stream = client(redis);
@@ -52,7 +62,7 @@ fn ask(redis: SocketAddr, words: &[&str]) -> Reply {
             return reply;
         }
         let mut bytes = [0; 4096];
-        let count = stream.read(&mut bytes).expect("an answer");
+        let count = read(&mut stream, &mut bytes).expect("an answer");
         assert!(count > 0, "it has hung up");
         input.extend(&bytes[..count]);
     }
@@ -176,8 +186,6 @@ fn two_processes_together_admit_what_one_would() {
     );
     assert_eq!(sum("own") + sum("own_refused") + sum("outages"), 0);
     assert!(admitted >= 20, "the burst at least");
-    // A client that has just been refused need not be asked for.
-    assert!(sum("remembered") > 0);
 }
 
 /// Requests of one client, one after the other, until it is dropped; their number, and of those that were admitted.
@@ -315,7 +323,7 @@ impl Silent {
     ) {
         let mut input = Input::new(1 << 20);
         let mut bytes = [0; 4096];
-        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+        while let Ok(count @ 1..) = read(&mut stream, &mut bytes) {
             input.extend(&bytes[..count]);
             while let Some(Reply::Array(words)) = input.next().expect("RESP") {
                 if !greets {
@@ -389,7 +397,7 @@ fn refusals_keep_a_connection_unless_a_body_follows() {
     server.stderr_says("shared by way of redis");
     let mut client = server.client();
     let began = Instant::now();
-    let statuses: Vec<_> = (0..6)
+    let statuses: Vec<_> = (0..20)
         .map(|_| get(&mut client, "/small.txt").status())
         .collect();
     assert_eq!(statuses[..2], [200, 200]);
@@ -416,7 +424,8 @@ fn refusals_keep_a_connection_unless_a_body_follows() {
     };
     assert_eq!(refused.field("Connection"), Some("close"));
     assert_eq!(refused.field("Retry-After"), Some("1"));
-    Decisions::of(server);
+    // A client that has just been refused need not be asked for.
+    assert!(Decisions::of(server).count("remembered") > 0);
 }
 
 #[test]
@@ -659,7 +668,7 @@ fn two_proxies_close_connections_of_a_client_beyond_its_rate() {
         for proxy in &proxies {
             let mut client = proxy.client();
             let mut word = [0; 7];
-            match client.read(&mut word).expect("no reset") {
+            match read(&mut client, &mut word).expect("no reset") {
                 0 => {}
                 _ => admitted.push(client),
             }

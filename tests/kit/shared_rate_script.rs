@@ -12,7 +12,7 @@ mod redis_server;
 mod resp;
 
 use std::cell::{Cell, RefCell};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -51,7 +51,11 @@ impl Asker {
                 return reply;
             }
             let mut bytes = [0; 4096];
-            let count = self.stream.read(&mut bytes).expect("an answer");
+            let count = match self.stream.read(&mut bytes) {
+                // A call with a deadline is not made again by itself.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read.expect("an answer"),
+            };
             assert!(count > 0, "the server has hung up");
             self.input.extend(&bytes[..count]);
         }
