@@ -18,23 +18,8 @@ use crate::site::Site;
 
 impl Connection {
     /// Begins to answer a request, if the client is within its rate. `is_all`: nothing was read behind its head.
-    #[inline]
-    pub(crate) fn admit(
-        &mut self,
-        cx: &mut Context<'_>,
-        site: &Rc<Site>,
-        head: &Head<'_>,
-        raw: &[u8],
-        is_all: bool,
-    ) -> io::Result<()> {
-        if site.rate.is_none() {
-            return self.begin(cx, site, head, raw, is_all);
-        }
-        self.ask(cx, site, head, raw, is_all)
-    }
-
     #[inline(never)]
-    fn ask(
+    pub(crate) fn admit(
         &mut self,
         cx: &mut Context<'_>,
         site: &Rc<Site>,

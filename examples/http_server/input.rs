@@ -99,7 +99,11 @@ impl Connection {
             Parsed::Complete(head, length) => {
                 self.partial = 0;
                 self.is_answered = true;
-                self.admit(cx, &site, &head, &input[..length], length == input.len())?;
+                let (raw, is_all) = (&input[..length], length == input.len());
+                match &site.rate {
+                    None => self.begin(cx, &site, &head, raw, is_all)?,
+                    Some(_) => self.admit(cx, &site, &head, raw, is_all)?,
+                }
                 Ok(length)
             }
             Parsed::Partial => {

@@ -42,7 +42,7 @@ fn limits() -> Limits {
 fn answered<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut reactor = reactor();
     let (clients, socket) = listener();
-    let site = Rc::new(Site::new(limits(), None, None, None));
+    let site = Rc::new(Site::new(limits(), None, None, None, None));
     reactor.add(socket, Front(site)).expect("a place");
     let client = clients.connect();
     for piece in pieces {

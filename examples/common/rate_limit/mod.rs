@@ -34,6 +34,7 @@ use slabloop::kit::limits::{Buckets, Prefix, PrefixLengths, Quota};
 use slabloop::{Context, Dispatcher, Id};
 
 pub(crate) use counts::Counts;
+#[allow(unused_imports, reason = "each example uses a part")]
 pub(crate) use flags::RateFlags;
 
 use super::common;
