@@ -502,7 +502,8 @@ fn without_redis_at_the_start_a_server_says_so_and_serves() {
 fn what_waits_for_redis_is_answered_before_the_server_ends() {
     let silent = Silent::start(true);
     let root = Root::new();
-    let arguments = ["--rate", "1000", "--shared-wait", "1000"];
+    // Nor does what Redis has not answered keep the server until the end of the drain.
+    let arguments = ["--rate", "1000", "--shared-wait", "1000", "--drain", "1000"];
     let server = limited(&root, silent.address, &arguments);
     silent
         .asked

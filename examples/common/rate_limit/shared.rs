@@ -281,9 +281,10 @@ fn has_failed(limit: &Rc<Limit>, cx: &mut Context<'_>, waiter: Waiter, why: &str
     let Some(shared) = &limit.shared else {
         return;
     };
+    let is_given_up = matches!(shared.breaker.state(now), State::Open { .. });
     let is_news = match shared.stage() {
         Stage::Starting => true,
-        Stage::Answering => matches!(shared.breaker.state(now), State::Open { .. }),
+        Stage::Answering => is_given_up,
         Stage::Away { .. } | Stage::Over => false,
     };
     if is_news {
@@ -293,6 +294,8 @@ fn has_failed(limit: &Rc<Limit>, cx: &mut Context<'_>, waiter: Waiter, why: &str
         log::warn!(
             "rate limit: redis at {server} does not answer: {why}; each process decides by its part of the limit"
         );
+    }
+    if is_given_up {
         decide_all(limit, cx);
     }
 }
@@ -304,11 +307,12 @@ fn decide_late(limit: &Limit, cx: &mut Context<'_>, client: Prefix, then: Option
     }
 }
 
-/// Redis is not asked any more.
+/// Redis is not asked any more, and what it has not answered does not keep the program.
 fn end(limit: &Rc<Limit>, cx: &mut Context<'_>) {
     if let Some(shared) = &limit.shared {
         shared.status.borrow_mut().stage = Stage::Over;
         decide_all(limit, cx);
+        Client::drain(cx, shared.client, Duration::ZERO);
     }
 }
 
