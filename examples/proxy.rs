@@ -12,11 +12,15 @@
 //! printf hi | nc -N 127.0.0.1 7002
 //! ```
 //!
-//! With the feature `tls`, either side can use TLS. Only the sockets differ, the dispatchers of the sessions do not.
+//! With the feature `examples`, each client has a rate of connections, in this process or over several (`--rate`,
+//! `--shared-limit`). With the feature `tls`, either side can use TLS. Only the sockets differ, the dispatchers of the sessions do not.
 //!
 //! To see more: `RUST_LOG=info,slabloop=debug`.
 
 pub(crate) mod common;
+#[cfg_attr(feature = "examples", path = "common/rate_limit/mod.rs")]
+#[cfg_attr(not(feature = "examples"), path = "common/rate_limit/absent.rs")]
+mod rate_limit;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -24,6 +28,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use common::{Failure, Limit, Options, UpstreamFlags};
+use rate_limit::{Exhausted, RateFlags, RateLimit};
 use slabloop::{Accepted, Cause, Context, Dispatcher, End, Id, Pause};
 
 /// A server to connect to.
@@ -41,9 +46,11 @@ pub(crate) struct Front {
     pub(crate) next: usize,
     pub(crate) tls: common::Tls,
     pub(crate) proxied: common::Proxied,
+    pub(crate) rate: Option<RateLimit>,
 }
 
 impl Dispatcher for Front {
+    /// What this returns closes the connection, and is logged once a second at most.
     fn handle_accept(&mut self, cx: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
         common::accept(self, cx, accepted)
     }
@@ -55,21 +62,66 @@ impl common::Welcome for Front {
     }
 
     fn welcome(&mut self, cx: &mut Context<'_>, client: common::Client) -> io::Result<()> {
-        let upstream = &self.upstreams[self.next];
-        self.next = (self.next + 1) % self.upstreams.len();
+        let peer = client.peer();
         let leg = Leg {
             other: None,
             established: true,
             fallbacks: Upstream::default(),
         };
         let client = client.serve(cx, &self.tls, leg)?;
+        let (Some(rate), Some(peer)) = (&self.rate, peer) else {
+            self.begin(cx, client);
+            return Ok(());
+        };
+        let me = cx.id::<Front>();
+        let told = move |front: &mut Front, cx: &mut Context<'_>, verdict: Result<(), _>| {
+            front.told(cx, client, peer, verdict)
+        };
+        match rate.take(cx, peer.ip(), me, told) {
+            Some(verdict) => self.told(cx, client, peer, verdict),
+            None => {
+                if let Some(mut client) = cx.at(client) {
+                    client.pause_reading_for(Pause::Connect);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Front {
+    /// Whether the client is within its rate.
+    fn told(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: Id<Leg>,
+        peer: SocketAddr,
+        verdict: Result<(), Exhausted>,
+    ) -> io::Result<()> {
+        let Err(Exhausted { retry_after }) = verdict else {
+            self.begin(cx, client);
+            return Ok(());
+        };
+        if let Some(mut client) = cx.at(client) {
+            client.close_when_sent();
+        }
+        let text = format!("{peer}: too many connections; the next is due in {retry_after:?}");
+        Err(io::Error::new(io::ErrorKind::QuotaExceeded, text))
+    }
+
+    /// Gives a client its upstream, if it has not gone meanwhile.
+    fn begin(&mut self, cx: &mut Context<'_>, client: Id<Leg>) {
+        if cx.at(client).is_none() {
+            return;
+        }
+        let upstream = &self.upstreams[self.next];
+        self.next = (self.next + 1) % self.upstreams.len();
         let connected = connect_upstream(cx, client, upstream);
         if let (Err(error), Some(mut client)) = (connected, cx.at(client)) {
             let addresses = &upstream.addresses;
             client.log_fault_in(format_args!("cannot reach upstream {addresses:?}"), &error);
             client.abort();
         }
-        Ok(())
     }
 }
 
@@ -214,6 +266,13 @@ Usage: proxy [OPTIONS]
                               side [10]
   --threads N                 threads, each with a loop and a listener of its own [1]
   --max-connections N         clients of each thread at once; further ones wait in the kernel [no limit]
+  --rate N                    connections per second of one address (IPv6: of one /64), further ones are
+                              closed; 0: no limit; build with --features examples [0]
+  --burst N                   connections of one address at once after a quiet time [N of --rate]
+  --shared-limit URL          redis://HOST:PORT: --rate is that over all processes that use this Redis
+  --shared-wait SECONDS       for its answer; else the process decides by itself [0.05]
+  --shared-by N               processes that share it; without Redis each gives an Nth of the rate [1]
+  --shared-name NAME          what is shared: processes with the same name share it [proxy]
   --idle-timeout SECONDS      closes a session after SECONDS without traffic on one side [never]
   --drain SECONDS             time limit for the open sessions at shutdown [5]
   --linger SECONDS            after SIGUSR2, once a new process has taken over: how long open connections are served before
@@ -247,6 +306,7 @@ fn main() -> ExitCode {
         let mut upstream_flags = UpstreamFlags::default();
         let mut proxied = common::Proxied::default();
         let mut hand_over = common::HandOver::default();
+        let mut rate = RateFlags::new("proxy", 0);
         let mut connect_timeout = Duration::from_secs(10);
         let mut threads = 1;
         let mut options = Options::parse(arguments, "127.0.0.1:7002", |flag, parser| {
@@ -259,6 +319,7 @@ fn main() -> ExitCode {
                 "threads" => return common::threads_flag(flag, parser, &mut threads),
                 _ if proxied.take(flag, parser)? => {}
                 _ if hand_over.take(flag, parser)? => {}
+                _ if rate.take(flag, parser)? => {}
                 _ => return upstream_flags.take(flag, parser),
             }
             Ok(true)
@@ -281,12 +342,13 @@ fn main() -> ExitCode {
                 .connect_timeout(connect_timeout)
                 .handshake_timeout(connect_timeout)
                 .build();
-            let reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
+            let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
             let front = Front {
                 upstreams: upstreams.clone(),
                 next: 0,
                 tls: own.tls.clone(),
                 proxied: proxied.clone(),
+                rate: rate.build(&mut reactor)?,
             };
             Ok((reactor, front))
         })

@@ -34,9 +34,7 @@ pub(crate) struct Limits {
     pub(crate) upstream_idle_time: Duration,
     /// Connections of one client.
     pub(crate) per_peer: u32,
-    /// Requests a second of one client; 0 means any number.
-    pub(crate) rate: u32,
-    /// And of all.
+    /// Requests a second of all clients; 0 means any number.
     pub(crate) rate_all: u32,
     /// Connections to servers.
     pub(crate) upstreams: usize,
@@ -59,7 +57,6 @@ impl Default for Limits {
             idle_time: Duration::from_secs(60),
             upstream_idle_time: Duration::from_secs(30),
             per_peer: 100,
-            rate: 100,
             rate_all: 10_000,
             upstreams: 1024,
             per_upstream: 64,
@@ -78,7 +75,6 @@ impl Limits {
             "max-target" => self.target = common::number(&name, parser, 1)?,
             "max-headers" => self.headers = most_headers(&name, parser)?,
             "max-per-peer" => self.per_peer = common::value(&name, parser, whole)?,
-            "rate" => self.rate = common::value(&name, parser, whole)?,
             "rate-all" => self.rate_all = common::value(&name, parser, whole)?,
             "max-upstreams" => self.upstreams = common::number(&name, parser, 1)?,
             "max-per-upstream" => self.per_upstream = common::number(&name, parser, 1)?,

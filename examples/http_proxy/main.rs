@@ -16,6 +16,8 @@
 mod common;
 #[path = "../common/http/mod.rs"]
 mod http;
+#[path = "../common/rate_limit/mod.rs"]
+mod rate_limit;
 
 mod access;
 mod answering;
@@ -49,6 +51,7 @@ use client::Client;
 use config::Limits;
 use policy::Policy;
 use proxy::{Proxy, Settings};
+use rate_limit::RateFlags;
 
 struct Listener {
     proxy: Rc<Proxy>,
@@ -88,7 +91,8 @@ Usage: http_proxy [OPTIONS]
 Limits of clients:
   --max-connections N      clients at once; further ones wait in the kernel [no limit]
   --max-per-peer N         connections of one address (IPv6: of one /64); further ones are closed [100]
-  --rate N                 requests per second of one address, else 429; 0: no limit [100]
+  --rate N                 requests per second of one address (IPv6: of one /64), else 429; 0: no limit [100]
+  --burst N                requests of one address at once after a quiet time [N of --rate]
   --rate-all N             requests per second of all clients, else 503; 0: no limit [10000]
   --max-head BYTES         size of a request's head, else 431 [16384]
   --max-target BYTES       size of the target, else 414 [8192]
@@ -98,6 +102,12 @@ Limits of clients:
   --send-timeout SECONDS     without progress in sending, else the connection is reset [60]
   --idle-timeout SECONDS     between two requests [60]
   --tunnel-timeout SECONDS   without a byte in either direction of a tunnel [300]
+
+A rate over several processes:
+  --shared-limit URL       redis://HOST:PORT: --rate is that over all processes that use this Redis
+  --shared-wait SECONDS    for its answer; else the process decides by itself [0.05]
+  --shared-by N            processes that share it; without Redis each gives an Nth of the rate [1]
+  --shared-name NAME       what is shared: processes with the same name share it [http_proxy]
 
 Limits of servers:
   --max-upstreams N        connections to all servers [1024]
@@ -121,6 +131,7 @@ Examples:
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut limits = Limits::default();
+        let mut rate = RateFlags::new("http_proxy", 100);
         let mut policy = Policy::default();
         let (mut name, mut servers, mut logs_access) = ("slabloop".to_owned(), Vec::new(), false);
         let options = Options::parse(arguments, "127.0.0.1:7009", |flag, parser| {
@@ -132,6 +143,7 @@ fn main() -> ExitCode {
                     servers.push(common::value::<SocketAddr>("--name-server", parser, right)?);
                 }
                 "access-log" => logs_access = true,
+                _ if rate.take(flag, parser)? => {}
                 _ => return limits.take(flag, parser),
             }
             Ok(true)
@@ -150,6 +162,7 @@ fn main() -> ExitCode {
         };
         let settings = Settings {
             limits,
+            rate: rate.build(&mut reactor)?,
             policy,
             name,
             dns,

@@ -3,11 +3,11 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use slabloop::kit::limits::{Buckets, PerPeer, Prefix, PrefixLengths, Quota, TokenBucket};
+use slabloop::kit::limits::{PerPeer, PrefixLengths, Quota, TokenBucket};
 use slabloop::kit::pool::{Pool, PoolOptions, Seat};
 use slabloop::kit::resolver::{DnsConfig, DnsResolver};
 use slabloop::{Context, Id, Reactor};
@@ -16,11 +16,9 @@ use crate::config::Limits;
 use crate::http::Status;
 use crate::http::date::Date;
 use crate::policy::Policy;
+use crate::rate_limit::{RateLimit, Verdict, whole_seconds};
 use crate::refusal::Refusal;
 use crate::upstream::Upstream;
-
-/// Clients whose rates are known at once.
-const MOST_CLIENTS: usize = 100_000;
 
 /// Requests that may wait for a connection.
 const MOST_WAITING: usize = 4096;
@@ -37,7 +35,8 @@ pub(crate) struct Proxy {
     pub(crate) per_peer: PerPeer,
     pub(crate) logs_access: bool,
     pool: OnceCell<Id<Upstreams>>,
-    rate: Option<RefCell<Buckets<Prefix>>>,
+    /// Of each client.
+    pub(crate) rate: Option<RateLimit>,
     rate_all: Option<RefCell<TokenBucket>>,
     notes: RefCell<TokenBucket>,
     unsaid: Cell<u64>,
@@ -46,6 +45,7 @@ pub(crate) struct Proxy {
 /// What is chosen on the command line.
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
+    pub(crate) rate: Option<RateLimit>,
     pub(crate) policy: Policy,
     pub(crate) name: String,
     pub(crate) dns: DnsConfig,
@@ -55,10 +55,6 @@ pub(crate) struct Settings {
 impl Proxy {
     pub(crate) fn new(reactor: &mut Reactor, settings: Settings) -> io::Result<Rc<Proxy>> {
         let limits = settings.limits;
-        let rate = match limits.rate {
-            0 => None,
-            rate => Some(Buckets::new(Quota::per_second(rate), MOST_CLIENTS)?),
-        };
         let rate_all = match limits.rate_all {
             0 => None,
             rate => Some(TokenBucket::new(Quota::per_second(rate))?),
@@ -78,7 +74,7 @@ impl Proxy {
             date: RefCell::new(Date::new(Instant::now())),
             logs_access: settings.logs_access,
             pool: OnceCell::new(),
-            rate: rate.map(RefCell::new),
+            rate: settings.rate,
             rate_all: rate_all.map(RefCell::new),
             notes: RefCell::new(TokenBucket::new(Quota::per_second(1).burst(5))?),
             unsaid: Cell::new(0),
@@ -97,20 +93,16 @@ impl Proxy {
         self.pool.get().copied()
     }
 
-    /// Counts a request against the rates.
-    pub(crate) fn admit(&self, now: Instant, client: Option<IpAddr>) -> Result<(), Refusal> {
-        if let (Some(rate), Some(client)) = (&self.rate, client) {
-            let client = Prefix::of(client, PrefixLengths::default());
-            let taken = rate.borrow_mut().take(now, client, 1);
-            taken.map_err(|exhausted| Refusal {
-                after: Some(round_up(exhausted.retry_after)),
-                ..Refusal::new(Status::TOO_MANY, "from this client in this second")
-            })?;
-        }
+    /// Counts a request, whose client is within its rate or is not, against the rate of all.
+    pub(crate) fn admit(&self, now: Instant, verdict: Verdict) -> Result<(), Refusal> {
+        verdict.map_err(|exhausted| Refusal {
+            after: Some(whole_seconds(exhausted.retry_after)),
+            ..Refusal::new(Status::TOO_MANY, "from this client in this second")
+        })?;
         if let Some(rate) = &self.rate_all {
             let taken = rate.borrow_mut().take(now, 1);
             taken.map_err(|exhausted| Refusal {
-                after: Some(round_up(exhausted.retry_after)),
+                after: Some(whole_seconds(exhausted.retry_after)),
                 ..Refusal::new(Status::UNAVAILABLE, "too many requests in this second")
             })?;
         }
@@ -128,9 +120,4 @@ impl Proxy {
             unsaid => log::warn!("{what} (and {unsaid} more before)"),
         }
     }
-}
-
-/// To whole seconds.
-fn round_up(wait: Duration) -> Duration {
-    Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }

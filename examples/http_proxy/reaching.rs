@@ -11,6 +11,7 @@ use crate::client::{Client, Phase};
 use crate::http::Status;
 use crate::job::Job;
 use crate::policy::Way;
+use crate::rate_limit::Verdict;
 use crate::refusal::Refusal;
 use crate::reply::Asked;
 use crate::tunnel::Leg;
@@ -20,11 +21,32 @@ type Outcome = Result<slabloop::kit::resolver::Addresses, LookupError>;
 type Leased = Result<Lease<std::net::SocketAddr, Upstream>, Refused>;
 
 impl Client {
-    /// A request has been read.
+    /// A request has been read. Where the client's rate is shared, whether it is within that is asked first.
     pub(crate) fn begin(&mut self, cx: &mut Context<'_>, job: Box<Job>) -> io::Result<()> {
         let proxy = Rc::clone(&self.proxy);
+        let (Some(rate), Some(client)) = (&proxy.rate, cx.peer()) else {
+            return self.admit(cx, job, Ok(()));
+        };
+        let me = cx.id::<Client>();
+        let told = |client: &mut Client, cx: &mut Context<'_>, verdict| match client.take_waiting()
+        {
+            Some(job) => client.admit(cx, job, verdict),
+            None => Ok(()),
+        };
+        match rate.take(cx, client.ip(), me, told) {
+            Some(verdict) => self.admit(cx, job, verdict),
+            None => {
+                cx.pause_reading();
+                self.phase = Phase::Waiting(job);
+                Ok(())
+            }
+        }
+    }
+
+    fn admit(&mut self, cx: &mut Context<'_>, job: Box<Job>, verdict: Verdict) -> io::Result<()> {
+        let proxy = Rc::clone(&self.proxy);
         let request = &job.request;
-        if let Err(refusal) = proxy.admit(cx.now(), cx.peer().map(|peer| peer.ip())) {
+        if let Err(refusal) = proxy.admit(cx.now(), verdict) {
             return self.refuse(cx, Some(job), refusal);
         }
         if request.is_for_proxy {

@@ -7,6 +7,7 @@
 //! | what | where |
 //! |---|---|
 //! | a head that comes in parts is kept, and so are requests behind one that has to wait | `input.rs` |
+//! | a client has a rate | `admitting.rs` |
 //! | which answer a request gets | `routes.rs` |
 //! | an answer is sent, and the connection closed after it or kept | `answering.rs` |
 //! | a body is read | `receiving.rs` |
@@ -46,6 +47,8 @@ pub(crate) enum Phase {
     /// A head comes next, or is coming.
     Head,
     Body(Box<Receiving>),
+    /// Whether the client is within its rate is being asked. The head is kept until then.
+    Asking(Box<[u8]>),
     /// A file is being opened. The head is kept until then.
     Opening(Box<[u8]>),
     /// The last answer is queued. `is_all`: the client has sent nothing after its request.
@@ -81,7 +84,7 @@ impl Connection {
             Phase::Head if self.pending.is_empty() || self.waits => None,
             Phase::Head => Some(Part::Head),
             Phase::Body(_) => Some(Part::Body),
-            Phase::Opening(_) | Phase::Over { .. } => None,
+            Phase::Asking(_) | Phase::Opening(_) | Phase::Over { .. } => None,
         };
         self.deadlines.review(cx, &self.site.limits, part);
     }
@@ -90,7 +93,7 @@ impl Connection {
     fn too_late(&mut self, cx: &mut Context<'_>, late: Late) -> io::Result<()> {
         let is_cut = match &self.phase {
             Phase::Body(receiving) => receiving.has_begun(),
-            Phase::Head | Phase::Opening(_) => late == Late::Whole && owes(cx),
+            Phase::Head | Phase::Asking(_) | Phase::Opening(_) => late == Late::Whole && owes(cx),
             Phase::Over { .. } => true,
         };
         if is_cut {
@@ -99,7 +102,7 @@ impl Connection {
             return Ok(());
         }
         let status = match &self.phase {
-            Phase::Opening(_) => Status::UNAVAILABLE,
+            Phase::Asking(_) | Phase::Opening(_) => Status::UNAVAILABLE,
             _ => Status::TIMEOUT,
         };
         self.refuse(cx, None, status)

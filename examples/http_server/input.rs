@@ -72,7 +72,7 @@ impl Connection {
                         None => return Ok(at),
                     }
                 }
-                Phase::Opening(_) => return Ok(at),
+                Phase::Asking(_) | Phase::Opening(_) => return Ok(at),
                 Phase::Over { is_all } => {
                     *is_all &= rest.is_empty();
                     return Ok(input.len());
@@ -99,7 +99,11 @@ impl Connection {
             Parsed::Complete(head, length) => {
                 self.partial = 0;
                 self.is_answered = true;
-                self.begin(cx, &site, &head, &input[..length], length == input.len())?;
+                let (raw, is_all) = (&input[..length], length == input.len());
+                match &site.rate {
+                    None => self.begin(cx, &site, &head, raw, is_all)?,
+                    Some(_) => self.admit(cx, &site, &head, raw, is_all)?,
+                }
                 Ok(length)
             }
             Parsed::Partial => {

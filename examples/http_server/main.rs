@@ -15,8 +15,11 @@
 mod common;
 #[path = "../common/http/mod.rs"]
 mod http;
+#[path = "../common/rate_limit/mod.rs"]
+mod rate_limit;
 
 mod access_log;
+mod admitting;
 mod answer;
 mod answering;
 mod cache;
@@ -51,6 +54,7 @@ use access_log::{AccessLog, LogThread};
 use config::Limits;
 use connection::Connection;
 use http::{body, date};
+use rate_limit::{RateFlags, RateLimit};
 use site::{Opener, Site};
 
 /// How long a client may keep a connection that it does not use.
@@ -121,6 +125,14 @@ Restart without downtime:
                            they are drained [10]
   --ready-timeout SECONDS  how long that new process may take to be ready [10]
 
+Rate of one client, which is an address (IPv6: a /64):
+  --rate N                 requests per second, else 429; 0: no limit [0]
+  --burst N                requests at once after a quiet time [N of --rate]
+  --shared-limit URL       redis://HOST:PORT: the rate is that over all processes that use this Redis
+  --shared-wait SECONDS    for its answer; else the process decides by itself [0.05]
+  --shared-by N            processes that share it; without Redis each gives an Nth of the rate [1]
+  --shared-name NAME       what is shared: processes with the same name share it [http_server]
+
 Files:
   --file-threads N         threads that open files; 0: the loop opens them itself [2]
   --cache-time SECONDS     how long the cached data of a file are valid [1]
@@ -138,6 +150,7 @@ RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut limits = Limits::default();
+        let mut rate = RateFlags::new("http_server", 0);
         let (mut root, mut wants_log, mut threads) = (None, false, 1);
         let mut proxied = common::Proxied::default();
         let mut hand_over = common::HandOver::default();
@@ -146,6 +159,7 @@ fn main() -> ExitCode {
                 "root" => root = Some(PathBuf::from(parser.value()?)),
                 "access-log" => wants_log = true,
                 "threads" => return common::threads_flag(flag, parser, &mut threads),
+                _ if rate.take(flag, parser)? => {}
                 _ if proxied.take(flag, parser)? => {}
                 _ if hand_over.take(flag, parser)? => {}
                 _ => return limits.take(flag, parser),
@@ -171,8 +185,9 @@ fn main() -> ExitCode {
             let reactor = builder.build();
             let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
             let leaving = own.hand_over.leaving();
-            let root = root.as_deref();
-            let site = site(&mut reactor, limits.clone(), root, log.as_ref(), leaving)?;
+            let rate = rate.build(&mut reactor)?;
+            let (log, root) = (log.as_ref(), root.as_deref());
+            let site = site(&mut reactor, limits.clone(), (rate, log), root, leaving)?;
             let listener = Listener {
                 site,
                 tls: own.tls.clone(),
@@ -186,8 +201,8 @@ fn main() -> ExitCode {
 fn site(
     reactor: &mut Reactor,
     limits: Limits,
+    (rate, log): (Option<RateLimit>, Option<&LogThread>),
     root: Option<&Path>,
-    log: Option<&LogThread>,
     leaving: Arc<AtomicBool>,
 ) -> Result<Rc<Site>, Failure> {
     let root = match root {
@@ -212,7 +227,7 @@ fn site(
         }
     };
     let log = log.map(AccessLog::new);
-    let site = Rc::new(Site::new(limits, root, workers, log, leaving));
+    let site = Rc::new(Site::new(limits, rate, root, workers, log, leaving));
     let opener = Opener {
         site: Rc::clone(&site),
     };

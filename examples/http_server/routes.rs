@@ -120,7 +120,13 @@ impl Connection {
             let after = self.after(cx, &head);
             self.answer(cx, &head, outcome, after, self.pending.is_empty())?;
         }
-        if matches!(self.phase, Phase::Head) && !self.pending.is_empty() {
+        self.go_on(cx)
+    }
+
+    /// What was waited for is there: looks at what is behind that request.
+    pub(crate) fn go_on(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let takes_more = matches!(self.phase, Phase::Head | Phase::Body(_));
+        if takes_more && !self.pending.is_empty() {
             self.wait(cx)?;
         }
         self.review_deadlines(cx);
@@ -129,7 +135,7 @@ impl Connection {
 
     /// What is to become of the connection after the answer to this request.
     #[inline]
-    fn after(&self, cx: &Context<'_>, head: &Head<'_>) -> After {
+    pub(crate) fn after(&self, cx: &Context<'_>, head: &Head<'_>) -> After {
         let limit = self.site.limits.requests;
         let is_last = limit != 0 && self.requests >= limit;
         if !head.keep_alive

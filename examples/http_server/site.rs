@@ -1,4 +1,4 @@
-//! What all connections share: limits, cache, date, log, and access to the files.
+//! What all connections share: limits, rates, cache, date, log, and access to the files.
 //!
 //! A cached file is answered at once. Another one is opened by a thread, because a disk may be slow, and a network
 //! file system may be unreachable; further requests for it meanwhile wait for the same opening. Cached data are valid
@@ -25,6 +25,7 @@ use crate::connection::Connection;
 use crate::date::Date;
 use crate::entry::Entry;
 use crate::open::{self, Found};
+use crate::rate_limit::RateLimit;
 use crate::target;
 
 /// What a folder's index is.
@@ -39,6 +40,7 @@ pub(crate) struct Site {
     pub(crate) limits: Limits,
     /// Another process has taken over.
     pub(crate) leaving: Arc<AtomicBool>,
+    pub(crate) rate: Option<RateLimit>,
     pub(crate) date: RefCell<Date>,
     /// For heads that are written for one answer.
     pub(crate) scratch: RefCell<Vec<u8>>,
@@ -77,6 +79,7 @@ pub(crate) enum Outcome {
 impl Site {
     pub(crate) fn new(
         limits: Limits,
+        rate: Option<RateLimit>,
         root: Option<OwnedFd>,
         workers: Option<Workers>,
         log: Option<AccessLog>,
@@ -96,6 +99,7 @@ impl Site {
             warned: Cell::new(None),
             limits,
             leaving,
+            rate,
         }
     }
 

@@ -1,6 +1,8 @@
 // The example `http_server`, whose files name each other from the root on: this is included there.
 #[path = "../../examples/http_server/access_log.rs"]
 mod access_log;
+#[path = "../../examples/http_server/admitting.rs"]
+mod admitting;
 #[path = "../../examples/http_server/answer.rs"]
 mod answer;
 #[path = "../../examples/http_server/answering.rs"]
@@ -31,6 +33,8 @@ mod http;
 mod input;
 #[path = "../../examples/http_server/open.rs"]
 mod open;
+#[path = "../../examples/common/rate_limit/mod.rs"]
+mod rate_limit;
 #[path = "../../examples/http_server/receiving.rs"]
 mod receiving;
 #[path = "../../examples/http_server/routes.rs"]

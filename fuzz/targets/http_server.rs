@@ -43,7 +43,8 @@ fn limits() -> Limits {
 fn answered<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut reactor = reactor();
     let (clients, socket) = listener();
-    let site = Rc::new(Site::new(limits(), None, None, None, Arc::default()));
+    let site = Site::new(limits(), None, None, None, None, Arc::default());
+    let site = Rc::new(site);
     reactor.add(socket, Front(site)).expect("a place");
     let client = clients.connect();
     for piece in pieces {

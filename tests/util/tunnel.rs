@@ -59,8 +59,6 @@ impl Tunnel {
                     addresses: vec![server],
                     dialer,
                 }],
-                next: 0,
-                tls: Tls::default(),
                 ..Front::default()
             };
             let mut reactor = Reactor::new().expect("a reactor");

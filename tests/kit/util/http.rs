@@ -150,7 +150,13 @@ pub(crate) fn answer(client: &mut TcpStream) -> Answer {
 pub(crate) fn answer_to(client: &mut TcpStream, method: &str) -> Answer {
     // What is there is taken at once; the rest of a head that is not all there, byte by byte.
     let mut seen = [0; 4096];
-    let count = client.peek(&mut seen).expect("an answer");
+    let count = loop {
+        match client.peek(&mut seen) {
+            // A call with a deadline is not made again by itself.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            peeked => break peeked.expect("an answer"),
+        }
+    };
     let end = seen[..count]
         .windows(4)
         .position(|four| four == b"\r\n\r\n");
