@@ -17,17 +17,13 @@ mod common;
 mod http;
 
 mod access_log;
-mod answer;
 mod answering;
 mod cache;
 mod conditions;
 mod config;
 mod connection;
-mod deadlines;
 mod entry;
-mod fields;
 mod files;
-mod head;
 mod input;
 mod open;
 mod receiving;
@@ -48,7 +44,7 @@ use slabloop::{Accepted, Context, Dispatcher, Reactor};
 use access_log::AccessLog;
 use config::Limits;
 use connection::Connection;
-use http::{body, date};
+use http::{answer, body, date, deadlines, head};
 use site::{Opener, Site};
 
 /// How long a client may keep a connection that it does not use.
@@ -125,7 +121,7 @@ fn main() -> ExitCode {
         })?;
         options.idle_timeout = options.idle_timeout.or(Some(KEEP_ALIVE));
         let mut builder = common::builder(&options, 1);
-        builder.stall_timeout(limits.send_time);
+        builder.stall_timeout(limits.http.send_time);
         let reactor = builder.build();
         let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
         let site = site(&mut reactor, limits, root, wants_log)?;

@@ -1,8 +1,6 @@
 // The example `http_server`, whose files name each other from the root on: this is included there.
 #[path = "../../examples/http_server/access_log.rs"]
 mod access_log;
-#[path = "../../examples/http_server/answer.rs"]
-mod answer;
 #[path = "../../examples/http_server/answering.rs"]
 mod answering;
 #[path = "../../examples/http_server/cache.rs"]
@@ -15,16 +13,10 @@ mod conditions;
 mod config;
 #[path = "../../examples/http_server/connection.rs"]
 mod connection;
-#[path = "../../examples/http_server/deadlines.rs"]
-mod deadlines;
 #[path = "../../examples/http_server/entry.rs"]
 mod entry;
-#[path = "../../examples/http_server/fields.rs"]
-mod fields;
 #[path = "../../examples/http_server/files.rs"]
 mod files;
-#[path = "../../examples/http_server/head.rs"]
-mod head;
 #[path = "../../examples/common/http/mod.rs"]
 mod http;
 #[path = "../../examples/http_server/input.rs"]
@@ -40,4 +32,4 @@ mod site;
 #[path = "../../examples/http_server/target.rs"]
 mod target;
 
-use http::{body, date};
+use http::{answer, body, date, deadlines, head};
