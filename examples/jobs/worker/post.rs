@@ -21,8 +21,7 @@ pub(crate) struct Post {
     request: Vec<u8>,
     answer: Vec<u8>,
     limit: Duration,
-    /// The outcome, once it is known; it is told when the connection has ended.
-    ended: Option<Ended>,
+    is_told: bool,
 }
 
 impl Post {
@@ -50,13 +49,24 @@ impl Post {
             request: request.into_bytes(),
             answer: Vec::new(),
             limit,
-            ended: None,
+            is_told: false,
         }
     }
 
+    /// The outcome is known.
     fn end(&mut self, cx: &mut Context<'_>, ended: Ended) {
-        self.ended.get_or_insert(ended);
-        cx.abort();
+        match ended {
+            // The receiver may be about to say more, and is not to see a reset.
+            Ended::Done(_) => cx.close(),
+            _ => cx.abort(),
+        }
+        if !std::mem::replace(&mut self.is_told, true) {
+            // (It is never busy: it calls no other dispatcher.)
+            let _ = cx.call(self.puller, |puller, cx| {
+                puller.ended(cx, &self.entry, &self.attempt, ended);
+                Ok(())
+            });
+        }
     }
 
     /// Reads the status; `None` until it is all there. What follows it is of no interest.
@@ -122,15 +132,8 @@ impl Dispatcher for Post {
     }
 
     fn handle_close(&mut self, cx: &mut Context<'_>) {
-        let cause = cx
-            .end_cause()
-            .map_or_else(String::new, |cause| cause.to_string());
-        let ended = self.ended.take();
-        let ended = ended.unwrap_or_else(|| Ended::failed(format!("callback: {cause}")));
-        let (entry, attempt) = (self.entry.clone(), self.attempt.clone());
-        let _ = cx.call(self.puller, |puller, cx| {
-            puller.ended(cx, &entry, &attempt, ended);
-            Ok(())
-        });
+        let cause = cx.end_cause();
+        let cause = cause.map_or_else(String::new, |cause| cause.to_string());
+        self.end(cx, Ended::failed(format!("callback: {cause}")));
     }
 }
