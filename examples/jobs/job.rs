@@ -1,5 +1,6 @@
 //! What a client may ask for, and how it is done.
 
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -21,9 +22,10 @@ pub(crate) enum Task {
     Sleep {
         ms: u64,
     },
-    /// Fail, so many times or always.
+    /// Fail after a while, so many times or always.
     Fail {
         times: u64,
+        ms: u64,
     },
     /// Panic: what a mistake in a job looks like.
     Panic,
@@ -85,6 +87,7 @@ impl Task {
             }),
             Some("fail") => Ok(Task::Fail {
                 times: number("times", u64::MAX, Some(u64::MAX))?,
+                ms: number("ms", LONGEST, Some(0))?,
             }),
             Some("panic") => Ok(Task::Panic),
             _ => Err("do: expected \"primes\", \"sleep\", \"fail\" or \"panic\"".into()),
@@ -96,13 +99,16 @@ impl Task {
         match *self {
             Task::Primes { below } => Ok(json!({ "primes": count_primes(below) })),
             Task::Sleep { ms } => {
-                std::thread::sleep(Duration::from_millis(ms));
+                thread::sleep(Duration::from_millis(ms));
                 Ok(json!({ "slept_ms": ms }))
             }
-            Task::Fail { times } if tries <= times => {
-                Err(format!("it was to fail, at attempt {tries}"))
+            Task::Fail { times, ms } => {
+                thread::sleep(Duration::from_millis(ms));
+                match tries <= times {
+                    true => Err(format!("it was to fail, at attempt {tries}")),
+                    false => Ok(json!({ "tries": tries })),
+                }
             }
-            Task::Fail { .. } => Ok(json!({ "tries": tries })),
             Task::Panic => panic!("the job was to panic"),
         }
     }

@@ -20,6 +20,7 @@ use std::process::{Command, Stdio};
 use jobs::*;
 use programs::with_deadline;
 use redis_server::Redis;
+use socket2::{Domain, Socket, Type};
 
 #[test]
 fn a_job_is_confirmed_done_and_shown() {
@@ -212,9 +213,19 @@ fn what_is_in_the_queue_and_no_job_is_put_aside() {
     );
 }
 
+/// An address at which nobody listens, and which nobody else gets.
+fn reserved() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
 /// Takes callbacks, and answers each by the next of these statuses; what was posted.
-fn receiver(address: SocketAddr, statuses: &[u16]) -> std::thread::JoinHandle<Vec<String>> {
-    let listener = TcpListener::bind(address).expect("it was free before");
+fn receiver(socket: Socket, statuses: &[u16]) -> std::thread::JoinHandle<Vec<String>> {
+    socket.listen(16).unwrap();
+    let listener = TcpListener::from(socket);
     let statuses = statuses.to_vec();
     std::thread::spawn(move || {
         let take = |status| {
@@ -240,7 +251,7 @@ fn outcomes_are_told_also_when_the_receiver_was_down() {
     let Some(redis) = Redis::start("jobs-callbacks") else {
         return;
     };
-    let address: SocketAddr = ([127, 0, 0, 1], programs::free_port()).into();
+    let (socket, address) = reserved();
     let allowed = ["--callback-to", &address.to_string()];
     let front = front(redis.address(), &allowed);
     let _worker = worker(
@@ -259,7 +270,7 @@ fn outcomes_are_told_also_when_the_receiver_was_down() {
             _ => Err(job.to_string()),
         }
     });
-    let receiver = receiver(address, &[500, 204]);
+    let receiver = receiver(socket, &[500, 204]);
     let job = until_it_is(front.address, &id, "callback", "done");
     assert!(job["callback_tries"].as_u64() >= Some(3), "{job}");
     let told = receiver.join().unwrap();
@@ -286,7 +297,7 @@ fn an_outcome_that_cannot_be_told_is_put_aside_and_others_are_refused_before() {
     let Some(redis) = Redis::start("jobs-untold") else {
         return;
     };
-    let address: SocketAddr = ([127, 0, 0, 1], programs::free_port()).into();
+    let (_socket, address) = reserved();
     let allowed = ["--callback-to", &address.to_string()];
     let front = front(redis.address(), &allowed);
     let _worker = worker(
@@ -445,7 +456,7 @@ fn the_figures_tell_backlog_delay_and_counts() {
     let Some(mut redis) = Redis::start("jobs-figures") else {
         return;
     };
-    let front = front(redis.address(), &["--redis-timeout", "0.5"]);
+    let front = front(redis.address(), &["--redis-timeout", "2"]);
     let of = |name: &str| figure(&get(front.address, "/metrics").body, name);
     assert_eq!(of("jobs_entries{lane=\"work\"}"), 0.0);
     post(front.address, "", r#"{"do": "sleep", "ms": 1}"#).id();
@@ -553,7 +564,7 @@ fn a_worker_that_is_told_to_end_finishes_what_it_has_or_leaves_it_to_others() {
 
     // It is there for others as soon as they look, and nobody's attempt was spent.
     let leaving = start("0");
-    let id = post(front.address, "", r#"{"do": "sleep", "ms": 700}"#).id();
+    let id = post(front.address, "", r#"{"do": "sleep", "ms": 1500}"#).id();
     until_it_is(front.address, &id, "state", "running");
     assert_eq!(
         last_words(leaving),
@@ -577,9 +588,12 @@ fn what_is_not_known_is_said_and_the_same_key_may_be_posted_again() {
     let Some(redis) = Redis::start("jobs-unknown") else {
         return;
     };
-    let front = front(redis.address(), &["--redis-timeout", "0.3"]);
+    let front = front(redis.address(), &["--redis-timeout", "1"]);
     let job = r#"{"do": "sleep", "ms": 1}"#;
-    post(front.address, "first", job).id();
+    until("a connection", || match post(front.address, "first", job) {
+        answer if answer.status == 202 => Ok(()),
+        answer => Err(answer.body),
+    });
     let info = cli(redis.address(), &["INFO", "server"]);
     let process = info
         .lines()

@@ -34,7 +34,7 @@ fn a_job_whose_worker_is_killed_is_done_by_another() {
     };
     let front = front(redis.address(), &[]);
     let first = worker(redis.address(), &["--visibility", "0.5"]);
-    let id = post(front.address, "", r#"{"do": "sleep", "ms": 300}"#).id();
+    let id = post(front.address, "", r#"{"do": "sleep", "ms": 1000}"#).id();
     until_it_is(front.address, &id, "state", "running");
     // By SIGKILL.
     drop(first);
@@ -84,12 +84,12 @@ fn a_long_job_stays_with_its_worker() {
     };
     let front = front(redis.address(), &[]);
     // Others look for what is lost all the time, and find nothing.
-    let arguments = ["--visibility", "1.5", "--jobs", "2"];
+    let arguments = ["--visibility", "3", "--jobs", "2"];
     let workers = [
         worker(redis.address(), &arguments),
         worker(redis.address(), &arguments),
     ];
-    let id = post(front.address, "", r#"{"do": "sleep", "ms": 4000}"#).id();
+    let id = post(front.address, "", r#"{"do": "sleep", "ms": 5000}"#).id();
     let job = until_it_is(front.address, &id, "state", "done");
     assert_eq!(job["tries"], 1, "{job}");
     for worker in workers {
@@ -104,23 +104,78 @@ fn a_worker_that_was_stopped_for_too_long_does_no_harm() {
         return;
     };
     let front = front(redis.address(), &[]);
-    let arguments = ["--visibility", "1"];
+    let arguments = ["--visibility", "1", "--jobs", "2"];
     let first = worker(redis.address(), &arguments);
-    let id = post(front.address, "", r#"{"do": "sleep", "ms": 300}"#).id();
-    until_it_is(front.address, &id, "state", "running");
+    // Its attempts are the first ones: one with a result, one that fails.
+    let jobs = [
+        r#"{"do": "sleep", "ms": 1500}"#,
+        r#"{"do": "fail", "ms": 1500, "times": 1}"#,
+    ];
+    let ids = jobs.map(|job| post(front.address, "", job).id());
+    for id in &ids {
+        until_it_is(front.address, id, "state", "running");
+    }
     first.signal("-STOP");
     let second = worker(redis.address(), &arguments);
-    let job = until_it_is(front.address, &id, "state", "done");
-    assert_eq!(job["tries"], 2, "{job}");
+    for id in &ids {
+        until("another attempt", || {
+            let job = get(front.address, &format!("/jobs/{id}")).json();
+            match job["tries"] == 2 {
+                true => Ok(()),
+                false => Err(job.to_string()),
+            }
+        });
+    }
+    // What it has to say comes while others are at it.
     first.signal("-CONT");
-    // Its own result comes too late. It goes on.
-    let said = last_words(first);
-    assert!(
-        said.starts_with("jobs: done=0 failed=0 dead=0 claimed=0 "),
-        "{said}"
+    for id in &ids {
+        let job = until_it_is(front.address, id, "state", "done");
+        assert_eq!(job["tries"], 2, "{job}");
+    }
+    last_words(first);
+    last_words(second);
+    assert_eq!(count(redis.address(), "work_done"), 2);
+    assert_eq!(count(redis.address(), "work_failed"), 0);
+    assert_eq!(cli(redis.address(), &["XLEN", "jobs:work"]), "0");
+}
+
+#[test]
+fn an_entry_whose_delivery_was_lost_is_taken_at_once() {
+    let Some(redis) = Redis::start("jobs-delivery") else {
+        return;
+    };
+    let address = redis.address();
+    let front = front(address, &[]);
+    let mut worker = worker(address, &["--visibility", "3600"]);
+    let name = name_of(&mut worker);
+    let first = post(front.address, "", r#"{"do": "sleep", "ms": 1}"#).id();
+    until_it_is(front.address, &first, "state", "done");
+    // It sleeps while its connections end and Redis delivers something to it.
+    worker.signal("-STOP");
+    cli(address, &["CLIENT", "KILL", "TYPE", "normal"]);
+    let id = until("a connection of the front", || {
+        match post(front.address, "key", r#"{"do": "sleep", "ms": 2}"#) {
+            answer if answer.status == 202 => Ok(answer.id()),
+            answer => Err(answer.body),
+        }
+    });
+    let read = [
+        "XREADGROUP",
+        "GROUP",
+        "workers",
+        &name,
+        "STREAMS",
+        "jobs:work",
+        ">",
+    ];
+    assert!(cli(address, &read).contains(&id));
+    worker.signal("-CONT");
+    let job = until_it_is(front.address, &id, "state", "done");
+    assert_eq!(job["tries"], 1, "{job}");
+    assert_eq!(
+        last_words(worker),
+        "jobs: done=2 failed=0 dead=0 claimed=0 lost=0 left=0"
     );
-    assert_eq!(count(redis.address(), "work_done"), 1);
-    drop(second);
 }
 
 /// What a client knows of its jobs.
@@ -229,7 +284,7 @@ fn play(name: &str, plan: &Plan) {
     let arguments = ["--visibility", plan.visibility, "--tries", "50"];
     let start = || worker(address, &arguments);
     let mut workers: Vec<_> = (0..plan.workers).map(|_| start()).collect();
-    let fronts = ["1", "1"].map(|timeout| front(address, &["--redis-timeout", timeout]));
+    let fronts = ["5", "5"].map(|timeout| front(address, &["--redis-timeout", timeout]));
     let addresses = fronts.each_ref().map(|front| front.address);
     let [kept, mortal]: [Server; 2] = fronts;
     let (began, began_ms) = (Instant::now(), now_ms());

@@ -17,7 +17,8 @@ pub(crate) fn front(redis: SocketAddr, arguments: &[&str]) -> Server {
     let mut command = Command::new(example("jobs_tested"));
     let redis = redis.to_string();
     command.args(["front", "--listen", "127.0.0.1:0", "--redis", &redis]);
-    command.args(arguments);
+    // A machine that is busy is none that fails.
+    command.args(["--redis-timeout", "10"]).args(arguments);
     Server::spawn(command)
 }
 
@@ -28,11 +29,26 @@ pub(crate) fn worker(redis: SocketAddr, arguments: &[&str]) -> Running {
     command.args([
         "worker", "--redis", &redis, "--jobs", "1", "--pause", "0.05",
     ]);
-    command.args(["--longest-pause", "0.2"]).args(arguments);
+    command.args(["--longest-pause", "0.2", "--redis-timeout", "10"]);
+    command.args(arguments);
     command.env("RUST_LOG", "error").env("RUST_BACKTRACE", "0");
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(Stdio::null());
     Running(command.spawn().expect("it starts"))
+}
+
+/// What a worker is called among the consumers of its group; its first line.
+#[track_caller]
+pub(crate) fn name_of(worker: &mut Running) -> String {
+    let stdout = worker.0.stdout.as_mut().expect("piped");
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).expect("a line");
+        line.push(byte[0]);
+    }
+    let line = String::from_utf8(line).expect("text");
+    line.trim_start_matches("working as ").trim().to_owned()
 }
 
 /// Ends a worker by SIGINT; its last line, which begins with `jobs: `.
