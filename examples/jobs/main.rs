@@ -10,7 +10,7 @@
 //! | `names.rs`, `queue.rs` | what there is in Redis, and how it is reached |
 //! | `job.rs`, `address.rs` | what may be asked for, and where callbacks may go |
 //! | `front.rs`, `front/` | the HTTP server |
-//! | `worker.rs`, `worker/` | the worker: `puller.rs` takes entries and records outcomes |
+//! | `worker.rs`, `worker/` | the worker: `asking.rs` takes entries, `recording.rs` tells outcomes |
 //!
 //! ```text
 //! redis-server --port 6379 --appendonly yes --appendfsync always

@@ -41,7 +41,7 @@ impl QueueFlags {
             "redis-timeout" => {
                 self.timeout = common::seconds("--redis-timeout", parser, Limit::AboveZero)?;
             }
-            "queue" => self.name = parser.value()?.string()?,
+            "queue" => self.name = name(parser)?,
             "keep" => {
                 self.keep = common::seconds("--keep", parser, Limit::AboveZero)?;
                 // Redis counts in whole seconds.
@@ -68,6 +68,15 @@ impl QueueFlags {
             most_dead: self.most_dead.to_string(),
         })
     }
+}
+
+fn name(parser: &mut Parser) -> Result<String, Failure> {
+    let name = parser.value()?.string()?;
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let text = format!("--queue {name}: expected a name of visible ASCII");
+        return Err(Failure::Usage(text));
+    }
+    Ok(name)
 }
 
 fn client(reactor: &mut Reactor, settings: &Settings) -> Result<Id<Client>, Failure> {

@@ -1,5 +1,6 @@
 //! A worker: takes jobs from the queue, does them on threads, and tells their outcomes where that was asked for.
 
+mod asking;
 mod doing;
 mod entries;
 mod post;

@@ -392,6 +392,7 @@ fn requests_that_are_none_are_refused() {
         (404, get("/jobs/0123456789abcdef0123456789ABCDEF")),
         (404, get("/jobs/0123456789abcdef0123456789abcdef")),
         (405, get("/jobs")),
+        (501, get("/jobs").replace("GET", "BREW")),
         (405, "DELETE /jobs/0123456789abcdef0123456789abcdef HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned()),
     ];
     for (status, request) in cases {
@@ -439,6 +440,25 @@ fn requests_that_are_none_are_refused() {
     client.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
     front.stop();
+}
+
+#[test]
+fn a_client_that_takes_too_long_is_told() {
+    let Some(redis) = Redis::start("jobs-slow") else {
+        return;
+    };
+    let limits = ["--header-timeout", "0.2", "--body-timeout", "0.2"];
+    let front = front(redis.address(), &limits);
+    for part in [
+        "GET /jo",
+        "POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    ] {
+        let mut client = front.client();
+        client.write_all(part.as_bytes()).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{part}: {answer}");
+    }
 }
 
 /// The value of a figure.
@@ -495,8 +515,9 @@ fn the_figures_tell_backlog_delay_and_counts() {
     assert!(figure(&figures, "slabloop_turns_total") > 0.0);
     drop(worker);
     redis.end();
-    assert_eq!(of("jobs_queue_up"), 0.0);
-    assert!(!get(front.address, "/metrics").body.contains("jobs_entries"));
+    let without = get(front.address, "/metrics").body;
+    assert_eq!(figure(&without, "jobs_queue_up"), 0.0);
+    assert!(!without.contains("jobs_entries"), "{without}");
 
     let child = Command::new("promtool")
         .args(["check", "metrics"])

@@ -15,7 +15,7 @@ use crate::http::answer::After;
 use crate::http::body::{Body, Step};
 use crate::http::deadlines::{Deadlines, Late, Part};
 use crate::http::framing::is_still_partial;
-use crate::http::head::{self, Parsed};
+use crate::http::head::{self, Head, Parsed};
 use crate::http::{Length, Status};
 
 pub(crate) struct Connection {
@@ -125,23 +125,7 @@ impl Connection {
                 let closes = is_last || cx.is_shutting_down();
                 match Route::of(&head, closes) {
                     Ok(asked) if matches!(asked.route, Route::Post { .. }) => {
-                        match Body::new(head.length, limits.body) {
-                            Err(status) => self.refuse(cx, status)?,
-                            Ok(_) if head.length == Length::Unsaid => {
-                                self.refuse(cx, Status::LENGTH_REQUIRED)?;
-                            }
-                            Ok(body) => {
-                                // A client that has sent a part of the body does not wait for a 100.
-                                if head.expects_continue && length == input.len() {
-                                    cx.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-                                }
-                                self.phase = Phase::Body(Box::new(Receiving {
-                                    asked,
-                                    body,
-                                    bytes: Vec::new(),
-                                }));
-                            }
-                        }
+                        self.begin_body(cx, asked, &head, length == input.len())?;
                     }
                     // What is not read cannot be followed by another request.
                     Ok(_) if head.has_body() => self.refuse(cx, Status::TOO_LARGE)?,
@@ -159,6 +143,30 @@ impl Connection {
                 Ok(input.len())
             }
         }
+    }
+
+    /// A job follows. `is_all`: nothing of it has come.
+    fn begin_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        asked: Asked,
+        head: &Head<'_>,
+        is_all: bool,
+    ) -> io::Result<()> {
+        if head.length == Length::Unsaid {
+            return self.refuse(cx, Status::LENGTH_REQUIRED);
+        }
+        let body = match Body::new(head.length, self.front.limits.body) {
+            Ok(body) => body,
+            Err(status) => return self.refuse(cx, status),
+        };
+        // A client that has sent a part of the body does not wait for a 100.
+        if head.expects_continue && is_all {
+            cx.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        let bytes = Vec::new();
+        self.phase = Phase::Body(Box::new(Receiving { asked, body, bytes }));
+        Ok(())
     }
 
     /// All of an answer is queued.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 use slabloop::Context;
@@ -50,6 +51,13 @@ impl Route {
         let path = target::path(head.target);
         let job = path.strip_prefix("/jobs/");
         let (route, refused) = match (path, job) {
+            _ if head.method == Method::Unknown => {
+                let why = "there is no such method";
+                (
+                    Route::Nothing,
+                    Some(Answer::error(Status::NOT_IMPLEMENTED, why)),
+                )
+            }
             ("/jobs", _) if is_post => match key(head.idempotency_key) {
                 Ok(key) => (Route::Post { key }, None),
                 Err(why) => (
@@ -124,7 +132,7 @@ impl Connection {
         asked: Asked,
         body: &[u8],
     ) -> io::Result<()> {
-        let front = std::rc::Rc::clone(&self.front);
+        let front = Rc::clone(&self.front);
         let Route::Post { key } = &asked.route else {
             return Ok(());
         };
@@ -224,7 +232,7 @@ impl Connection {
 
     /// Everything but a job.
     pub(crate) fn get(&mut self, cx: &mut Context<'_>, asked: Asked) -> io::Result<()> {
-        let front = std::rc::Rc::clone(&self.front);
+        let front = Rc::clone(&self.front);
         let (me, names) = (cx.id::<Connection>(), &front.queue.names);
         let route = asked.route.clone();
         self.phase = Phase::Waiting(asked);

@@ -1,8 +1,5 @@
-//! Takes entries from the stream of one lane, as many as there are places for them.
-//!
-//! One question at a time is on the way to Redis, on a connection of its own, because it may block: for entries that
-//! other workers have lost, when that is due; for those that were delivered to this worker in an answer that never
-//! came; and else for new ones. All else goes over the connections that the worker shares.
+//! Has the entries of one lane in hand, as many as there are places for them: from when they are taken (`asking.rs`)
+//! until Redis has their outcome (`recording.rs`).
 
 use std::collections::HashMap;
 use std::io;
@@ -13,10 +10,11 @@ use std::time::{Duration, Instant};
 use slabloop::{Context, Dispatcher, Id, TimerId};
 
 use super::Rules;
+use super::asking::Asking;
 use super::doing::{Doing, Ended};
-use super::entries::{self, Entry};
+use super::entries::Entry;
 use crate::names::{GROUP, Lane};
-use crate::redis::{Client, Outcome, Reply};
+use crate::redis::{Client, Outcome};
 use crate::scripts;
 
 /// Most jobs that go back into their stream at once.
@@ -82,30 +80,14 @@ pub(crate) struct Puller {
     /// By entry.
     pub(crate) held: HashMap<String, Held>,
     pub(crate) counts: Counts,
-    blocking: Id<Client>,
+    pub(crate) asking: Asking,
     places: usize,
     attempts: u64,
-    has_group: bool,
-    is_asking: bool,
-    /// An answer never came, and entries may have been in it.
-    asks_for_own: bool,
-    /// Where the next claim goes on.
-    cursor: String,
-    claim_at: Option<Instant>,
     extend_at: Option<Instant>,
     tidy_at: Option<Instant>,
     is_stopping: bool,
     /// It has said goodbye, and Redis has not answered.
     is_parting: bool,
-}
-
-/// What Redis is asked next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Question {
-    Group,
-    Own,
-    Claim,
-    New,
 }
 
 impl Puller {
@@ -122,14 +104,9 @@ impl Puller {
             doing,
             held: HashMap::new(),
             counts: Counts::default(),
-            blocking,
+            asking: Asking::new(blocking),
             places,
             attempts: 0,
-            has_group: false,
-            is_asking: false,
-            asks_for_own: false,
-            cursor: "0-0".to_owned(),
-            claim_at: None,
             extend_at: None,
             tidy_at: None,
             is_stopping: false,
@@ -152,11 +129,19 @@ impl Puller {
     }
 
     pub(crate) fn is_quiet(&self) -> bool {
-        self.held.is_empty() && !self.is_asking && !self.is_parting
+        self.held.is_empty() && !self.asking.is_on && !self.is_parting
     }
 
     pub(crate) fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// How many more entries it may take.
+    pub(crate) fn room(&self) -> usize {
+        match self.is_stopping {
+            true => 0,
+            false => self.places.saturating_sub(self.held.len()),
+        }
     }
 
     /// An entry is dealt with.
@@ -165,7 +150,7 @@ impl Puller {
         self.go_on(cx);
     }
 
-    fn go_on(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn go_on(&mut self, cx: &mut Context<'_>) {
         if self.is_stopping && self.is_quiet() {
             cx.stop();
         } else {
@@ -173,151 +158,14 @@ impl Puller {
         }
     }
 
-    /// Asks for what is next, if it may.
-    fn ask(&mut self, cx: &mut Context<'_>) {
-        let room = self.places.saturating_sub(self.held.len());
-        if self.is_asking || self.is_stopping || room == 0 {
-            return;
-        }
-        let question = if !self.has_group {
-            Question::Group
-        } else if self.asks_for_own {
-            Question::Own
-        } else if self.claim_at.is_none_or(|at| at <= cx.now()) {
-            Question::Claim
-        } else {
-            Question::New
-        };
-        let (stream, consumer) = (
-            self.rules.queue.names.stream(self.lane),
-            &self.rules.consumer,
-        );
-        let room = room.to_string();
-        let words: Vec<String> = match question {
-            Question::Group => ["XGROUP", "CREATE", &stream, GROUP, "0", "MKSTREAM"]
-                .map(Into::into)
-                .into(),
-            Question::Own => {
-                // Those that it knows come first, and are passed over.
-                let count = (self.places + self.held.len()).to_string();
-                [
-                    "XREADGROUP",
-                    "GROUP",
-                    GROUP,
-                    consumer,
-                    "COUNT",
-                    &count,
-                    "STREAMS",
-                    &stream,
-                    "0",
-                ]
-                .map(Into::into)
-                .into()
-            }
-            Question::Claim => {
-                let idle = self.rules.visibility.as_millis().to_string();
-                [
-                    "XAUTOCLAIM",
-                    &stream,
-                    GROUP,
-                    consumer,
-                    &idle,
-                    &self.cursor,
-                    "COUNT",
-                    &room,
-                ]
-                .map(Into::into)
-                .into()
-            }
-            Question::New => {
-                let block = self.rules.block.as_millis().to_string();
-                [
-                    "XREADGROUP",
-                    "GROUP",
-                    GROUP,
-                    consumer,
-                    "COUNT",
-                    &room,
-                    "BLOCK",
-                    &block,
-                    "STREAMS",
-                    &stream,
-                    ">",
-                ]
-                .map(Into::into)
-                .into()
-            }
-        };
-        self.is_asking = true;
-        let me = cx.id::<Puller>();
-        Client::request(
-            cx,
-            self.blocking,
-            me,
-            &words,
-            move |puller: &mut Puller, cx, outcome| {
-                puller.is_asking = false;
-                puller.told(cx, question, &outcome);
-                Ok(())
-            },
-        );
-    }
-
-    fn told(&mut self, cx: &mut Context<'_>, question: Question, outcome: &Outcome) {
-        let reply = match outcome {
-            Outcome::Done(Reply::Error(error))
-                if question == Question::Group && error.starts_with("BUSYGROUP") =>
-            {
-                self.has_group = true;
-                return self.go_on(cx);
-            }
-            Outcome::Done(Reply::Error(error)) => {
-                log::warn!("{}: Redis says {error}", self.lane.name());
-                // The next tick asks again.
-                self.has_group &= !error.starts_with("NOGROUP");
-                return self.stop_if_quiet(cx);
-            }
-            Outcome::Done(reply) => reply,
-            Outcome::NotSent(why) | Outcome::Unknown(why) => {
-                log::debug!("{}: {why}", self.lane.name());
-                self.asks_for_own = true;
-                return self.stop_if_quiet(cx);
-            }
-        };
-        match question {
-            Question::Group => self.has_group = true,
-            Question::Own => {
-                self.asks_for_own = false;
-                self.take(cx, entries::read(reply));
-            }
-            Question::Claim => {
-                let (cursor, entries) = entries::claimed(reply).unwrap_or_default();
-                // At the end of the stream there is time until the next look; else there may be more at once.
-                if cursor == "0-0" || cursor.is_empty() {
-                    self.claim_at = Some(cx.now() + self.rules.visibility / 3);
-                }
-                self.cursor = if cursor.is_empty() {
-                    "0-0".to_owned()
-                } else {
-                    cursor
-                };
-                self.counts.claimed += self.take(cx, entries);
-            }
-            Question::New => {
-                self.take(cx, entries::read(reply));
-            }
-        }
-        self.go_on(cx);
-    }
-
-    fn stop_if_quiet(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn stop_if_quiet(&mut self, cx: &mut Context<'_>) {
         if self.is_stopping && self.is_quiet() {
             cx.stop();
         }
     }
 
     /// Begins with those that it does not have; how many.
-    fn take(&mut self, cx: &mut Context<'_>, entries: Vec<Entry>) -> u64 {
+    pub(crate) fn take(&mut self, cx: &mut Context<'_>, entries: Vec<Entry>) -> u64 {
         let before = self.held.len();
         for (entry, id) in entries {
             if self.held.contains_key(&entry) {
@@ -365,7 +213,7 @@ impl Puller {
             words.extend(self.held.keys().map(String::as_bytes));
             queue.eval(cx, me, scripts::EXTEND, &due[1..], &words, Puller::extended);
         }
-        if self.tidy_at.is_none_or(|at| at <= now) && self.has_group {
+        if self.tidy_at.is_none_or(|at| at <= now) && self.asking.has_group {
             self.tidy_at = Some(now + TIDY_EVERY);
             self.tidy(cx, "");
         }
