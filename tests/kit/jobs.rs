@@ -11,6 +11,9 @@ mod jobs;
 mod programs;
 #[path = "util/redis_server.rs"]
 mod redis_server;
+#[allow(dead_code, reason = "a test uses a part")]
+#[path = "../../examples/jobs/scripts.rs"]
+mod scripts;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -459,6 +462,163 @@ fn a_client_that_takes_too_long_is_told() {
         client.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 408 "), "{part}: {answer}");
     }
+}
+
+/// Has Redis do a script of the example about the job `id`.
+fn eval(redis: SocketAddr, script: &str, entry: &str, arguments: &[&str]) -> String {
+    let keys = ["job:id", "work", "work:later", "dead", "counts", "callback"];
+    let keys = keys.map(|key| format!("jobs:{key}"));
+    let mut words = vec!["EVAL", script, "6"];
+    words.extend(keys.iter().map(String::as_str));
+    words.extend(["work", "workers", entry, "id", "60", "100"]);
+    words.extend(arguments);
+    cli(redis, &words)
+}
+
+#[test]
+fn what_redis_is_told_twice_it_does_once() {
+    let Some(redis) = Redis::start("jobs-twice") else {
+        return;
+    };
+    let address = redis.address();
+    let cli = |words: &[&str]| cli(address, words);
+    let add = |id: &str| {
+        let job = format!("jobs:job:{id}");
+        let keys = [
+            &job,
+            "jobs:work",
+            "jobs:work:later",
+            "jobs:counts",
+            "jobs:key:k",
+        ];
+        cli(&[
+            &["EVAL", scripts::ADD, "5"],
+            &keys[..],
+            &[id, "{}", "", "9", "1"],
+        ]
+        .concat())
+    };
+    assert_eq!(add("id"), "added\nid");
+    assert_eq!(add("other"), "known\nid");
+    cli(&["XGROUP", "CREATE", "jobs:work", "workers", "0"]);
+    let take = || {
+        let read = [
+            "XREADGROUP",
+            "GROUP",
+            "workers",
+            "me",
+            "STREAMS",
+            "jobs:work",
+            ">",
+        ];
+        cli(&read).lines().nth(1).expect("an entry").to_owned()
+    };
+    let of = |field: &str| cli(&["HGET", "jobs:job:id", field]);
+
+    let entry = take();
+    for _ in 0..2 {
+        let told = eval(address, scripts::BEGIN, &entry, &["first", "3"]);
+        assert!(told.starts_with("do\n1\n"), "{told}");
+    }
+    assert_eq!(
+        eval(
+            address,
+            scripts::FAIL,
+            &entry,
+            &["another", "why", "3", "0"]
+        ),
+        "stale"
+    );
+    assert_eq!(
+        eval(address, scripts::FAIL, &entry, &["first", "why", "3", "0"]),
+        "later"
+    );
+    assert_eq!(
+        eval(address, scripts::FAIL, &entry, &["first", "why", "3", "0"]),
+        "stale"
+    );
+    assert_eq!(
+        (of("work_state"), count(address, "work_failed")),
+        ("waiting".to_owned(), 1)
+    );
+    assert_eq!(cli(&["XLEN", "jobs:work"]), "0");
+    for moved in ["1", "0"] {
+        let due = [
+            "EVAL",
+            scripts::DUE,
+            "2",
+            "jobs:work:later",
+            "jobs:work",
+            "100",
+        ];
+        assert_eq!(cli(&due), moved);
+    }
+
+    // Left and taken again, it is still the second attempt.
+    let entry = take();
+    for attempt in ["second", "third"] {
+        let told = eval(address, scripts::BEGIN, &entry, &[attempt, "3"]);
+        assert!(told.starts_with("do\n2\n"), "{told}");
+        if attempt == "second" {
+            for _ in 0..2 {
+                assert_eq!(
+                    eval(address, scripts::LEAVE, &entry, &["second", "me"]),
+                    "left"
+                );
+            }
+            assert_eq!(
+                (of("work_state"), of("work_tries")),
+                ("queued".to_owned(), "1".to_owned())
+            );
+        }
+    }
+    let extend = |consumer: &str| {
+        cli(&[
+            "EVAL",
+            scripts::EXTEND,
+            "1",
+            "jobs:work",
+            "workers",
+            consumer,
+            &entry,
+        ])
+    };
+    assert_eq!(
+        (extend("me"), extend("you")),
+        (String::new(), entry.clone())
+    );
+    // A consumer that has something in hand is not forgotten.
+    let tidy = || {
+        let words = ["EVAL", scripts::TIDY, "1", "jobs:work", "workers", "-1", ""];
+        cli(&words)
+    };
+    assert_eq!(tidy(), "0");
+    for told in ["done", "over"] {
+        assert_eq!(eval(address, scripts::FINISH, &entry, &["7"]), told);
+    }
+    assert_eq!(eval(address, scripts::FINISH, &entry, &["8"]), "over");
+    assert_eq!(
+        eval(address, scripts::FAIL, &entry, &["third", "why", "3", "0"]),
+        "over"
+    );
+    assert_eq!(
+        eval(address, scripts::BEGIN, &entry, &["fourth", "3"]),
+        "over"
+    );
+    assert_eq!(
+        eval(address, scripts::LEAVE, &entry, &["third", "me"]),
+        "left"
+    );
+    assert_eq!(
+        (of("work_state"), of("result")),
+        ("done".to_owned(), "7".to_owned())
+    );
+    assert_eq!(
+        (count(address, "work_done"), count(address, "work_failed")),
+        (1, 1)
+    );
+    assert_eq!(tidy(), "1");
+    assert_eq!(cli(&["XLEN", "jobs:work"]), "0");
 }
 
 /// The value of a figure.

@@ -84,12 +84,12 @@ fn a_long_job_stays_with_its_worker() {
     };
     let front = front(redis.address(), &[]);
     // Others look for what is lost all the time, and find nothing.
-    let arguments = ["--visibility", "3", "--jobs", "2"];
+    let arguments = ["--visibility", "2.4", "--jobs", "2"];
     let workers = [
         worker(redis.address(), &arguments),
         worker(redis.address(), &arguments),
     ];
-    let id = post(front.address, "", r#"{"do": "sleep", "ms": 5000}"#).id();
+    let id = post(front.address, "", r#"{"do": "sleep", "ms": 4000}"#).id();
     let job = until_it_is(front.address, &id, "state", "done");
     assert_eq!(job["tries"], 1, "{job}");
     for worker in workers {
@@ -259,7 +259,9 @@ fn in_hand(redis: SocketAddr, process: u32) -> Vec<String> {
         .filter(|pair| pair[1].starts_with(&consumer));
     let id = |pair: &[&str]| {
         let entry = cli(redis, &["XRANGE", "jobs:work", pair[0], pair[0]]);
-        entry.lines().last().map(str::to_owned)
+        // (Or Redis says that it loads its data.)
+        let id = entry.lines().last().filter(|id| id.len() == 32);
+        id.map(str::to_owned)
     };
     of_it.filter_map(id).collect()
 }
@@ -389,7 +391,7 @@ fn play(name: &str, plan: &Plan) {
 #[test]
 fn what_was_confirmed_is_done_once_when_redis_workers_and_a_front_are_killed() {
     let plan = Plan {
-        jobs: 300,
+        jobs: 200,
         job: r#"{"do": "sleep", "ms": 5}"#,
         workers: 3,
         server_kills: 2,
