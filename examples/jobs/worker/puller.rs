@@ -14,6 +14,7 @@ use super::asking::Asking;
 use super::doing::{Doing, Ended};
 use super::entries::Entry;
 use crate::names::{GROUP, Lane};
+use crate::queue::texts;
 use crate::redis::{Client, Outcome};
 use crate::scripts;
 
@@ -151,11 +152,8 @@ impl Puller {
     }
 
     pub(crate) fn go_on(&mut self, cx: &mut Context<'_>) {
-        if self.is_stopping && self.is_quiet() {
-            cx.stop();
-        } else {
-            self.ask(cx);
-        }
+        self.stop_if_quiet(cx);
+        self.ask(cx);
     }
 
     pub(crate) fn stop_if_quiet(&mut self, cx: &mut Context<'_>) {
@@ -249,7 +247,7 @@ impl Puller {
     #[expect(clippy::unnecessary_wraps, reason = "it is called as a callback")]
     fn extended(&mut self, _: &mut Context<'_>, outcome: Outcome) -> io::Result<()> {
         if let Outcome::Done(reply) = outcome {
-            for entry in crate::queue::texts(&reply).into_iter().flatten() {
+            for entry in texts(&reply).into_iter().flatten() {
                 // What was recorded in the meantime is none of it. Its result counts if it is the first.
                 if let Some(held) = self.held.get(&entry).filter(|held| !held.is_sent) {
                     log::warn!("job {}: another worker has claimed it", held.id);

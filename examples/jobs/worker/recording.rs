@@ -2,6 +2,7 @@
 //! it has answered; the scripts do each of it once.
 
 use std::io;
+use std::rc::Rc;
 
 use serde_json::json;
 use slabloop::Context;
@@ -20,7 +21,7 @@ impl Puller {
     /// Tells Redis what is next for an entry.
     pub(crate) fn tell(&mut self, cx: &mut Context<'_>, entry: &str) {
         let me = cx.id::<Puller>();
-        let rules = std::rc::Rc::clone(&self.rules);
+        let rules = Rc::clone(&self.rules);
         let Some(held) = self.held.get_mut(entry) else {
             return;
         };
