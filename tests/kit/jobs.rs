@@ -416,6 +416,8 @@ fn requests_that_are_none_are_refused() {
     client.write_all(several.concat().as_bytes()).unwrap();
     let mut answers = String::new();
     client.read_to_string(&mut answers).unwrap();
+    // (The front would wait for its end.)
+    drop(client);
     let statuses: Vec<_> = answers
         .lines()
         .filter(|line| line.starts_with("HTTP/1.1 "))
@@ -442,6 +444,7 @@ fn requests_that_are_none_are_refused() {
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    drop(client);
     front.stop();
 }
 
@@ -636,7 +639,7 @@ fn the_figures_tell_backlog_delay_and_counts() {
     let Some(mut redis) = Redis::start("jobs-figures") else {
         return;
     };
-    let front = front(redis.address(), &["--redis-timeout", "2"]);
+    let front = jobs::front(redis.address(), &[]);
     let of = |name: &str| figure(&get(front.address, "/metrics").body, name);
     assert_eq!(of("jobs_entries{lane=\"work\"}"), 0.0);
     post(front.address, "", r#"{"do": "sleep", "ms": 1}"#).id();
@@ -675,7 +678,8 @@ fn the_figures_tell_backlog_delay_and_counts() {
     assert!(figure(&figures, "slabloop_turns_total") > 0.0);
     drop(worker);
     redis.end();
-    let without = get(front.address, "/metrics").body;
+    let impatient = jobs::front(redis.address(), &["--redis-timeout", "0.2"]);
+    let without = get(impatient.address, "/metrics").body;
     assert_eq!(figure(&without, "jobs_queue_up"), 0.0);
     assert!(!without.contains("jobs_entries"), "{without}");
 
@@ -745,7 +749,7 @@ fn a_worker_that_is_told_to_end_finishes_what_it_has_or_leaves_it_to_others() {
 
     // It is there for others as soon as they look, and nobody's attempt was spent.
     let leaving = start("0");
-    let id = post(front.address, "", r#"{"do": "sleep", "ms": 1500}"#).id();
+    let id = post(front.address, "", r#"{"do": "sleep", "ms": 1000}"#).id();
     until_it_is(front.address, &id, "state", "running");
     assert_eq!(
         last_words(leaving),
