@@ -639,11 +639,11 @@ fn the_figures_tell_backlog_delay_and_counts() {
     let Some(mut redis) = Redis::start("jobs-figures") else {
         return;
     };
-    let front = jobs::front(redis.address(), &[]);
-    let of = |name: &str| figure(&get(front.address, "/metrics").body, name);
+    let patient = front(redis.address(), &[]);
+    let of = |name: &str| figure(&get(patient.address, "/metrics").body, name);
     assert_eq!(of("jobs_entries{lane=\"work\"}"), 0.0);
-    post(front.address, "", r#"{"do": "sleep", "ms": 1}"#).id();
-    post(front.address, "", r#"{"do": "fail"}"#).id();
+    post(patient.address, "", r#"{"do": "sleep", "ms": 1}"#).id();
+    post(patient.address, "", r#"{"do": "fail"}"#).id();
     assert_eq!(of("jobs_entries{lane=\"work\"}"), 2.0);
     until("a delay", || {
         match of("jobs_delay_seconds{lane=\"work\"}") {
@@ -662,7 +662,7 @@ fn the_figures_tell_backlog_delay_and_counts() {
             other => Err(other.to_string()),
         }
     });
-    let figures = get(front.address, "/metrics").body;
+    let figures = get(patient.address, "/metrics").body;
     for (name, value) in [
         ("jobs_added_total", 2.0),
         ("jobs_done_total{lane=\"work\"}", 1.0),
@@ -678,7 +678,7 @@ fn the_figures_tell_backlog_delay_and_counts() {
     assert!(figure(&figures, "slabloop_turns_total") > 0.0);
     drop(worker);
     redis.end();
-    let impatient = jobs::front(redis.address(), &["--redis-timeout", "0.2"]);
+    let impatient = front(redis.address(), &["--redis-timeout", "0.2"]);
     let without = get(impatient.address, "/metrics").body;
     assert_eq!(figure(&without, "jobs_queue_up"), 0.0);
     assert!(!without.contains("jobs_entries"), "{without}");
