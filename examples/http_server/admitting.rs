@@ -52,7 +52,7 @@ impl Connection {
         cx.resume_reading();
         let site = Rc::clone(&self.site);
         // It was understood before.
-        if let Parsed::Complete(head, _) = head::parse(&raw, &site.limits) {
+        if let Parsed::Complete(head, _) = head::parse(&raw, &site.limits.http) {
             let is_all = self.pending.is_empty();
             self.follow(cx, &site, &head, &raw, is_all, verdict)?;
         }

@@ -5,27 +5,14 @@ use std::time::Duration;
 use lexopt::Parser;
 
 use crate::common::{self, Failure, Limit};
-use crate::http::framing::most_headers;
+use crate::http;
 
 /// A small file is queued as it is, and a connection's queue has an end.
 const MOST_SMALL: u64 = 512 * 1024;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// Bytes of a request's head.
-    pub(crate) head: usize,
-    /// Bytes of the target in it.
-    pub(crate) target: usize,
-    /// Header fields in it.
-    pub(crate) headers: usize,
-    /// Bytes of a body.
-    pub(crate) body: u64,
-    /// Requests of one connection; 0 means any number.
-    pub(crate) requests: u64,
-    pub(crate) header_time: Duration,
-    pub(crate) body_time: Duration,
-    pub(crate) request_time: Duration,
-    pub(crate) send_time: Duration,
+    pub(crate) http: http::Limits,
     /// Files that are kept open, or in memory if they are small.
     pub(crate) cache_files: usize,
     /// Bytes of small files.
@@ -41,15 +28,7 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            head: 16 * 1024,
-            target: 8 * 1024,
-            headers: 64,
-            body: 64 * 1024 * 1024,
-            requests: 1000,
-            header_time: Duration::from_secs(10),
-            body_time: Duration::from_secs(300),
-            request_time: Duration::from_secs(600),
-            send_time: Duration::from_secs(60),
+            http: http::Limits::default(),
             cache_files: 1024,
             cache_bytes: 64 * 1024 * 1024,
             small: 64 * 1024,
@@ -65,15 +44,6 @@ impl Limits {
         let name = format!("--{flag}");
         let whole = "a whole number";
         match flag {
-            "max-head" => self.head = common::number(&name, parser, 64)?,
-            "max-target" => self.target = common::number(&name, parser, 1)?,
-            "max-headers" => self.headers = most_headers(&name, parser)?,
-            "max-body" => self.body = common::value(&name, parser, whole)?,
-            "max-requests" => self.requests = common::value(&name, parser, whole)?,
-            "header-timeout" => self.header_time = time(&name, parser)?,
-            "body-timeout" => self.body_time = time(&name, parser)?,
-            "request-timeout" => self.request_time = time(&name, parser)?,
-            "send-timeout" => self.send_time = time(&name, parser)?,
             "cache-files" => self.cache_files = common::value(&name, parser, whole)?,
             "cache-bytes" => self.cache_bytes = common::value(&name, parser, whole)?,
             "small-file" => {
@@ -85,12 +55,8 @@ impl Limits {
             }
             "cache-time" => self.cache_time = common::seconds(&name, parser, Limit::Any)?,
             "file-threads" => self.threads = common::value(&name, parser, whole)?,
-            _ => return Ok(false),
+            _ => return self.http.take(flag, parser),
         }
         Ok(true)
     }
-}
-
-fn time(name: &str, parser: &mut Parser) -> Result<Duration, Failure> {
-    common::seconds(name, parser, Limit::AboveZero)
 }

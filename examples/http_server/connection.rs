@@ -86,7 +86,7 @@ impl Connection {
             Phase::Body(_) => Some(Part::Body),
             Phase::Asking(_) | Phase::Opening(_) | Phase::Over { .. } => None,
         };
-        self.deadlines.review(cx, &self.site.limits, part);
+        self.deadlines.review(cx, &self.site.limits.http, part);
     }
 
     /// A request has taken too long. What is out of its answer is not all, and must not be taken for it.
@@ -140,7 +140,7 @@ impl Dispatcher for Connection {
         // (What waits while nothing is owed is about to be told so, and begins then.)
         let has_none = self.pending.is_empty() || self.waits;
         let is_idle = matches!(self.phase, Phase::Head) && has_none && !owes(cx);
-        let limits = &self.site.limits;
+        let limits = &self.site.limits.http;
         match self.deadlines.due(cx, limits, timer, !is_idle) {
             Some(late) => self.too_late(cx, late),
             None => Ok(()),

@@ -17,7 +17,7 @@ impl Connection {
         let is_new = self.pending.is_empty() || self.is_answered;
         if is_new && matches!(self.phase, Phase::Head) {
             self.is_answered = false;
-            self.deadlines.begin(cx, &self.site.limits);
+            self.deadlines.begin(cx, &self.site.limits.http);
         }
         if self.pending.is_empty() {
             let used = self.consume(cx, bytes)?;
@@ -84,7 +84,7 @@ impl Connection {
     /// Reads a head, and begins to answer it. How long it was; 0 if it is not all there.
     #[inline]
     fn take_head(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        let limits = &self.site.limits;
+        let limits = &self.site.limits.http;
         if self.partial > 0 && is_still_partial(input, self.partial, limits.target, limits.head) {
             self.partial = input.len();
             return Ok(0);
@@ -95,7 +95,7 @@ impl Connection {
             return Ok(input.len());
         }
         let site = Rc::clone(&self.site);
-        match head::parse(input, &site.limits) {
+        match head::parse(input, &site.limits.http) {
             Parsed::Complete(head, length) => {
                 self.partial = 0;
                 self.is_answered = true;

@@ -20,17 +20,13 @@ mod rate_limit;
 
 mod access_log;
 mod admitting;
-mod answer;
 mod answering;
 mod cache;
 mod conditions;
 mod config;
 mod connection;
-mod deadlines;
 mod entry;
-mod fields;
 mod files;
-mod head;
 mod input;
 mod open;
 mod receiving;
@@ -53,7 +49,7 @@ use slabloop::{Accepted, Context, Dispatcher, Reactor};
 use access_log::{AccessLog, LogThread};
 use config::Limits;
 use connection::Connection;
-use http::{body, date};
+use http::{answer, body, date, deadlines, head};
 use rate_limit::{RateFlags, RateLimit};
 use site::{Opener, Site};
 
@@ -181,7 +177,7 @@ fn main() -> ExitCode {
         let own = options.clone();
         common::serve_on_threads(&options, threads, command, move || {
             let mut builder = common::builder(&own, 1);
-            builder.stall_timeout(limits.send_time);
+            builder.stall_timeout(limits.http.send_time);
             let reactor = builder.build();
             let mut reactor = reactor.map_err(Failure::io("cannot make a reactor"))?;
             let leaving = own.hand_over.leaving();

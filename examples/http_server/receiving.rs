@@ -46,7 +46,7 @@ impl Receiving {
         after: After,
     ) -> Result<Receiving, Status> {
         Ok(Receiving {
-            body: Body::new(head.length, site.limits.body)?,
+            body: Body::new(head.length, site.limits.http.body)?,
             length: head.length,
             sink,
             after,
@@ -157,7 +157,7 @@ impl Receiving {
         let Some(log) = &site.log else {
             return;
         };
-        if let Parsed::Complete(head, _) = head::parse(&self.head, &site.limits) {
+        if let Parsed::Complete(head, _) = head::parse(&self.head, &site.limits.http) {
             let mut log = log.borrow_mut();
             log.line(
                 cx.peer(),

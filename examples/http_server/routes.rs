@@ -116,7 +116,7 @@ impl Connection {
         let site = Rc::clone(&self.site);
         site.date.borrow_mut().refresh(cx.now());
         // It was understood before.
-        if let Parsed::Complete(head, _) = head::parse(&raw, &site.limits) {
+        if let Parsed::Complete(head, _) = head::parse(&raw, &site.limits.http) {
             let after = self.after(cx, &head);
             self.answer(cx, &head, outcome, after, self.pending.is_empty())?;
         }
@@ -136,7 +136,7 @@ impl Connection {
     /// What is to become of the connection after the answer to this request.
     #[inline]
     pub(crate) fn after(&self, cx: &Context<'_>, head: &Head<'_>) -> After {
-        let limit = self.site.limits.requests;
+        let limit = self.site.limits.http.requests;
         let is_last = limit != 0 && self.requests >= limit;
         if !head.keep_alive
             || is_last

@@ -3,8 +3,6 @@
 mod access_log;
 #[path = "../../examples/http_server/admitting.rs"]
 mod admitting;
-#[path = "../../examples/http_server/answer.rs"]
-mod answer;
 #[path = "../../examples/http_server/answering.rs"]
 mod answering;
 #[path = "../../examples/http_server/cache.rs"]
@@ -17,16 +15,10 @@ mod conditions;
 mod config;
 #[path = "../../examples/http_server/connection.rs"]
 mod connection;
-#[path = "../../examples/http_server/deadlines.rs"]
-mod deadlines;
 #[path = "../../examples/http_server/entry.rs"]
 mod entry;
-#[path = "../../examples/http_server/fields.rs"]
-mod fields;
 #[path = "../../examples/http_server/files.rs"]
 mod files;
-#[path = "../../examples/http_server/head.rs"]
-mod head;
 #[path = "../../examples/common/http/mod.rs"]
 mod http;
 #[path = "../../examples/http_server/input.rs"]
@@ -44,4 +36,4 @@ mod site;
 #[path = "../../examples/http_server/target.rs"]
 mod target;
 
-use http::{body, date};
+use http::{answer, body, date, deadlines, head};

@@ -29,12 +29,16 @@ impl Dispatcher for Front {
 }
 
 fn limits() -> Limits {
-    Limits {
+    let http = crate::http::Limits {
         head: HEAD,
         target: 200,
         headers: 8,
         body: 600,
         requests: 20,
+        ..crate::http::Limits::default()
+    };
+    Limits {
+        http,
         ..Limits::default()
     }
 }

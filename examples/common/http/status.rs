@@ -8,6 +8,7 @@ pub(crate) struct Status(pub(crate) u16, &'static str);
 
 impl Status {
     pub(crate) const OK: Status = Status(200, "OK");
+    pub(crate) const ACCEPTED: Status = Status(202, "Accepted");
     pub(crate) const PARTIAL: Status = Status(206, "Partial Content");
     pub(crate) const MOVED: Status = Status(301, "Moved Permanently");
     pub(crate) const NOT_MODIFIED: Status = Status(304, "Not Modified");
@@ -22,6 +23,7 @@ impl Status {
     pub(crate) const URI_TOO_LONG: Status = Status(414, "URI Too Long");
     pub(crate) const RANGE: Status = Status(416, "Range Not Satisfiable");
     pub(crate) const EXPECTATION: Status = Status(417, "Expectation Failed");
+    pub(crate) const UNPROCESSABLE: Status = Status(422, "Unprocessable Content");
     pub(crate) const TOO_MANY: Status = Status(429, "Too Many Requests");
     pub(crate) const HEADERS_TOO_LARGE: Status = Status(431, "Request Header Fields Too Large");
     pub(crate) const INTERNAL: Status = Status(500, "Internal Server Error");

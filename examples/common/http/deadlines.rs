@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use slabloop::{Context, TimerId};
 
-use crate::config::Limits;
+use super::limits::Limits;
 
 /// What has a deadline of its own, as the tag of its timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

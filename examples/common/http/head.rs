@@ -8,12 +8,12 @@ use std::mem::MaybeUninit;
 
 use httparse::Error;
 
-use crate::answer::Status;
-use crate::config::Limits;
-use crate::fields::Fields;
-pub(crate) use crate::http::Length;
-use crate::http::framing::{MOST_HEADERS, has_bare_lf, names_a_version, too_long};
-use crate::target;
+pub(crate) use super::Length;
+use super::Status;
+use super::fields::Fields;
+use super::framing::{MOST_HEADERS, has_bare_lf, names_a_version, too_long};
+use super::limits::Limits;
+use super::target;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -51,6 +51,7 @@ pub(crate) struct Head<'a> {
     pub(crate) conditions: Conditions<'a>,
     pub(crate) referer: Option<&'a [u8]>,
     pub(crate) agent: Option<&'a [u8]>,
+    pub(crate) idempotency_key: Option<&'a [u8]>,
 }
 
 impl Head<'_> {
@@ -122,6 +123,7 @@ fn understand<'a>(
         conditions: fields.conditions,
         referer: fields.referer,
         agent: fields.agent,
+        idempotency_key: fields.idempotency_key,
     })
 }
 

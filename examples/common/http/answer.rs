@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
-pub(crate) use crate::http::Status;
+pub(crate) use super::Status;
 
 /// What becomes of the connection, as the answer says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

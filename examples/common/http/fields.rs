@@ -1,8 +1,8 @@
 //! The header fields that matter, and what of them is refused.
 
-use crate::answer::Status;
-use crate::head::Conditions;
-use crate::http::framing::Lengths;
+use super::Status;
+use super::framing::Lengths;
+use super::head::Conditions;
 
 /// What the fields that matter say.
 #[derive(Default)]
@@ -15,6 +15,7 @@ pub(crate) struct Fields<'a> {
     pub(crate) conditions: Conditions<'a>,
     pub(crate) referer: Option<&'a [u8]>,
     pub(crate) agent: Option<&'a [u8]>,
+    pub(crate) idempotency_key: Option<&'a [u8]>,
 }
 
 impl<'a> Fields<'a> {
@@ -37,6 +38,7 @@ impl<'a> Fields<'a> {
             10 if is(b"user-agent") => self.agent = Some(value),
             13 if is(b"if-none-match") => self.conditions.if_none_match = Some(value),
             14 if is(b"content-length") => self.lengths.take_length(value)?,
+            15 if is(b"idempotency-key") => self.take_idempotency_key(value)?,
             17 if is(b"if-modified-since") => self.conditions.if_modified_since = Some(value),
             17 if is(b"transfer-encoding") => self.lengths.take_encoding(value)?,
             19 if is(b"if-unmodified-since") => {
@@ -56,6 +58,14 @@ impl<'a> Fields<'a> {
         }
         self.has_host = true;
         Ok(())
+    }
+
+    /// One: which of two would be meant?
+    fn take_idempotency_key(&mut self, value: &'a [u8]) -> Result<(), Status> {
+        match self.idempotency_key.replace(value) {
+            None => Ok(()),
+            Some(_) => Err(Status::BAD_REQUEST),
+        }
     }
 
     fn take_connection(&mut self, value: &[u8]) {
