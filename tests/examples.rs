@@ -497,9 +497,10 @@ fn five_thousand_clients_that_reset_at_once_leave_no_trace() {
     server.signal("INT");
     let (code, _, stderr) = server.wait();
     // On a busy machine a callback may be slow, and the last client may still be in the kernel's queue.
+    let expected = ["kept the loop", "slow callback: ", "draining"];
     let lines = stderr
         .lines()
-        .filter(|line| !line.contains("kept the loop") && !line.contains("draining"));
+        .filter(|line| !expected.iter().any(|part| line.contains(part)));
     let lines: Vec<_> = lines.collect();
     assert_eq!(code, 0);
     assert!(lines.is_empty(), "nothing above debug is logged: {lines:?}");
