@@ -1163,3 +1163,147 @@ fn the_last_who_waited_for_a_destination_may_go_with_it() {
     );
     assert_eq!(gauges(&mut reactor, pool).waiting, 1);
 }
+
+#[test]
+fn of_destinations_that_fail_the_last_1024_are_remembered() {
+    let mut reactor = Reactor::new().unwrap();
+    let pool = pool_of(&mut reactor, &PoolOptions::new(), &Shared::default());
+    let holder = holder(&mut reactor);
+    for number in 0..1_100 {
+        let place = Where::Unix(format!("/nonexistent/{number}").into());
+        ask(&mut reactor, pool, holder, &place, number);
+        turn(&mut reactor);
+    }
+    assert_eq!(refusals(&mut reactor, holder).len(), 1_100);
+    let text = reactor.with(pool, |pool, _| format!("{pool:?}")).unwrap();
+    assert!(text.contains("destinations: 1024"), "{text}");
+}
+
+#[test]
+fn what_has_ended_cannot_be_taken() {
+    let (mut reactor, place, pool, holder, shared) = with_echo(&PoolOptions::new());
+    let id = get(&mut reactor, pool, holder, &place, 1);
+    let lease = take(&mut reactor, holder, 1);
+    reactor.at(id).unwrap().abort();
+    checked_turn(&mut reactor, pool, &shared, 1);
+    let error = lease.take(&mut reactor.at(holder).unwrap()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+    assert!(error.to_string().ends_with("has ended"), "{error}");
+    assert_eq!(gauges(&mut reactor, pool).taken, 0);
+}
+
+/// A refusal that a callback returns must not be taken for the state of the holder's own socket.
+#[test]
+fn a_refusal_is_an_error_of_a_kind_that_says_nothing_of_the_holders_socket() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut options = PoolOptions::new();
+    options.wait_timeout(Duration::ZERO);
+    let pool = pool_of(&mut reactor, &options, &Shared::default());
+    let holder = holder(&mut reactor);
+    let place = Where::Unix("/nonexistent/1".into());
+    ask(&mut reactor, pool, holder, &place, 1);
+    Pool::shut_down(&mut reactor.at(holder).unwrap(), pool);
+    ask(&mut reactor, pool, holder, &place, 2);
+    let refusals = reactor.with(holder, |this, _| std::mem::take(&mut this.refusals));
+    let kinds = refusals.unwrap().into_iter().map(|(_, refused)| {
+        assert_eq!(refused.destination(), format!("{place:?}"));
+        io::Error::from(refused).kind()
+    });
+    let expected = [io::ErrorKind::TimedOut, io::ErrorKind::Other];
+    assert_eq!(kinds.collect::<Vec<_>>(), expected);
+
+    let mut options = PoolOptions::new();
+    options.max_connections(1);
+    let pool = pool_of(&mut reactor, &options, &Shared::default());
+    ask(&mut reactor, pool, holder, &place, 3);
+    turn_until(&mut reactor, "the failure", |reactor| {
+        let failed = reactor.with(holder, |this, _| !this.refusals.is_empty());
+        failed.unwrap()
+    });
+    let refused = reactor.with(holder, |this, _| this.refusals.remove(0).1);
+    assert_eq!(
+        io::Error::from(refused.unwrap()).kind(),
+        io::ErrorKind::NotFound
+    );
+}
+
+/// Counts its callbacks that are rarer.
+#[derive(Default)]
+struct Rare {
+    sent: Rc<Cell<u32>>,
+    gone: Rc<Cell<u32>>,
+}
+
+impl Dispatcher for Rare {
+    fn handle_sent(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.sent.set(self.sent.get() + 1);
+        Ok(())
+    }
+
+    fn handle_gone(
+        &mut self,
+        _: &mut Context<'_>,
+        _: slabloop::AnyId,
+        _: slabloop::Cause,
+    ) -> io::Result<()> {
+        self.gone.set(self.gone.get() + 1);
+        Ok(())
+    }
+}
+
+impl slabloop::kit::pool::Reusable for Rare {
+    fn is_reusable(&mut self, _: &mut Context<'_>) -> bool {
+        true
+    }
+}
+
+struct Lender(Option<slabloop::kit::pool::Lease<SocketAddr, Rare>>);
+
+impl Dispatcher for Lender {}
+
+#[test]
+fn a_leased_connection_is_told_that_all_is_sent_and_that_another_has_gone() {
+    let mut reactor = Reactor::new().unwrap();
+    let (_listener, server) = silent_server();
+    let Where::Tcp(server) = server else {
+        unreachable!("it is on TCP")
+    };
+    let (sent, gone): (Rc<Cell<u32>>, Rc<Cell<u32>>) = Default::default();
+    let (for_sent, for_gone) = (Rc::clone(&sent), Rc::clone(&gone));
+    let pool = Pool::new(
+        &PoolOptions::new(),
+        move |cx: &mut Context<'_>, server: &SocketAddr, seat: Seat<SocketAddr, Rare>| {
+            let (sent, gone) = (Rc::clone(&for_sent), Rc::clone(&for_gone));
+            cx.connect(*server, seat.hold(Rare { sent, gone }))
+        },
+    );
+    let pool = reactor.add_service(pool.unwrap()).unwrap();
+    let lender = reactor.add_service(Lender(None)).unwrap();
+    let other = reactor.add_service(Lender(None)).unwrap();
+    let mut cx = reactor.at(lender).unwrap();
+    let asked = Pool::acquire(
+        &mut cx,
+        pool,
+        &server,
+        lender,
+        |this: &mut Lender, _, got| {
+            this.0 = Some(got?);
+            Ok(())
+        },
+    );
+    assert!(matches!(asked, Acquired::Later(_)));
+    turn_until(&mut reactor, "the lease", |reactor| {
+        reactor.with(lender, |this, _| this.0.is_some()).unwrap()
+    });
+    let used = reactor.with(lender, |this, cx| {
+        let lease = this.0.as_ref().expect("it has come");
+        lease.with(cx, |_, cx| {
+            cx.watch(other);
+            cx.send(b"hello").expect("room");
+            cx.notify_when_sent().expect("it is open");
+        })
+    });
+    used.unwrap().unwrap();
+    reactor.at(other).unwrap().close();
+    turn_until(&mut reactor, "both", |_| (sent.get(), gone.get()) == (1, 1));
+}

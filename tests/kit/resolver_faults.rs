@@ -736,3 +736,49 @@ fn many_names_that_fail_at_once_end_without_a_deep_stack() {
     assert_eq!((now.waiting, now.in_flight, now.queued), (0, 0, 0));
     fs::remove_file(&path).unwrap();
 }
+
+#[test]
+fn a_server_that_is_silent_over_tcp_is_given_up_and_the_next_is_asked() {
+    let Setting {
+        mut reactor,
+        clock,
+        client,
+    } = setting();
+    // It listens, and nobody accepts.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let good = NameServer::new(&mut reactor, |asked| vec![asked.address("192.0.2.1")]);
+    let mut config = DnsConfig::new([silent.local_addr().unwrap(), good.address]);
+    config.family(Family::V4).use_tcp(true).timeout(SECOND);
+    let dns = resolver(&mut reactor, &config);
+    client.ask(&mut reactor, &dns, "host.test");
+    settle(&mut reactor);
+    assert_eq!((client.len(), good.count()), (0, 0));
+    clock.advance(SECOND);
+    turn_until(&mut reactor, "the answer", |_| client.len() == 1);
+    assert_eq!(texts(&client.outcomes.borrow()[0]), ["192.0.2.1"]);
+    assert_eq!(stats(&mut reactor, &client, &dns).timeouts, 1);
+    assert_eq!(good.over_tcp(), 1);
+}
+
+/// A server that neither knows nor asks others: not the word of one that knows that there is nothing.
+#[test]
+fn a_referral_is_no_denial() {
+    let Setting {
+        mut reactor,
+        client,
+        ..
+    } = setting();
+    let server = NameServer::new(&mut reactor, |asked| {
+        let mut reply = asked.good().bytes();
+        // Not available: recursion.
+        reply[3] &= 0x7f;
+        vec![reply]
+    });
+    let mut config = v4(&server);
+    config.attempts(1);
+    let dns = resolver(&mut reactor, &config);
+    let outcome = client.outcome(&mut reactor, &dns, "host.test");
+    let error = outcome.unwrap_err();
+    assert_eq!(error.failure(), Failure::ServerFailed, "{error}");
+    assert!(error.to_string().contains("it knows no answer"), "{error}");
+}

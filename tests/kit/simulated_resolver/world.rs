@@ -171,6 +171,8 @@ impl World {
         let ttl = ttl.map(|ttl| Duration::from_secs(ttl.into()));
         let ttl = ttl.map(|ttl| match said {
             Said::Denial => ttl.min(max_negative),
+            // The bounds are for what it leads to.
+            Said::Alias => ttl,
             _ => ttl.clamp(min_ttl, max_ttl),
         });
         let mut sayings = self.sayings.borrow_mut();
