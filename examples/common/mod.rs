@@ -146,9 +146,25 @@ fn reachable_host(address: SocketAddr) -> String {
 /// # Errors
 ///
 /// If the loop itself fails.
-pub fn serve(mut reactor: impl BorrowMut<Reactor>, options: &Options) -> Result<(), Failure> {
+pub fn serve(reactor: impl BorrowMut<Reactor>, options: &Options) -> Result<(), Failure> {
+    serve_then(reactor, options, |_| Ok(()))
+}
+
+/// As [`serve`], with something that is done between the end of the loop and the drain, while all can still be sent and
+/// received.
+///
+/// # Errors
+///
+/// As [`serve`], and those of `farewell`.
+pub fn serve_then(
+    mut reactor: impl BorrowMut<Reactor>,
+    options: &Options,
+    farewell: impl FnOnce(&mut Reactor) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let reactor = reactor.borrow_mut();
-    let aborted = run_and_drain(reactor, options.duration, options.drain)?;
+    run_for(reactor, options.duration)?;
+    farewell(reactor)?;
+    let aborted = drain(reactor, options.drain)?;
     options.trace.end(reactor)?;
     say_totals(&options.inspect.without_own(reactor), aborted);
     Ok(())
@@ -164,11 +180,18 @@ pub fn run_and_drain(
     duration: Option<Duration>,
     limit: Duration,
 ) -> Result<usize, Failure> {
+    run_for(reactor, duration)?;
+    drain(reactor, limit)
+}
+
+fn run_for(reactor: &mut Reactor, duration: Option<Duration>) -> Result<(), Failure> {
     if let Some(duration) = duration {
         reactor.call_later(duration, Reactor::stop);
     }
-    reactor.run().map_err(Failure::io("the loop failed"))?;
+    reactor.run().map_err(Failure::io("the loop failed"))
+}
 
+fn drain(reactor: &mut Reactor, limit: Duration) -> Result<usize, Failure> {
     let open = reactor.gauges().connections;
     if open > 0 {
         let sockets = if open == 1 { "socket" } else { "sockets" };

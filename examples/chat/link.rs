@@ -1,0 +1,515 @@
+//! What ties this process' room to those of the others: operations out, in batches; events in, in one order.
+//!
+//! One batch is under way at a time. It has a number, and is sent again as it is until its answer has come, so that an
+//! operation is neither lost nor done twice. Events come by a subscription. What it has missed is read from the stream:
+//! after each connection, and before anything else is sent.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use slabloop::kit::retry::Backoff;
+use slabloop::{Context, Dispatcher, Id, Reactor, TimerId};
+
+use super::super::{MemberId, Room};
+use super::event::{EntryId, Event, Roster, snapshot};
+use super::redis::{Client, Heard, Outcome, Reply};
+
+const STREAM: &str = "{chat}:stream";
+const NICKS: &str = "{chat}:nicks";
+const PROCESSES: &str = "{chat}:processes";
+const BATCHES: &str = "{chat}:batch:";
+const LEASES: &str = "{chat}:lease:";
+
+/// Where the events are published.
+pub(super) const CHANNEL: &str = STREAM;
+
+/// Operations of one batch, at most; the broker serves nobody else while it applies them.
+const LARGEST_BATCH: usize = 256;
+
+/// Bytes of all operations that wait. Then lines are refused.
+const MOST_QUEUED: usize = 8 << 20;
+
+/// What an operation takes of memory, beside its texts.
+const OPERATION_SIZE: usize = 128;
+
+/// Entries read from the stream at a time: with the longest lines they fit an empty outbox.
+const PAGE: usize = 64;
+
+/// What a member wants, as `apply.lua` knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Operation {
+    pub(super) kind: &'static str,
+    pub(super) who: Option<MemberId>,
+    pub(super) nick: String,
+    pub(super) text: String,
+}
+
+impl Operation {
+    fn size(&self) -> usize {
+        OPERATION_SIZE + self.nick.len() + self.text.len()
+    }
+}
+
+/// What became of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Done,
+    /// Another has that nickname.
+    Taken,
+    /// The nickname was given up while the broker was away.
+    Lost,
+    /// It is not known, and will not be: the process ends.
+    Unknown,
+}
+
+/// What the room is told. (By a closure that runs later: the room may be the one who has asked, and what many members
+/// are sent must not keep a connection to the broker from being read.)
+#[derive(Debug)]
+pub(super) enum Notice {
+    Answer(Operation, Verdict),
+    Event(Event),
+    /// Whose nicknames are whose, after events were missed for good.
+    Missed(Roster),
+    /// The same, at the beginning.
+    Roster(Roster),
+    Away,
+    Back,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The broker is away, or was a moment ago.
+    Away,
+    /// What was missed is read.
+    CatchingUp,
+    Up,
+}
+
+/// A batch under way.
+struct Batch {
+    /// 0 if nothing is in it: it renews the lease.
+    number: u64,
+    operations: Vec<Operation>,
+}
+
+pub(super) struct Link {
+    client: Id<Client>,
+    room: Id<Room>,
+    /// The name of this process, which no other has had.
+    process: String,
+    lease: Duration,
+    keep: usize,
+    stage: Stage,
+    is_subscribed: bool,
+    /// Members were told that the broker is away.
+    told_away: bool,
+    /// Answers to questions of an earlier attempt to catch up are not looked at.
+    attempt: u64,
+    /// The last event that the room was told. None: it was told nothing yet.
+    cursor: Option<EntryId>,
+    /// The last event that was published while the stream was read.
+    newest: EntryId,
+    up_since: Option<Instant>,
+    queue: VecDeque<Operation>,
+    queued: usize,
+    batch: Option<Batch>,
+    next_number: u64,
+    /// The batch was sent, and is not answered.
+    is_sending: bool,
+    renewal_is_due: bool,
+    notices: Vec<Notice>,
+    backoff: Backoff,
+    retry: Option<TimerId>,
+    /// The process ends: nothing more is taken, and when all is answered the loop stops.
+    is_leaving: bool,
+    has_left: bool,
+}
+
+impl Link {
+    pub(super) fn new(
+        client: Id<Client>,
+        room: Id<Room>,
+        process: String,
+        lease: Duration,
+        keep: usize,
+    ) -> io::Result<Link> {
+        let backoff = Backoff::builder().base(Duration::from_millis(50));
+        Ok(Link {
+            client,
+            room,
+            process,
+            lease,
+            keep,
+            stage: Stage::Away,
+            is_subscribed: false,
+            told_away: false,
+            attempt: 0,
+            cursor: None,
+            newest: EntryId::START,
+            up_since: None,
+            queue: VecDeque::new(),
+            queued: 0,
+            batch: None,
+            next_number: 1,
+            is_sending: false,
+            renewal_is_due: true,
+            notices: Vec::new(),
+            backoff: backoff.cap(Duration::from_secs(1)).build()?,
+            retry: None,
+            is_leaving: false,
+            has_left: false,
+        })
+    }
+
+    /// Renews the lease often enough that one renewal may be late.
+    pub(super) fn begin(&mut self, cx: &mut Context<'_>) {
+        let timer = cx.set_interval(self.lease / 4);
+        cx.unref_timer(timer);
+    }
+
+    /// Takes an operation, or says why not.
+    pub(super) fn submit(
+        &mut self,
+        cx: &mut Context<'_>,
+        operation: Operation,
+    ) -> Result<(), &'static str> {
+        if self.is_leaving {
+            return Err("the server is shutting down");
+        }
+        if self.stage != Stage::Up {
+            return Err("the backplane is away");
+        }
+        if self.queued + operation.size() > MOST_QUEUED {
+            return Err("too many lines wait");
+        }
+        self.enqueue(cx, operation);
+        Ok(())
+    }
+
+    /// Takes an operation that cannot be refused, such as a leave. There are as many as members.
+    pub(super) fn enqueue(&mut self, cx: &mut Context<'_>, operation: Operation) {
+        if self.has_left {
+            return;
+        }
+        self.queued += operation.size();
+        self.queue.push_back(operation);
+        self.flush(cx);
+    }
+
+    /// All members leave. Stops the loop when that is done, or cannot be.
+    pub(super) fn leave(&mut self, cx: &mut Context<'_>) {
+        if self.cursor.is_none() || self.stage == Stage::Away {
+            self.is_leaving = true;
+            return self.give_up(cx);
+        }
+        self.enqueue(
+            cx,
+            Operation {
+                kind: "bye",
+                who: None,
+                nick: String::new(),
+                text: String::new(),
+            },
+        );
+        self.is_leaving = true;
+    }
+
+    /// Senders of lines of which it is not known whether they were sent are told so, and the loop stops.
+    pub(super) fn give_up(&mut self, cx: &mut Context<'_>) {
+        self.has_left = true;
+        let batch = self.batch.take().map(|batch| batch.operations);
+        let open = batch.into_iter().flatten().chain(self.queue.drain(..));
+        let open: Vec<_> = open.collect();
+        for operation in open {
+            self.tell(cx, Notice::Answer(operation, Verdict::Unknown));
+        }
+        cx.defer(Reactor::stop);
+    }
+
+    fn tell(&mut self, cx: &mut Context<'_>, notice: Notice) {
+        if self.notices.is_empty() {
+            let (me, room) = (cx.id::<Link>(), self.room);
+            cx.defer(move |reactor| {
+                let notices = reactor.with(me, |link, _| std::mem::take(&mut link.notices));
+                let _ = reactor.call(room, |room, cx| {
+                    for notice in notices.unwrap_or_default() {
+                        room.notice(cx, notice);
+                    }
+                    Ok(())
+                });
+            });
+        }
+        self.notices.push(notice);
+    }
+
+    // What comes in.
+
+    pub(super) fn heard(&mut self, cx: &mut Context<'_>, heard: Heard) -> io::Result<()> {
+        match heard {
+            Heard::Subscribed => {
+                self.is_subscribed = true;
+                self.catch_up(cx);
+            }
+            Heard::Lost(why) => {
+                self.is_subscribed = false;
+                self.fail(cx, &why);
+            }
+            Heard::Message(message) => match Event::published(&message) {
+                Some((id, event)) if self.stage == Stage::Up => self.take(cx, id, event),
+                // It is in the stream, which is being read.
+                Some((id, _)) => self.newest = self.newest.max(id),
+                None => log::warn!("a message that is none of a chat, and not looked at"),
+            },
+        }
+        Ok(())
+    }
+
+    /// An event, unless it was told.
+    fn take(&mut self, cx: &mut Context<'_>, id: EntryId, event: Option<Event>) {
+        if self.cursor.is_some_and(|cursor| id <= cursor) {
+            return;
+        }
+        self.cursor = Some(id);
+        match event {
+            Some(event) => self.tell(cx, Notice::Event(event)),
+            None => log::warn!("entry {id} is none of a chat, and not looked at"),
+        }
+    }
+
+    /// Reads what was missed, from the last event that was told.
+    fn catch_up(&mut self, cx: &mut Context<'_>) {
+        self.attempt += 1;
+        self.newest = EntryId::START;
+        self.stage = Stage::CatchingUp;
+        match self.cursor {
+            Some(_) => self.read_page(cx),
+            None => self.read_snapshot(cx),
+        }
+    }
+
+    fn read_page(&mut self, cx: &mut Context<'_>) {
+        let from = self.cursor.unwrap_or(EntryId::START).to_string();
+        let page = PAGE.to_string();
+        // With the last that was told, which says whether any behind it were dropped.
+        let command = ["XRANGE", STREAM, &from, "+", "COUNT", &page];
+        self.ask(cx, &command, |link, cx, reply| {
+            let entries = Event::entries(reply).ok_or("no entries for XRANGE")?;
+            let length = entries.len();
+            let cursor = link.cursor.unwrap_or(EntryId::START);
+            let is_whole = entries.first().is_some_and(|&(id, _)| id == cursor);
+            let newest = entries.last().map_or(cursor, |&(id, _)| id);
+            if cursor != EntryId::START && !is_whole || length < PAGE && newest < link.newest {
+                log::warn!("entries behind {cursor} are gone from the stream");
+                link.read_snapshot(cx);
+                return Ok(());
+            }
+            for (id, event) in entries {
+                link.take(cx, id, event);
+            }
+            if length == PAGE {
+                link.read_page(cx);
+            } else {
+                link.is_up(cx);
+            }
+            Ok(())
+        });
+    }
+
+    fn read_snapshot(&mut self, cx: &mut Context<'_>) {
+        let script = include_str!("snapshot.lua");
+        self.ask(
+            cx,
+            &["EVAL", script, "2", STREAM, NICKS],
+            |link, cx, reply| {
+                let (id, roster) =
+                    snapshot(reply).ok_or("no snapshot for a script that makes one")?;
+                let notice = match link.cursor.replace(id) {
+                    None => Notice::Roster(roster),
+                    Some(_) => Notice::Missed(roster),
+                };
+                link.tell(cx, notice);
+                // What was published since is behind it.
+                link.read_page(cx);
+                Ok(())
+            },
+        );
+    }
+
+    fn is_up(&mut self, cx: &mut Context<'_>) {
+        if self.has_left {
+            return cx.defer(Reactor::stop);
+        }
+        self.stage = Stage::Up;
+        self.backoff.reset();
+        self.up_since = Some(cx.now());
+        self.renewal_is_due = true;
+        if std::mem::take(&mut self.told_away) {
+            log::info!("the backplane is back");
+            self.tell(cx, Notice::Back);
+        }
+        self.flush(cx);
+    }
+
+    /// Asks the broker something for catching up.
+    fn ask(
+        &mut self,
+        cx: &mut Context<'_>,
+        command: &[&str],
+        answered: impl FnOnce(&mut Link, &mut Context<'_>, Reply) -> Result<(), &'static str> + 'static,
+    ) {
+        let attempt = self.attempt;
+        let deliver = move |link: &mut Link, cx: &mut Context<'_>, outcome| {
+            if link.attempt != attempt {
+                return Ok(());
+            }
+            let result = match outcome {
+                Outcome::Done(Reply::Error(text)) => Err(format!("the server says {text}")),
+                Outcome::Done(reply) => answered(link, cx, reply).map_err(str::to_owned),
+                Outcome::NotSent(why) | Outcome::Unknown(why) => Err(why.to_string()),
+            };
+            if let Err(why) = result {
+                link.fail(cx, &why);
+            }
+            Ok(())
+        };
+        Client::request(cx, self.client, cx.id::<Link>(), command, deliver);
+    }
+
+    /// Something is wrong with the broker, or on the way: everything begins anew.
+    fn fail(&mut self, cx: &mut Context<'_>, why: &str) {
+        if self.stage == Stage::Up {
+            log::warn!("the backplane is away: {why}");
+            self.told_away = true;
+            self.tell(cx, Notice::Away);
+        } else {
+            log::debug!("the backplane is still away: {why}");
+        }
+        self.stage = Stage::Away;
+        self.attempt += 1;
+        self.up_since = None;
+        if self.is_leaving {
+            return self.give_up(cx);
+        }
+        if self.is_subscribed && self.retry.is_none() {
+            let pause = self.backoff.next().unwrap_or_default();
+            self.retry = Some(cx.set_timer(pause));
+        }
+    }
+
+    // What goes out.
+
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        if self.stage != Stage::Up || self.is_sending {
+            return;
+        }
+        if self.batch.is_none() {
+            if self.queue.is_empty() && !self.renewal_is_due {
+                return;
+            }
+            let count = self.queue.len().min(LARGEST_BATCH);
+            let operations: Vec<_> = self.queue.drain(..count).collect();
+            let number = match count {
+                0 => 0,
+                _ => self.next_number,
+            };
+            self.next_number += u64::from(count > 0);
+            self.batch = Some(Batch { number, operations });
+        }
+        self.send(cx);
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>) {
+        let Some(batch) = &self.batch else {
+            return;
+        };
+        let now = cx.now();
+        // Others whose lease is over may only not have had the time to renew it, if the broker was away.
+        let is_settled = |since: Instant| now.saturating_duration_since(since) >= self.lease;
+        let sweeps = u8::from(self.up_since.is_some_and(is_settled)).to_string();
+        let script = include_str!("apply.lua");
+        let (last, lease) = (
+            format!("{BATCHES}{}", self.process),
+            format!("{LEASES}{}", self.process),
+        );
+        let (number, milliseconds) = (batch.number.to_string(), self.lease.as_millis().to_string());
+        let keep = self.keep.to_string();
+        let mut command = vec![
+            "EVAL",
+            script,
+            "5",
+            STREAM,
+            NICKS,
+            PROCESSES,
+            &last,
+            &lease,
+            &self.process,
+            &number,
+            &milliseconds,
+            &keep,
+            &sweeps,
+            LEASES,
+        ];
+        for operation in &batch.operations {
+            command.extend([operation.kind, &operation.nick, &operation.text]);
+        }
+        self.is_sending = true;
+        self.renewal_is_due = false;
+        Client::request(cx, self.client, cx.id::<Link>(), &command, Link::answered);
+    }
+
+    fn answered(&mut self, cx: &mut Context<'_>, outcome: Outcome) -> io::Result<()> {
+        self.is_sending = false;
+        let Some(batch) = &self.batch else {
+            return Ok(());
+        };
+        match outcome {
+            Outcome::Done(Reply::Bulk(verdicts)) if verdicts.len() == batch.operations.len() => {
+                self.decided(cx, &verdicts);
+                self.flush(cx);
+            }
+            Outcome::Done(Reply::Error(text)) => {
+                self.fail(cx, &format!("the server says {text}"));
+            }
+            Outcome::Done(_) => self.fail(cx, "no verdicts for a script that gives some"),
+            Outcome::NotSent(why) | Outcome::Unknown(why) => self.fail(cx, &why),
+        }
+        Ok(())
+    }
+
+    fn decided(&mut self, cx: &mut Context<'_>, verdicts: &[u8]) {
+        let Some(batch) = self.batch.take() else {
+            return;
+        };
+        for (operation, verdict) in batch.operations.into_iter().zip(verdicts) {
+            self.queued -= operation.size();
+            if operation.kind == "bye" {
+                // Then what the members were not told yet is read.
+                self.has_left = true;
+                self.catch_up(cx);
+                continue;
+            }
+            let verdict = match verdict {
+                b'o' => Verdict::Done,
+                b't' => Verdict::Taken,
+                _ => Verdict::Lost,
+            };
+            self.tell(cx, Notice::Answer(operation, verdict));
+        }
+    }
+}
+
+impl Dispatcher for Link {
+    fn handle_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) -> io::Result<()> {
+        if self.retry != Some(timer) {
+            self.renewal_is_due = true;
+            self.flush(cx);
+            return Ok(());
+        }
+        self.retry = None;
+        if self.is_subscribed && self.stage == Stage::Away {
+            self.catch_up(cx);
+        }
+        Ok(())
+    }
+}
