@@ -41,7 +41,8 @@ const WINDOW: usize = 8;
 /// How much of a line stands in the reply that it was not sent.
 const QUOTED: usize = 60;
 
-/// From a question to the broker to its answer. A longer silence is taken for its absence.
+/// From a question to the broker to its answer, or for the lease if that is shorter. A longer silence is taken for its
+/// absence.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The flags, parsed.
@@ -70,13 +71,20 @@ impl Backplane {
         match flag {
             "backplane" => {
                 let text = parser.value()?.string()?;
-                let Some(server) = text.strip_prefix("redis://") else {
+                let server = text.strip_prefix("redis://");
+                let server = server.map(|server| server.trim_end_matches('/'));
+                let is_whole = |server: &&str| {
+                    let parts = server.rsplit_once(':');
+                    parts
+                        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+                };
+                let Some(server) = server.filter(is_whole) else {
                     let right = "redis://HOST:PORT, such as redis://127.0.0.1:6379";
                     return Err(Failure::Usage(format!(
                         "--backplane {text}: expected {right}"
                     )));
                 };
-                self.server = Some(server.trim_end_matches('/').to_owned());
+                self.server = Some(server.to_owned());
             }
             "lease" => {
                 self.lease = common::seconds("--lease", parser, common::Limit::AboveZero)?;
@@ -95,7 +103,7 @@ impl Backplane {
         let address = common::look_up("--backplane", server)?[0];
         let mut settings = Settings::new(address);
         settings.connections = 2;
-        settings.timeout = TIMEOUT;
+        settings.timeout = self.lease.min(TIMEOUT);
         let link = self.start(reactor, room, &settings);
         self.link = Some(link.map_err(Failure::io("cannot make the backplane"))?);
         Ok(())

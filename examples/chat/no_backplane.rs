@@ -11,7 +11,7 @@ use super::common::Failure;
 use super::{MemberId, Room};
 
 #[derive(Debug, Default)]
-pub(super) struct Backplane;
+pub(super) struct Backplane {}
 
 impl Backplane {
     pub(super) fn take(&mut self, flag: &str, _: &mut Parser) -> Result<bool, Failure> {
