@@ -45,6 +45,9 @@ const QUOTED: usize = 60;
 /// absence.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A shorter lease would end between two renewals.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+
 /// The flags, parsed.
 #[derive(Debug)]
 pub(super) struct Backplane {
@@ -88,6 +91,10 @@ impl Backplane {
             }
             "lease" => {
                 self.lease = common::seconds("--lease", parser, common::Limit::AboveZero)?;
+                if self.lease < SHORTEST_LEASE {
+                    let text = format!("--lease: expected at least {SHORTEST_LEASE:?}");
+                    return Err(Failure::Usage(text));
+                }
             }
             "keep" => self.keep = common::number("--keep", parser, 1)?,
             _ => return Ok(false),
@@ -291,8 +298,18 @@ fn pause(cx: &mut Context<'_>, who: MemberId, yes: bool) {
 }
 
 fn not_sent(why: &str, text: &str) -> String {
-    let quoted: String = text.chars().take(QUOTED).collect();
-    format!("* not sent ({why}): {quoted}")
+    format!("* not sent ({why}): {}", beginning(text))
+}
+
+fn perhaps_sent(text: &str) -> String {
+    format!(
+        "* perhaps not sent (the server is shutting down): {}",
+        beginning(text)
+    )
+}
+
+fn beginning(text: &str) -> String {
+    text.chars().take(QUOTED).collect()
 }
 
 /// Answers a member that may be closing.
@@ -441,9 +458,7 @@ impl Room {
             ("line", _) => {
                 wire.confirmed(cx, who);
                 match verdict {
-                    Verdict::Unknown => {
-                        Some(not_sent("perhaps: the server is shutting down", text))
-                    }
+                    Verdict::Unknown => Some(perhaps_sent(text)),
                     Verdict::Done => None,
                     _ => Some(not_sent("your nickname was given up", text)),
                 }

@@ -434,7 +434,7 @@ fn a_hundred_members_hear_all_that_is_kept_whatever_is_killed() {
         name: "hundred",
         members: 100,
         rate: 200.0,
-        pause: Duration::from_millis(700),
+        pause: Duration::from_millis(500),
         outage: Duration::from_millis(300),
         lease: "2",
     });
