@@ -17,8 +17,8 @@ mod link;
 #[path = "../common/redis/mod.rs"]
 mod redis;
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::time::Duration;
@@ -391,19 +391,20 @@ impl Room {
         found.map(|(&who, _)| who)
     }
 
-    /// A nickname that a member has asked for is its own.
-    fn has_claimed(&mut self, cx: &mut Context<'_>, nick: &str) {
+    /// A nickname that a member has asked for is its own. False if that member has gone; then a leave is on its way.
+    fn has_claimed(&mut self, cx: &mut Context<'_>, nick: &str) -> bool {
         let Some(wire) = &mut self.wire else {
-            return;
+            return false;
         };
         let mut claims = wire.claims.iter();
         let claim = claims.find(|(_, claimed)| *claimed == nick);
-        // Its member may have gone; then a leave is on its way.
-        if let Some(who) = claim.map(|(&who, _)| who) {
-            wire.claims.remove(&who);
-            wire.resume(cx, who);
-            self.members.insert(who, nick.to_owned());
-        }
+        let Some(who) = claim.map(|(&who, _)| who) else {
+            return false;
+        };
+        wire.claims.remove(&who);
+        wire.resume(cx, who);
+        self.members.insert(who, nick.to_owned());
+        true
     }
 
     /// A member of this process was taken for gone: its nickname was given up while the broker was away, or is
@@ -425,22 +426,20 @@ impl Room {
         let Some(wire) = &self.wire else {
             return;
         };
-        let (mut mine, others): (Vec<_>, Vec<_>) = roster
-            .into_iter()
-            .partition(|(_, process)| *process == wire.process);
-        self.nicks = mine
-            .iter()
-            .chain(&others)
-            .map(|(nick, _)| nick.clone())
-            .collect();
-        // Whose claim was granted unseen.
-        mine.retain(|(nick, _)| self.bearer_of(nick).is_none());
-        for (nick, _) in mine {
-            self.has_claimed(cx, &nick);
+        let is_mine = |process: &String| *process == wire.process;
+        let mine = roster.iter().filter(|(_, process)| is_mine(process));
+        let mine: BTreeSet<_> = mine.map(|(nick, _)| nick.clone()).collect();
+        self.nicks = roster.into_iter().map(|(nick, _)| nick).collect();
+        // Some claims were granted unseen.
+        for nick in &mine {
+            if self.bearer_of(nick).is_none() && self.has_claimed(cx, nick) {
+                self.tell_all(cx, &format!("* {nick} joined"));
+            }
         }
-        let mine = |nick: &String| !others.iter().any(|(other, _)| other == nick);
-        let lost = self.members.iter();
-        let lost = lost.filter(|(_, nick)| !self.nicks.contains(*nick) || !mine(nick));
+        let lost = self
+            .members
+            .iter()
+            .filter(|(_, nick)| !mine.contains(*nick));
         let lost: Vec<_> = lost.map(|(&who, nick)| (who, nick.clone())).collect();
         for (who, nick) in lost {
             self.claim_again(cx, who, nick);

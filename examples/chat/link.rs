@@ -289,25 +289,27 @@ impl Link {
     }
 
     fn read_page(&mut self, cx: &mut Context<'_>) {
-        let from = self.cursor.unwrap_or(EntryId::START).to_string();
-        let page = PAGE.to_string();
+        let from = self.cursor.unwrap_or(EntryId::START);
+        // What was published before it is asked is in the answer.
+        let expected = self.newest;
+        let (first, page) = (from.to_string(), PAGE.to_string());
         // With the last that was told, which says whether any behind it were dropped.
-        let command = ["XRANGE", STREAM, &from, "+", "COUNT", &page];
-        self.ask(cx, &command, |link, cx, reply| {
+        let command = ["XRANGE", STREAM, &first, "+", "COUNT", &page];
+        self.ask(cx, &command, move |link, cx, reply| {
             let entries = Event::entries(reply).ok_or("no entries for XRANGE")?;
-            let length = entries.len();
-            let cursor = link.cursor.unwrap_or(EntryId::START);
-            let is_whole = entries.first().is_some_and(|&(id, _)| id == cursor);
-            let newest = entries.last().map_or(cursor, |&(id, _)| id);
-            if cursor != EntryId::START && !is_whole || length < PAGE && newest < link.newest {
-                log::warn!("entries behind {cursor} are gone from the stream");
+            let is_full = entries.len() == PAGE;
+            let is_whole =
+                from == EntryId::START || entries.first().is_some_and(|&(id, _)| id == from);
+            let last = entries.last().map_or(from, |&(id, _)| id);
+            if !is_whole || !is_full && last < expected {
+                log::warn!("entries behind {from} are gone from the stream");
                 link.read_snapshot(cx);
                 return Ok(());
             }
             for (id, event) in entries {
                 link.take(cx, id, event);
             }
-            if length == PAGE {
+            if is_full || last < link.newest {
                 link.read_page(cx);
             } else {
                 link.is_up(cx);
