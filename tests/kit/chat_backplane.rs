@@ -3,8 +3,12 @@
 //!
 //! Without redis-server the tests say so and are skipped.
 
+#[path = "util/asking.rs"]
+mod asking;
 #[path = "../util/programs.rs"]
 mod programs;
+#[path = "../../examples/common/redis/mod.rs"]
+mod redis;
 #[path = "util/redis_server.rs"]
 mod redis_server;
 
@@ -13,7 +17,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use asking::ask;
 use programs::{PATIENCE, Server, client};
+use redis::Reply;
 use redis_server::Redis;
 
 const AWAY: &str = "* the backplane is away: lines are refused until it is back";
@@ -404,6 +410,143 @@ fn who_was_taken_for_gone_says_nothing_before_it_is_back() {
     let joined = heard.iter().position(|line| line == "* ada joined");
     let first = heard.iter().position(|line| line.starts_with("ada: "));
     assert!(joined < first, "{heard:?}");
+}
+
+/// More is said than the broker keeps, while a process has no subscription.
+#[test]
+fn members_are_told_of_lines_that_are_not_kept_for_them() {
+    let Some(redis) = Redis::start("trimmed") else {
+        return;
+    };
+    let broker = format!("redis://{}", redis.address());
+    let arguments = ["--backplane", &broker, "--lease", "60", "--keep", "10"];
+    let here = Server::start("chat_tested", &arguments);
+    let there = Server::start("chat_tested", &arguments);
+    let mut ada = Person::enters(&here, "ada");
+    let mut bob = Person::enters(&there, "bob");
+    ada.hears("* bob joined");
+    here.process.signal("-STOP");
+    let killed = ask(redis.address(), &["CLIENT", "KILL", "TYPE", "pubsub"]);
+    assert_eq!(killed, Reply::Integer(2));
+    bob.hears_until(BACK);
+    // Entries are dropped by the hundred.
+    for number in 0..300 {
+        bob.says(&format!("{number}"));
+        bob.hears(&format!("bob: {number}"));
+    }
+    bob.says("/nick eve");
+    bob.hears("* bob is now eve");
+    here.process.signal("-CONT");
+    ada.hears(AWAY);
+    ada.hears("* lines may have been missed: the backplane has lost them");
+    ada.hears(BACK);
+    ada.says("/who");
+    ada.hears("* here: ada, eve");
+    bob.says("go on");
+    ada.hears("eve: go on");
+}
+
+/// One batch of process `me`, as the chat sends it.
+fn apply(
+    redis: &Redis,
+    me: &str,
+    number: u32,
+    lease: u32,
+    sweeps: bool,
+    operations: &[[&str; 3]],
+) -> Reply {
+    let [last, own] = ["batch", "lease"].map(|kind| format!("{{chat}}:{kind}:{me}"));
+    let (number, lease) = (number.to_string(), lease.to_string());
+    let sweeps = if sweeps { "1" } else { "0" };
+    let mut command = vec![
+        "EVAL",
+        include_str!("../../examples/chat/apply.lua"),
+        "5",
+        "{chat}:stream",
+        "{chat}:nicks",
+        "{chat}:processes",
+        &last,
+        &own,
+        me,
+        &number,
+        &lease,
+        "1000",
+        sweeps,
+        "{chat}:lease:",
+    ];
+    command.extend(operations.iter().flatten());
+    ask(redis.address(), &command)
+}
+
+/// The events that are kept.
+fn events(redis: &Redis) -> Vec<String> {
+    let Reply::Array(entries) = ask(redis.address(), &["XRANGE", "{chat}:stream", "-", "+"]) else {
+        panic!("no entries");
+    };
+    let event = |entry| match entry {
+        Reply::Array(mut parts) => match parts.pop() {
+            Some(Reply::Array(mut fields)) => match fields.pop() {
+                Some(Reply::Bulk(event)) => String::from_utf8(event).expect("text"),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    entries.into_iter().map(event).collect()
+}
+
+#[test]
+fn a_batch_is_applied_once_and_an_old_one_never() {
+    let Some(redis) = Redis::start("batches") else {
+        return;
+    };
+    let said = |text: &'static str| ["line", "ada", text];
+    let verdicts = |text: &str| Reply::Bulk(text.as_bytes().to_vec());
+    let first = [
+        ["join", "ada", ""],
+        said("one"),
+        ["line", "bob", "forged"],
+        ["rename", "bob", "x"],
+    ];
+    for _ in 0..2 {
+        assert_eq!(
+            apply(&redis, "a", 1, 60_000, true, &first),
+            verdicts("ooll")
+        );
+    }
+    let of_b = [
+        ["join", "ada", ""],
+        ["join", "bob", ""],
+        ["rename", "bob", "ada"],
+        ["leave", "ada", ""],
+    ];
+    assert_eq!(apply(&redis, "b", 1, 60_000, true, &of_b), verdicts("totl"));
+    assert_eq!(
+        apply(&redis, "a", 2, 60_000, true, &[said("two")]),
+        verdicts("o")
+    );
+    // The first, which was late on another connection.
+    let late = apply(&redis, "a", 1, 60_000, true, &first);
+    assert!(
+        matches!(&late, Reply::Error(text) if text.starts_with("STALE")),
+        "{late:?}"
+    );
+    // A renewal says nothing; and one that is late does not have others leave.
+    assert_eq!(apply(&redis, "a", 0, 1, true, &[]), verdicts(""));
+    let kept = [
+        "joined a ada ",
+        "line a ada one",
+        "joined b bob ",
+        "line a ada two",
+    ];
+    while ask(redis.address(), &["EXISTS", "{chat}:lease:a"]) != Reply::Integer(0) {}
+    assert_eq!(apply(&redis, "b", 0, 60_000, false, &[]), verdicts(""));
+    assert_eq!(events(&redis), kept);
+    for _ in 0..2 {
+        assert_eq!(apply(&redis, "b", 0, 60_000, true, &[]), verdicts(""));
+        assert_eq!(events(&redis), [&kept[..], &["left a ada "]].concat());
+    }
 }
 
 #[test]

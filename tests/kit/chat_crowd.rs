@@ -5,6 +5,8 @@
 //! same order, and nothing twice. Without redis-server the tests say so and are skipped; without HAProxy members
 //! connect to both processes in turn.
 
+#[path = "util/asking.rs"]
+mod asking;
 #[path = "util/crowd.rs"]
 mod crowd;
 #[path = "../util/programs.rs"]
@@ -15,15 +17,15 @@ mod redis;
 mod redis_server;
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use asking::ask;
 use crowd::{Crowd, Fate, Said};
-use programs::{PATIENCE, Running, Server, client, free_port};
-use redis::{Input, Reply, encode};
+use programs::{PATIENCE, Running, Server, free_port};
+use redis::Reply;
 use redis_server::Redis;
 use slabloop::{Id, Reactor};
 
@@ -120,20 +122,7 @@ fn memory(pid: u32, name: &str) -> u64 {
 
 /// What the broker has kept of what was said, in order.
 fn kept(redis: &Redis) -> Vec<Said> {
-    let mut stream = client(redis.address());
-    stream
-        .write_all(&encode(&["XRANGE", "{chat}:stream", "-", "+"]))
-        .expect("it listens");
-    let mut input = Input::new(1 << 30);
-    let mut buffer = vec![0; 1 << 16];
-    let reply = loop {
-        if let Some(reply) = input.next().expect("RESP") {
-            break reply;
-        }
-        let count = stream.read(&mut buffer).expect("an answer");
-        assert!(count > 0, "the answer ends");
-        input.extend(&buffer[..count]);
-    };
+    let reply = ask(redis.address(), &["XRANGE", "{chat}:stream", "-", "+"]);
     let Reply::Array(entries) = reply else {
         panic!("{reply:?}");
     };
