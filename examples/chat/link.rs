@@ -4,6 +4,9 @@
 //! operation is neither lost nor done twice. Events come by a subscription. What it has missed is read from the stream:
 //! after each connection, and before anything else is sent.
 
+mod catching_up;
+mod sending;
+
 use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,29 +15,20 @@ use slabloop::kit::retry::Backoff;
 use slabloop::{Context, Dispatcher, Id, Reactor, TimerId};
 
 use super::super::{MemberId, Room};
-use super::event::{EntryId, Event, Roster, snapshot};
-use super::redis::{Client, Heard, Outcome, Reply};
+use super::event::{EntryId, Event, Roster};
+use super::redis::Client;
 
 const STREAM: &str = "{chat}:stream";
 const NICKS: &str = "{chat}:nicks";
-const PROCESSES: &str = "{chat}:processes";
-const BATCHES: &str = "{chat}:batch:";
-const LEASES: &str = "{chat}:lease:";
 
 /// Where the events are published.
 pub(super) const CHANNEL: &str = STREAM;
-
-/// Operations of one batch, at most; the broker serves nobody else while it applies them.
-const LARGEST_BATCH: usize = 256;
 
 /// Bytes of all operations that wait. Then lines are refused.
 const MOST_QUEUED: usize = 8 << 20;
 
 /// What an operation takes of memory, beside its texts.
 const OPERATION_SIZE: usize = 128;
-
-/// Entries read from the stream at a time: with the longest lines they fit an empty outbox.
-const PAGE: usize = 64;
 
 /// What a member wants, as `apply.lua` knows it.
 #[derive(Clone, Debug)]
@@ -243,101 +237,6 @@ impl Link {
         self.notices.push(notice);
     }
 
-    // What comes in.
-
-    pub(super) fn heard(&mut self, cx: &mut Context<'_>, heard: Heard) -> io::Result<()> {
-        match heard {
-            Heard::Subscribed => {
-                self.is_subscribed = true;
-                self.catch_up(cx);
-            }
-            Heard::Lost(why) => {
-                self.is_subscribed = false;
-                self.fail(cx, &why);
-            }
-            Heard::Message(message) => match Event::published(&message) {
-                Some((id, event)) if self.stage == Stage::Up => self.take(cx, id, event),
-                // It is in the stream, which is being read.
-                Some((id, _)) => self.newest = self.newest.max(id),
-                None => log::warn!("a message that is none of a chat, and not looked at"),
-            },
-        }
-        Ok(())
-    }
-
-    /// An event, unless it was told.
-    fn take(&mut self, cx: &mut Context<'_>, id: EntryId, event: Option<Event>) {
-        if self.cursor.is_some_and(|cursor| id <= cursor) {
-            return;
-        }
-        self.cursor = Some(id);
-        match event {
-            Some(event) => self.tell(cx, Notice::Event(event)),
-            None => log::warn!("entry {id} is none of a chat, and not looked at"),
-        }
-    }
-
-    /// Reads what was missed, from the last event that was told.
-    fn catch_up(&mut self, cx: &mut Context<'_>) {
-        self.attempt += 1;
-        self.newest = EntryId::START;
-        self.stage = Stage::CatchingUp;
-        match self.cursor {
-            Some(_) => self.read_page(cx),
-            None => self.read_snapshot(cx),
-        }
-    }
-
-    fn read_page(&mut self, cx: &mut Context<'_>) {
-        let from = self.cursor.unwrap_or(EntryId::START);
-        // What was published before it is asked is in the answer.
-        let expected = self.newest;
-        let (first, page) = (from.to_string(), PAGE.to_string());
-        // With the last that was told, which says whether any behind it were dropped.
-        let command = ["XRANGE", STREAM, &first, "+", "COUNT", &page];
-        self.ask(cx, &command, move |link, cx, reply| {
-            let entries = Event::entries(reply).ok_or("no entries for XRANGE")?;
-            let is_full = entries.len() == PAGE;
-            let is_whole =
-                from == EntryId::START || entries.first().is_some_and(|&(id, _)| id == from);
-            let last = entries.last().map_or(from, |&(id, _)| id);
-            if !is_whole || !is_full && last < expected {
-                log::warn!("entries behind {from} are gone from the stream");
-                link.read_snapshot(cx);
-                return Ok(());
-            }
-            for (id, event) in entries {
-                link.take(cx, id, event);
-            }
-            if is_full || last < link.newest {
-                link.read_page(cx);
-            } else {
-                link.is_up(cx);
-            }
-            Ok(())
-        });
-    }
-
-    fn read_snapshot(&mut self, cx: &mut Context<'_>) {
-        let script = include_str!("snapshot.lua");
-        self.ask(
-            cx,
-            &["EVAL", script, "2", STREAM, NICKS],
-            |link, cx, reply| {
-                let (id, roster) =
-                    snapshot(reply).ok_or("no snapshot for a script that makes one")?;
-                let notice = match link.cursor.replace(id) {
-                    None => Notice::Roster(roster),
-                    Some(_) => Notice::Missed(roster),
-                };
-                link.tell(cx, notice);
-                // What was published since is behind it.
-                link.read_page(cx);
-                Ok(())
-            },
-        );
-    }
-
     fn is_up(&mut self, cx: &mut Context<'_>) {
         if self.has_left {
             return cx.defer(Reactor::stop);
@@ -351,31 +250,6 @@ impl Link {
             self.tell(cx, Notice::Back);
         }
         self.flush(cx);
-    }
-
-    /// Asks the broker something for catching up.
-    fn ask(
-        &mut self,
-        cx: &mut Context<'_>,
-        command: &[&str],
-        answered: impl FnOnce(&mut Link, &mut Context<'_>, Reply) -> Result<(), &'static str> + 'static,
-    ) {
-        let attempt = self.attempt;
-        let deliver = move |link: &mut Link, cx: &mut Context<'_>, outcome| {
-            if link.attempt != attempt {
-                return Ok(());
-            }
-            let result = match outcome {
-                Outcome::Done(Reply::Error(text)) => Err(format!("the server says {text}")),
-                Outcome::Done(reply) => answered(link, cx, reply).map_err(str::to_owned),
-                Outcome::NotSent(why) | Outcome::Unknown(why) => Err(why.to_string()),
-            };
-            if let Err(why) = result {
-                link.fail(cx, &why);
-            }
-            Ok(())
-        };
-        Client::request(cx, self.client, cx.id::<Link>(), command, deliver);
     }
 
     /// Something is wrong with the broker, or on the way: everything begins anew.
@@ -396,107 +270,6 @@ impl Link {
         if self.is_subscribed && self.retry.is_none() {
             let pause = self.backoff.next().unwrap_or_default();
             self.retry = Some(cx.set_timer(pause));
-        }
-    }
-
-    // What goes out.
-
-    fn flush(&mut self, cx: &mut Context<'_>) {
-        if self.stage != Stage::Up || self.is_sending {
-            return;
-        }
-        if self.batch.is_none() {
-            if self.queue.is_empty() && !self.renewal_is_due {
-                return;
-            }
-            let count = self.queue.len().min(LARGEST_BATCH);
-            let operations: Vec<_> = self.queue.drain(..count).collect();
-            let number = match count {
-                0 => 0,
-                _ => self.next_number,
-            };
-            self.next_number += u64::from(count > 0);
-            self.batch = Some(Batch { number, operations });
-        }
-        self.send(cx);
-    }
-
-    fn send(&mut self, cx: &mut Context<'_>) {
-        let Some(batch) = &self.batch else {
-            return;
-        };
-        let now = cx.now();
-        // Others whose lease is over may only not have had the time to renew it, if the broker was away.
-        let is_settled = |since: Instant| now.saturating_duration_since(since) >= self.lease;
-        let sweeps = u8::from(self.up_since.is_some_and(is_settled)).to_string();
-        let script = include_str!("apply.lua");
-        let (last, lease) = (
-            format!("{BATCHES}{}", self.process),
-            format!("{LEASES}{}", self.process),
-        );
-        let (number, milliseconds) = (batch.number.to_string(), self.lease.as_millis().to_string());
-        let keep = self.keep.to_string();
-        let mut command = vec![
-            "EVAL",
-            script,
-            "5",
-            STREAM,
-            NICKS,
-            PROCESSES,
-            &last,
-            &lease,
-            &self.process,
-            &number,
-            &milliseconds,
-            &keep,
-            &sweeps,
-            LEASES,
-        ];
-        for operation in &batch.operations {
-            command.extend([operation.kind, &operation.nick, &operation.text]);
-        }
-        self.is_sending = true;
-        self.renewal_is_due = false;
-        Client::request(cx, self.client, cx.id::<Link>(), &command, Link::answered);
-    }
-
-    fn answered(&mut self, cx: &mut Context<'_>, outcome: Outcome) -> io::Result<()> {
-        self.is_sending = false;
-        let Some(batch) = &self.batch else {
-            return Ok(());
-        };
-        match outcome {
-            Outcome::Done(Reply::Bulk(verdicts)) if verdicts.len() == batch.operations.len() => {
-                self.decided(cx, &verdicts);
-                self.flush(cx);
-            }
-            Outcome::Done(Reply::Error(text)) => {
-                self.fail(cx, &format!("the server says {text}"));
-            }
-            Outcome::Done(_) => self.fail(cx, "no verdicts for a script that gives some"),
-            Outcome::NotSent(why) | Outcome::Unknown(why) => self.fail(cx, &why),
-        }
-        Ok(())
-    }
-
-    fn decided(&mut self, cx: &mut Context<'_>, verdicts: &[u8]) {
-        let Some(batch) = self.batch.take() else {
-            return;
-        };
-        for (operation, verdict) in batch.operations.into_iter().zip(verdicts) {
-            self.queued -= operation.size();
-            if operation.kind == "bye" {
-                // Then what the members were not told yet is read.
-                self.has_left = true;
-                self.catch_up(cx);
-                continue;
-            }
-            let verdict = match verdict {
-                b'o' => Verdict::Done,
-                b't' => Verdict::Taken,
-                _ => Verdict::Lost,
-            };
-            self.tell(cx, Notice::Answer(operation, verdict));
         }
     }
 }
