@@ -4,7 +4,7 @@
 -- Answers one letter for each operation: o (done), t (the nickname is taken), l (the nickname is no more its own).
 -- KEYS: the stream, the nicknames, the processes, this process' last batch, this process' lease
 -- ARGV: process, number of the batch (0: nothing is in it), lease in ms, entries to keep, whether to sweep,
---       the beginning of every lease's key; then for each operation its kind, nickname and text
+--       the beginning of every lease's key; then for each operation its kind, its own number, nickname and text
 
 local stream, nicks, processes, done, lease = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local me, number, keep = ARGV[1], tonumber(ARGV[2]), ARGV[4]
@@ -12,8 +12,8 @@ local first_operation = 7
 local a_day = 24 * 60 * 60 * 1000
 
 -- Kept in the stream, and heard at once.
-local function tell(kind, owner, nick, text)
-    local event = kind .. ' ' .. owner .. ' ' .. nick .. ' ' .. text
+local function tell(kind, process, operation, nick, text)
+    local event = kind .. ' ' .. process .. '.' .. operation .. ' ' .. nick .. ' ' .. text
     local id = redis.call('XADD', stream, 'MAXLEN', '~', keep, '*', 'event', event)
     redis.call('PUBLISH', stream, id .. ' ' .. event)
 end
@@ -24,7 +24,7 @@ local function forget(process)
     for at = 1, #all, 2 do
         if all[at + 1] == process then
             redis.call('HDEL', nicks, all[at])
-            tell('left', process, all[at], '')
+            tell('left', process, 0, all[at], '')
         end
     end
     redis.call('SREM', processes, process)
@@ -54,16 +54,16 @@ elseif number < last_number then
 end
 
 local operations = {}
-function operations.join(nick)
+function operations.join(id, nick)
     local owner = redis.call('HGET', nicks, nick)
     if owner and owner ~= me then
         return 't'
     end
     redis.call('HSET', nicks, nick, me)
-    tell('joined', me, nick, '')
+    tell('joined', me, id, nick, '')
     return 'o'
 end
-function operations.rename(nick, new)
+function operations.rename(id, nick, new)
     if redis.call('HGET', nicks, nick) ~= me then
         return 'l'
     elseif redis.call('HEXISTS', nicks, new) == 1 then
@@ -71,22 +71,22 @@ function operations.rename(nick, new)
     end
     redis.call('HDEL', nicks, nick)
     redis.call('HSET', nicks, new, me)
-    tell('renamed', me, nick, new)
+    tell('renamed', me, id, nick, new)
     return 'o'
 end
-function operations.leave(nick)
+function operations.leave(id, nick)
     if redis.call('HGET', nicks, nick) ~= me then
         return 'l'
     end
     redis.call('HDEL', nicks, nick)
-    tell('left', me, nick, '')
+    tell('left', me, id, nick, '')
     return 'o'
 end
-function operations.line(nick, text)
+function operations.line(id, nick, text)
     if redis.call('HGET', nicks, nick) ~= me then
         return 'l'
     end
-    tell('line', me, nick, text)
+    tell('line', me, id, nick, text)
     return 'o'
 end
 -- The process ends.
@@ -97,8 +97,8 @@ function operations.bye()
 end
 
 local verdicts = {}
-for at = first_operation, #ARGV, 3 do
-    verdicts[#verdicts + 1] = operations[ARGV[at]](ARGV[at + 1], ARGV[at + 2])
+for at = first_operation, #ARGV, 4 do
+    verdicts[#verdicts + 1] = operations[ARGV[at]](ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
 end
 verdicts = table.concat(verdicts)
 redis.call('HSET', done, 'number', ARGV[2], 'verdicts', verdicts)

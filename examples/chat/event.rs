@@ -1,4 +1,4 @@
-//! What happens in the room, as the stream and the channel have it: `KIND PROCESS NICK TEXT`.
+//! What happens in the room, as the stream and the channel have it: `KIND PROCESS.OPERATION NICK TEXT`.
 
 use std::str::FromStr;
 
@@ -45,6 +45,8 @@ pub(super) struct Event {
     pub(super) kind: Kind,
     /// Whose member it is.
     pub(super) process: String,
+    /// The number of the operation among that process' own; 0 if the process did not ask for it.
+    pub(super) operation: u64,
     pub(super) nick: String,
     pub(super) text: String,
 }
@@ -59,12 +61,15 @@ impl Event {
             "line" => Kind::Line,
             _ => return None,
         };
+        let (process, operation) = words.next()?.split_once('.')?;
+        let (process, operation) = (process.to_owned(), operation.parse().ok()?);
         let mut next = || words.next().map(str::to_owned);
-        let (process, nick, text) = (next()?, next()?, next()?);
+        let (nick, text) = (next()?, next()?);
         let is_clean = !nick.is_empty() && event.chars().all(is_visible);
         is_clean.then_some(Event {
             kind,
             process,
+            operation,
             nick,
             text,
         })

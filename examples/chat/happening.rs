@@ -7,7 +7,7 @@ use slabloop::Context;
 use super::super::{MemberId, Room};
 use super::event::{Event, Kind, Roster};
 use super::link::{Notice, Operation, Verdict};
-use super::wire::{inform, not_sent, pause, perhaps_sent};
+use super::wire::{inform, not_sent, perhaps_sent};
 
 impl Room {
     /// The link tells what has happened.
@@ -38,6 +38,7 @@ impl Room {
         let Event {
             kind,
             process,
+            operation,
             nick,
             text,
         } = event;
@@ -50,7 +51,7 @@ impl Room {
             Kind::Joined => {
                 self.nicks.insert(nick.clone());
                 if is_mine {
-                    self.has_claimed(cx, &nick);
+                    self.grant(cx, |_, id| id == operation);
                 }
                 self.tell_all(cx, &format!("* {nick} joined"));
             }
@@ -58,14 +59,16 @@ impl Room {
                 self.nicks.remove(&nick);
                 self.nicks.insert(text.clone());
                 if is_mine {
-                    self.has_claimed(cx, &text);
+                    self.grant(cx, |_, id| id == operation);
                 }
                 self.tell_all(cx, &format!("* {nick} is now {text}"));
             }
             Kind::Left => {
                 self.nicks.remove(&nick);
                 self.tell_all(cx, &format!("* {nick} left"));
-                let bearer = self.bearer_of(&nick).filter(|_| is_mine);
+                // Not if it has left by itself.
+                let is_taken_for_gone = is_mine && operation == 0;
+                let bearer = self.bearer_of(&nick).filter(|_| is_taken_for_gone);
                 if let Some(who) = bearer {
                     self.claim_again(cx, who, nick);
                 }
@@ -81,18 +84,19 @@ impl Room {
     }
 
     /// A nickname that a member has asked for is its own. False if that member has gone; then a leave is on its way.
-    fn has_claimed(&mut self, cx: &mut Context<'_>, nick: &str) -> bool {
+    fn grant(&mut self, cx: &mut Context<'_>, is_it: impl Fn(&str, u64) -> bool) -> bool {
         let Some(wire) = &mut self.wire else {
             return false;
         };
         let mut claims = wire.claims.iter();
-        let claim = claims.find(|(_, claimed)| *claimed == nick);
+        let claim = claims.find(|(_, (nick, id))| is_it(nick, *id));
         let Some(who) = claim.map(|(&who, _)| who) else {
             return false;
         };
-        wire.claims.remove(&who);
+        if let Some((nick, _)) = wire.claims.remove(&who) {
+            self.members.insert(who, nick);
+        }
         wire.resume(cx, who);
-        self.members.insert(who, nick.to_owned());
         true
     }
 
@@ -104,9 +108,7 @@ impl Room {
         inform(cx, who, text);
         self.members.remove(&who);
         if let Some(wire) = &mut self.wire {
-            wire.enqueue(cx, "join", who, &nick);
-            wire.claims.insert(who, nick);
-            pause(cx, who, true);
+            wire.claim_again(cx, who, nick);
         }
     }
 
@@ -121,7 +123,7 @@ impl Room {
         self.nicks = roster.into_iter().map(|(nick, _)| nick).collect();
         // Some claims were granted unseen.
         for nick in &mine {
-            if self.bearer_of(nick).is_none() && self.has_claimed(cx, nick) {
+            if self.bearer_of(nick).is_none() && self.grant(cx, |claimed, _| claimed == nick) {
                 self.tell_all(cx, &format!("* {nick} joined"));
             }
         }
@@ -140,7 +142,11 @@ impl Room {
             return;
         };
         let Operation {
-            kind, nick, text, ..
+            kind,
+            id,
+            nick,
+            text,
+            ..
         } = operation;
         let refused = match (*kind, verdict) {
             ("line", _) => {
@@ -153,7 +159,7 @@ impl Room {
             }
             ("join" | "rename", Verdict::Taken | Verdict::Lost) => {
                 let wanted = if *kind == "join" { nick } else { text };
-                let is_open = wire.claims.get(&who) == Some(wanted);
+                let is_open = wire.claims.get(&who).is_some_and(|(_, open)| open == id);
                 if is_open {
                     wire.claims.remove(&who);
                     wire.resume(cx, who);

@@ -34,6 +34,8 @@ const OPERATION_SIZE: usize = 128;
 #[derive(Clone, Debug)]
 pub(super) struct Operation {
     pub(super) kind: &'static str,
+    /// Its number among those of this process, from 1.
+    pub(super) id: u64,
     pub(super) who: Option<MemberId>,
     pub(super) nick: String,
     pub(super) text: String,
@@ -77,6 +79,8 @@ enum Stage {
     Away,
     /// What was missed is read.
     CatchingUp,
+    /// Whether a batch is applied is tried: a broker without memory answers questions, and applies nothing.
+    Trying,
     Up,
 }
 
@@ -201,6 +205,7 @@ impl Link {
             cx,
             Operation {
                 kind: "bye",
+                id: 0,
                 who: None,
                 nick: String::new(),
                 text: String::new(),
@@ -237,19 +242,23 @@ impl Link {
         self.notices.push(notice);
     }
 
-    fn is_up(&mut self, cx: &mut Context<'_>) {
+    fn has_caught_up(&mut self, cx: &mut Context<'_>) {
         if self.has_left {
             return cx.defer(Reactor::stop);
         }
+        self.stage = Stage::Trying;
+        self.renewal_is_due = true;
+        self.flush(cx);
+    }
+
+    fn is_up(&mut self, cx: &mut Context<'_>) {
         self.stage = Stage::Up;
         self.backoff.reset();
         self.up_since = Some(cx.now());
-        self.renewal_is_due = true;
         if std::mem::take(&mut self.told_away) {
             log::info!("the backplane is back");
             self.tell(cx, Notice::Back);
         }
-        self.flush(cx);
     }
 
     /// Something is wrong with the broker, or on the way: everything begins anew.

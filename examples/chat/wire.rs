@@ -22,8 +22,10 @@ const QUOTED: usize = 60;
 pub(crate) struct Wire {
     link: Id<Link>,
     pub(super) process: String,
-    /// Nicknames that members have asked for. They are not read until that is decided.
-    pub(super) claims: BTreeMap<MemberId, String>,
+    /// Nicknames that members have asked for, and by which operation. They are not read until that is decided.
+    pub(super) claims: BTreeMap<MemberId, (String, u64)>,
+    /// Operations so far.
+    operations: u64,
     /// Lines of members that are not confirmed.
     unconfirmed: BTreeMap<MemberId, usize>,
 }
@@ -34,13 +36,14 @@ impl Wire {
             link,
             process,
             claims: BTreeMap::new(),
+            operations: 0,
             unconfirmed: BTreeMap::new(),
         }
     }
 
     /// Whether a member waits for this nickname.
     pub(crate) fn is_claimed(&self, nick: &str) -> bool {
-        self.claims.values().any(|claimed| claimed == nick)
+        self.claims.values().any(|(claimed, _)| claimed == nick)
     }
 
     /// Whether a member waits for a nickname.
@@ -48,27 +51,29 @@ impl Wire {
         self.claims.contains_key(&who)
     }
 
-    fn submit(
-        &self,
-        cx: &mut Context<'_>,
+    fn operation(
+        &mut self,
         kind: &'static str,
         who: MemberId,
         nick: &str,
         text: &str,
-    ) -> Result<(), &'static str> {
-        let operation = operation(kind, who, nick, text);
+    ) -> Operation {
+        self.operations += 1;
+        Operation {
+            kind,
+            id: self.operations,
+            who: Some(who),
+            nick: nick.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    fn submit(&self, cx: &mut Context<'_>, operation: Operation) -> Result<(), &'static str> {
         let submitted = cx.with(self.link, |link, cx| link.submit(cx, operation));
         submitted.unwrap_or(Err("the server is shutting down"))
     }
 
-    pub(super) fn enqueue(
-        &self,
-        cx: &mut Context<'_>,
-        kind: &'static str,
-        who: MemberId,
-        nick: &str,
-    ) {
-        let operation = operation(kind, who, nick, "");
+    fn enqueue(&self, cx: &mut Context<'_>, operation: Operation) {
         cx.with(self.link, |link, cx| link.enqueue(cx, operation));
     }
 
@@ -80,18 +85,31 @@ impl Wire {
         old: Option<&str>,
         nick: &str,
     ) -> io::Result<()> {
-        let submitted = match old {
-            None => self.submit(cx, "join", who, nick, ""),
-            Some(old) => self.submit(cx, "rename", who, old, nick),
+        let operation = match old {
+            None => self.operation("join", who, nick, ""),
+            Some(old) => self.operation("rename", who, old, nick),
         };
-        match submitted {
+        let id = operation.id;
+        match self.submit(cx, operation) {
             Ok(()) => {
-                self.claims.insert(who, nick.to_owned());
-                pause(cx, who, true);
+                self.awaits(cx, who, nick.to_owned(), id);
                 Ok(())
             }
             Err(why) => reply(cx, who, &format!("* not now: {why}; try again")),
         }
+    }
+
+    /// A member asks for the nickname that it had.
+    pub(super) fn claim_again(&mut self, cx: &mut Context<'_>, who: MemberId, nick: String) {
+        let operation = self.operation("join", who, &nick, "");
+        let id = operation.id;
+        self.enqueue(cx, operation);
+        self.awaits(cx, who, nick, id);
+    }
+
+    fn awaits(&mut self, cx: &mut Context<'_>, who: MemberId, nick: String, id: u64) {
+        self.claims.insert(who, (nick, id));
+        pause(cx, who, true);
     }
 
     pub(crate) fn say(
@@ -102,7 +120,10 @@ impl Wire {
         text: &str,
     ) -> io::Result<()> {
         let submitted = match text.len() {
-            0..=LONGEST_TEXT => self.submit(cx, "line", who, nick, text),
+            0..=LONGEST_TEXT => {
+                let operation = self.operation("line", who, nick, text);
+                self.submit(cx, operation)
+            }
             _ => Err("lines have 4 KiB at most"),
         };
         if let Err(why) = submitted {
@@ -119,10 +140,11 @@ impl Wire {
     /// A member has gone, and had this nickname.
     pub(crate) fn forget(&mut self, cx: &mut Context<'_>, who: MemberId, nick: Option<String>) {
         self.unconfirmed.remove(&who);
-        let claimed = self.claims.remove(&who);
+        let claimed = self.claims.remove(&who).map(|(nick, _)| nick);
         // Of two, one is its own when this is applied.
         for nick in claimed.into_iter().chain(nick) {
-            self.enqueue(cx, "leave", who, &nick);
+            let operation = self.operation("leave", who, &nick, "");
+            self.enqueue(cx, operation);
         }
     }
 
@@ -153,16 +175,7 @@ impl Wire {
     }
 }
 
-fn operation(kind: &'static str, who: MemberId, nick: &str, text: &str) -> Operation {
-    Operation {
-        kind,
-        who: Some(who),
-        nick: nick.to_owned(),
-        text: text.to_owned(),
-    }
-}
-
-pub(super) fn pause(cx: &mut Context<'_>, who: MemberId, yes: bool) {
+fn pause(cx: &mut Context<'_>, who: MemberId, yes: bool) {
     match cx.at(who) {
         Some(mut member) if yes => member.pause_reading(),
         Some(mut member) => member.resume_reading(),

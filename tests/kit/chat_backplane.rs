@@ -251,12 +251,12 @@ fn members_of_a_process_that_was_killed_leave_when_its_lease_ends() {
     let Some(redis) = Redis::start("lease") else {
         return;
     };
-    let (here, there) = (chat(redis.address(), "2"), chat(redis.address(), "2"));
+    let (here, there) = (chat(redis.address(), "1.5"), chat(redis.address(), "1.5"));
     let _ada = Person::enters(&here, "ada");
     let mut bob = Person::enters(&there, "bob");
     let mut cyd = Person::arrives(&there);
     // That the lease is renewed shows when it would have ended; nothing else does.
-    thread::sleep(Duration::from_secs(3));
+    thread::sleep(Duration::from_secs(2));
     bob.says("/who");
     bob.hears_until("* here: ada, bob");
     here.process.signal("-KILL");
@@ -412,6 +412,29 @@ fn who_was_taken_for_gone_says_nothing_before_it_is_back() {
     assert!(joined < first, "{heard:?}");
 }
 
+#[test]
+fn a_broker_that_applies_nothing_is_away_until_it_does() {
+    let Some(redis) = Redis::start("full") else {
+        return;
+    };
+    let here = chat(redis.address(), "1");
+    let mut ada = Person::enters(&here, "ada");
+    let memory = |bytes: &str| ask(redis.address(), &["CONFIG", "SET", "maxmemory", bytes]);
+    memory("1");
+    ada.says("is there room?");
+    ada.hears_until(AWAY);
+    for number in 0..300 {
+        ada.says(&format!("{number}"));
+        ada.hears(&format!("* not sent (the backplane is away): {number}"));
+        // It is asked again meanwhile.
+        thread::sleep(Duration::from_millis(2));
+    }
+    memory("0");
+    let mut heard = [ada.line(), ada.line()];
+    heard.sort();
+    assert_eq!(heard, [BACK, "ada: is there room?"]);
+}
+
 /// More is said than the broker keeps, while a process has no subscription.
 #[test]
 fn members_are_told_of_lines_that_are_not_kept_for_them() {
@@ -474,7 +497,10 @@ fn apply(
         sweeps,
         "{chat}:lease:",
     ];
-    command.extend(operations.iter().flatten());
+    let ids: Vec<_> = (1..=operations.len()).map(|id| id.to_string()).collect();
+    for ([kind, nick, text], id) in operations.iter().zip(&ids) {
+        command.extend([kind, id.as_str(), nick, text]);
+    }
     ask(redis.address(), &command)
 }
 
@@ -535,17 +561,17 @@ fn a_batch_is_applied_once_and_an_old_one_never() {
     // A renewal says nothing; and one that is late does not have others leave.
     assert_eq!(apply(&redis, "a", 0, 1, true, &[]), verdicts(""));
     let kept = [
-        "joined a ada ",
-        "line a ada one",
-        "joined b bob ",
-        "line a ada two",
+        "joined a.1 ada ",
+        "line a.2 ada one",
+        "joined b.2 bob ",
+        "line a.1 ada two",
     ];
     while ask(redis.address(), &["EXISTS", "{chat}:lease:a"]) != Reply::Integer(0) {}
     assert_eq!(apply(&redis, "b", 0, 60_000, false, &[]), verdicts(""));
     assert_eq!(events(&redis), kept);
     for _ in 0..2 {
         assert_eq!(apply(&redis, "b", 0, 60_000, true, &[]), verdicts(""));
-        assert_eq!(events(&redis), [&kept[..], &["left a ada "]].concat());
+        assert_eq!(events(&redis), [&kept[..], &["left a.0 ada "]].concat());
     }
 }
 
@@ -622,7 +648,7 @@ fn a_broker_that_says_nothing_or_nonsense_keeps_nobody_waiting() {
         let broker = broker_that_says(bytes);
         let here = chat(broker, "0.2");
         let mut ada = Person::arrives(&here);
-        let until = Instant::now() + Duration::from_millis(600);
+        let until = Instant::now() + Duration::from_millis(400);
         while Instant::now() < until {
             ada.says("ada");
             ada.hears("* not now: the backplane is away; try again");

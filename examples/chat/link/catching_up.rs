@@ -23,10 +23,12 @@ impl Link {
                 self.fail(cx, &why);
             }
             Heard::Message(message) => match Event::published(&message) {
-                Some((id, event)) if self.stage == Stage::Up => self.take(cx, id, event),
+                Some((id, event)) if matches!(self.stage, Stage::Trying | Stage::Up) => {
+                    self.take(cx, id, event);
+                }
                 // It is in the stream, which is being read.
                 Some((id, _)) => self.newest = self.newest.max(id),
-                None => log::warn!("a message that is none of a chat, and not looked at"),
+                None => cx.log_fault(&not_an_event()),
             },
         }
         Ok(())
@@ -40,7 +42,7 @@ impl Link {
         self.cursor = Some(id);
         match event {
             Some(event) => self.tell(cx, Notice::Event(event)),
-            None => log::warn!("entry {id} is none of a chat, and not looked at"),
+            None => cx.log_fault(&not_an_event()),
         }
     }
 
@@ -79,7 +81,7 @@ impl Link {
             if is_full || last < link.newest {
                 link.read_page(cx);
             } else {
-                link.is_up(cx);
+                link.has_caught_up(cx);
             }
             Ok(())
         });
@@ -129,4 +131,9 @@ impl Link {
         };
         Client::request(cx, self.client, cx.id::<Link>(), command, deliver);
     }
+}
+
+fn not_an_event() -> io::Error {
+    let what = "a message or an entry that is none of a chat, and not looked at";
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }

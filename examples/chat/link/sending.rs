@@ -17,7 +17,7 @@ const LARGEST_BATCH: usize = 256;
 
 impl Link {
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
-        if self.stage != Stage::Up || self.is_sending {
+        if !matches!(self.stage, Stage::Trying | Stage::Up) || self.is_sending {
             return;
         }
         if self.batch.is_none() {
@@ -67,8 +67,13 @@ impl Link {
             &sweeps,
             LEASES,
         ];
-        for operation in &batch.operations {
-            command.extend([operation.kind, &operation.nick, &operation.text]);
+        let ids = batch
+            .operations
+            .iter()
+            .map(|operation| operation.id.to_string());
+        let ids: Vec<_> = ids.collect();
+        for (operation, id) in batch.operations.iter().zip(&ids) {
+            command.extend([operation.kind, id, &operation.nick, &operation.text]);
         }
         self.is_sending = true;
         self.renewal_is_due = false;
@@ -82,6 +87,9 @@ impl Link {
         };
         match outcome {
             Outcome::Done(Reply::Bulk(verdicts)) if verdicts.len() == batch.operations.len() => {
+                if self.stage == Stage::Trying {
+                    self.is_up(cx);
+                }
                 self.decided(cx, &verdicts);
                 self.flush(cx);
             }
