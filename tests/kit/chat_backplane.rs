@@ -612,6 +612,8 @@ fn a_broker_that_has_lost_its_data_is_given_the_nicknames_again() {
     );
     ada.hears_until("* ada is taken; another nickname?");
     ada.asks_for("eve", "* eve joined");
+    bob.hears_until("* eve joined");
+    other.hears_until("* eve joined");
     for person in [&mut ada, &mut bob, &mut other] {
         person.says("/who");
         person.hears_until("* here: ada, bob, eve");
