@@ -251,17 +251,36 @@ fn members_of_a_process_that_was_killed_leave_when_its_lease_ends() {
     let Some(redis) = Redis::start("lease") else {
         return;
     };
-    let (here, there) = (chat(redis.address(), "1.5"), chat(redis.address(), "1.5"));
+    let (here, there) = (chat(redis.address(), "3"), chat(redis.address(), "3"));
     let _ada = Person::enters(&here, "ada");
+    let Reply::Array(leases) = ask(redis.address(), &["KEYS", "{chat}:lease:*"]) else {
+        panic!("no leases");
+    };
     let mut bob = Person::enters(&there, "bob");
     let mut cyd = Person::arrives(&there);
-    // That the lease is renewed shows when it would have ended; nothing else does.
-    thread::sleep(Duration::from_secs(2));
-    bob.says("/who");
-    bob.hears_until("* here: ada, bob");
-    here.process.signal("-KILL");
+    // Each lease is renewed: what is left of it becomes more.
+    for lease in leases {
+        let Reply::Bulk(lease) = lease else {
+            panic!("{lease:?}");
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let mut before = i64::MAX;
+        loop {
+            let Reply::Integer(left) = ask(redis.address(), &[b"PTTL", &lease[..]]) else {
+                panic!("no time");
+            };
+            if left > before {
+                break;
+            }
+            assert!(left > 0 && Instant::now() < deadline, "{left}");
+            before = left;
+            // Nothing tells when it is.
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
     cyd.says("ada");
     cyd.hears("* ada is taken; another nickname?");
+    here.process.signal("-KILL");
     bob.hears_until("* ada left");
     cyd.asks_for("ada", "* ada joined");
     bob.hears("* ada joined");
@@ -317,7 +336,7 @@ fn a_line_whose_answer_was_lost_is_there_once() {
     let Some(redis) = Redis::start("unknown") else {
         return;
     };
-    let (here, there) = (chat(redis.address(), "2"), chat(redis.address(), "30"));
+    let (here, there) = (chat(redis.address(), "3"), chat(redis.address(), "30"));
     let mut ada = Person::enters(&here, "ada");
     let mut bob = Person::enters(&there, "bob");
     ada.hears("* bob joined");
@@ -346,6 +365,26 @@ fn a_broker_that_stalls_stops_the_senders_and_loses_nothing() {
     };
     let here = chat(redis.address(), "30");
     let mut ada = Person::enters(&here, "ada");
+    let mut bob = Person::enters(&here, "bob");
+    ada.hears("* bob joined");
+    redis.signal("-STOP");
+    ada.says(
+        &(0..20)
+            .map(|number| format!("{number}\n"))
+            .collect::<String>(),
+    );
+    ada.says("/who");
+    // The loop has seen to her when it answers him.
+    bob.says("/who");
+    bob.hears("* here: ada, bob");
+    redis.signal("-CONT");
+    for number in 0..12 {
+        ada.hears(&format!("ada: {number}"));
+    }
+    ada.hears_until("ada: 19");
+    bob.says("/quit");
+    ada.hears_until("* bob left");
+
     redis.signal("-STOP");
     let line = |number: usize| format!("{number} {}\n", "x".repeat(4000));
     let stream = ada.reader.get_ref();
@@ -379,7 +418,7 @@ fn who_was_taken_for_gone_says_nothing_before_it_is_back() {
     let Some(redis) = Redis::start("stopped") else {
         return;
     };
-    let (here, there) = (chat(redis.address(), "1"), chat(redis.address(), "1"));
+    let (here, there) = (chat(redis.address(), "2"), chat(redis.address(), "2"));
     let mut ada = Person::enters(&here, "ada");
     let mut bob = Person::enters(&there, "bob");
     ada.hears_until("* bob joined");
@@ -417,7 +456,7 @@ fn a_broker_that_applies_nothing_is_away_until_it_does() {
     let Some(redis) = Redis::start("full") else {
         return;
     };
-    let here = chat(redis.address(), "1");
+    let here = chat(redis.address(), "10");
     let mut ada = Person::enters(&here, "ada");
     let memory = |bytes: &str| ask(redis.address(), &["CONFIG", "SET", "maxmemory", bytes]);
     memory("1");
