@@ -106,18 +106,13 @@ impl Drop for Haproxy {
     }
 }
 
-/// A figure of a process' memory, in KiB.
+/// A figure of a process' memory, in KiB: of a line such as `VmRSS:   7544 kB`.
 fn memory(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let digits = line.and_then(|line| {
-        line.split_whitespace()
-            .nth(1)
-            .or(line.split_whitespace().next())
-    });
-    digits
-        .and_then(|digits| digits.trim_start_matches(':').parse().ok())
-        .unwrap_or(0)
+    let mut lines = status.lines();
+    let words = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let number = words.and_then(|words| words.split_whitespace().next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// What the broker has kept of what was said, in order.
@@ -348,13 +343,12 @@ fn play(plan: &Plan) {
     // The end: all that was sent has its fate, and all have heard the last line.
     play.with(|crowd| crowd.talk(0.0));
     play.until("all lines to have a fate", |crowd| crowd.open_lines() == 0);
-    let mut kept_lines = kept(&play.redis);
+    let kept_lines = kept(&play.redis);
     let last = *kept_lines.last().expect("something was said");
     play.until("all to have heard the last line", |crowd| {
         crowd.have_all_heard(last)
     });
     play.report("at the end");
-    kept_lines.clone_from(&kept(&play.redis));
     play.with(|crowd| check(crowd, &kept_lines));
     assert_eq!(play.with(|crowd| crowd.missed), 0);
     play.reactor.with(crowd, |crowd, cx| crowd.end(cx));
