@@ -9,9 +9,17 @@
 //! nc 127.0.0.1 7001        # in two terminals; the first line is your nickname
 //! ```
 //!
-//! To see more: `RUST_LOG=info,slabloop=debug`.
+//! To see more: `RUST_LOG=info,slabloop=debug`. With `--backplane` several processes have one room: see
+//! `docs/chat-over-redis.md`, and `chat/backplane.rs`.
 
 pub(crate) mod common;
+
+#[cfg(feature = "examples")]
+#[path = "chat/backplane.rs"]
+mod backplane;
+#[cfg(not(feature = "examples"))]
+#[path = "chat/no_backplane.rs"]
+mod backplane;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -41,6 +49,8 @@ pub(crate) struct Room {
     members: BTreeMap<MemberId, String>,
     /// The nicknames in use, so that a look costs the same however many there are.
     nicks: BTreeSet<String>,
+    /// Set if other processes have members of the same room; their nicknames are above, too.
+    wire: Option<backplane::Wire>,
 }
 
 impl Dispatcher for Room {}
@@ -73,8 +83,12 @@ impl common::Welcome for Door {
 impl Room {
     /// A member has sent a line.
     fn hear(&mut self, cx: &mut Context<'_>, who: MemberId, line: &str) -> io::Result<()> {
+        if self.wire.as_ref().is_some_and(|wire| wire.is_waiting(who)) {
+            return reply(cx, who, "* your nickname is still asked for; wait");
+        }
         let Some(nick) = self.members.get(&who).cloned() else {
-            return self.enter(cx, who, line);
+            // The first line is the nickname.
+            return self.name(cx, who, line.trim());
         };
         match line.split_once(' ').unwrap_or((line, "")) {
             ("/who", _) => {
@@ -85,15 +99,7 @@ impl Room {
                 };
                 reply(cx, who, &format!("* here: {}{more}", nicks.join(", ")))
             }
-            ("/nick", new) => match self.refusal(new.trim()) {
-                Some(refusal) => reply(cx, who, &refusal),
-                None => {
-                    let new = new.trim().to_owned();
-                    self.rename(who, &new);
-                    self.tell_all(cx, &format!("* {nick} is now {new}"));
-                    Ok(())
-                }
-            },
+            ("/nick", new) => self.name(cx, who, new.trim()),
             ("/quit", _) => {
                 reply(cx, who, "* goodbye")?;
                 if let Some(mut member) = cx.at(who) {
@@ -110,6 +116,9 @@ impl Room {
                 &format!("* {unknown} is no command; /help lists them"),
             ),
             _ => {
+                if let Some(wire) = &mut self.wire {
+                    return wire.say(cx, who, &nick, line);
+                }
                 let others = self.members.keys().filter(|&&member| member != who);
                 cx.broadcast(others.copied(), format!("{nick}: {line}\n").as_bytes());
                 Ok(())
@@ -117,30 +126,31 @@ impl Room {
         }
     }
 
-    /// The first line is the nickname.
-    fn enter(&mut self, cx: &mut Context<'_>, who: MemberId, line: &str) -> io::Result<()> {
-        let nick = line.trim();
+    /// Gives a member a nickname, its first or another one.
+    fn name(&mut self, cx: &mut Context<'_>, who: MemberId, nick: &str) -> io::Result<()> {
         if let Some(refusal) = self.refusal(nick) {
             return reply(cx, who, &refusal);
         }
-        self.rename(who, nick);
-        if let Some(member) = cx.at(who) {
-            log::info!("{}: is {nick}", member.label());
+        if let Some(wire) = &mut self.wire {
+            let old = self.members.get(&who).map(String::as_str);
+            return wire.claim(cx, who, old, nick);
         }
-        self.tell_all(cx, &format!("* {nick} joined"));
-        Ok(())
-    }
-
-    fn rename(&mut self, who: MemberId, nick: &str) {
         self.nicks.insert(nick.to_owned());
-        if let Some(old) = self.members.insert(who, nick.to_owned()) {
-            self.nicks.remove(&old);
+        log_name(cx, who, nick);
+        match self.members.insert(who, nick.to_owned()) {
+            Some(old) => {
+                self.nicks.remove(&old);
+                self.tell_all(cx, &format!("* {old} is now {nick}"));
+            }
+            None => self.tell_all(cx, &format!("* {nick} joined")),
         }
+        Ok(())
     }
 
     /// Why this cannot be a nickname, if so.
     fn refusal(&self, nick: &str) -> Option<String> {
-        if self.nicks.contains(nick) {
+        let is_claimed = |wire: &backplane::Wire| wire.is_claimed(nick);
+        if self.nicks.contains(nick) || self.wire.as_ref().is_some_and(is_claimed) {
             return Some(format!("* {nick} is taken; another nickname?"));
         }
         let usable = nick.chars().all(|c| !c.is_whitespace() && c != ':')
@@ -151,7 +161,10 @@ impl Room {
     }
 
     fn forget(&mut self, cx: &mut Context<'_>, who: MemberId) {
-        if let Some(nick) = self.members.remove(&who) {
+        let nick = self.members.remove(&who);
+        if let Some(wire) = &mut self.wire {
+            wire.forget(cx, who, nick);
+        } else if let Some(nick) = nick {
             self.nicks.remove(&nick);
             self.tell_all(cx, &format!("* {nick} left"));
         }
@@ -159,6 +172,13 @@ impl Room {
 
     fn tell_all(&self, cx: &mut Context<'_>, text: &str) {
         cx.broadcast(self.members.keys().copied(), format!("{text}\n").as_bytes());
+    }
+}
+
+/// So that what a member does is found by its address, and the other way round.
+fn log_name(cx: &mut Context<'_>, who: MemberId, nick: &str) {
+    if let Some(member) = cx.at(who) {
+        log::info!("{}: is {nick}", member.label());
     }
 }
 
@@ -235,6 +255,10 @@ Usage: chat [OPTIONS]
   --max-connections N      members at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a member after SECONDS without traffic [never]
   --drain SECONDS          time limit for sending queued output at shutdown [5]
+  --backplane redis://HOST:PORT  one room with all processes that name this Redis; build with
+                           --features examples
+  --lease SECONDS          how long nicknames outlive a process that was killed, with --backplane [10]
+  --keep N                 events that Redis keeps, for processes that were away from it [100000]
   --tls-cert FILE          serve TLS with this certificate (PEM); build with --features tls
   --tls-key FILE           its private key (PEM)
   --proxy-protocol         clients come through a load balancer that names them in a PROXY header (v1 or v2)
@@ -259,19 +283,23 @@ Examples:
 fn main() -> ExitCode {
     common::run(HELP, |arguments| {
         let mut proxied = common::Proxied::default();
+        let mut backplane = backplane::Backplane::default();
         let options = common::Options::parse(arguments, "127.0.0.1:7001", |flag, parser| {
-            proxied.take(flag, parser)
+            Ok(proxied.take(flag, parser)? || backplane.take(flag, parser)?)
         })?;
         let reactor = common::builder(&options, 1).build();
         let mut reactor = reactor.map_err(common::Failure::io("cannot make a reactor"))?;
         let room = reactor.add_service(Room::default());
         let room = room.map_err(common::Failure::io("cannot make the room"))?;
+        backplane.begin(&mut reactor, room)?;
         let door = Door {
             room,
             tls: options.tls.clone(),
             proxied: proxied.checked()?,
         };
         common::listen(&mut reactor, &options, door)?;
-        common::serve(reactor, &options)
+        common::serve_then(reactor, &options, |reactor| {
+            backplane.farewell(reactor, options.drain)
+        })
     })
 }

@@ -795,6 +795,20 @@ fn bad_numbers_and_addresses_are_refused_in_the_words_of_the_user() {
 }
 
 #[test]
+fn chat_knows_the_backplane_and_says_how_it_is_built_with_it() {
+    let broker = "redis://127.0.0.1:6379";
+    for (flag, value) in [("--backplane", broker), ("--lease", "10"), ("--keep", "5")] {
+        let output = run("chat", &[flag, value]);
+        let stderr = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        let said = format!(
+            "{flag}: built without the backplane; use cargo run --features examples; see --help"
+        );
+        assert!(stderr.contains(&said), "{stderr}");
+    }
+}
+
+#[test]
 fn chat_passes_on_no_character_that_hides_or_turns_text() {
     let server = Server::start("chat", &[]);
     let mut ann = server.connect();

@@ -189,11 +189,26 @@ fn reachable_host(address: SocketAddr) -> String {
 /// # Errors
 ///
 /// If the loop itself fails.
-pub fn serve(mut reactor: impl BorrowMut<Reactor>, options: &Options) -> Result<(), Failure> {
+pub fn serve(reactor: impl BorrowMut<Reactor>, options: &Options) -> Result<(), Failure> {
+    serve_then(reactor, options, |_| Ok(()))
+}
+
+/// As [`serve`], with something that is done between the end of the loop and the drain, while all can still be sent and
+/// received.
+///
+/// # Errors
+///
+/// As [`serve`], and those of `farewell`.
+pub fn serve_then(
+    mut reactor: impl BorrowMut<Reactor>,
+    options: &Options,
+    farewell: impl FnOnce(&mut Reactor) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let reactor = reactor.borrow_mut();
     run_for(reactor, options.duration)?;
     let lingered = options.hand_over.linger(reactor);
     lingered.map_err(Failure::io("the loop failed"))?;
+    farewell(reactor)?;
     let aborted = drain(reactor, options.drain)?;
     options.trace.end(reactor)?;
     say_totals(&options.inspect.without_own(reactor), aborted);

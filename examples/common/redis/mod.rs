@@ -1,7 +1,8 @@
 //! A client of Redis, for the examples that stand on one: any number of requests from any dispatchers, each answered
-//! exactly once, over a few connections that pipeline. `examples/redis_client` is its command line.
+//! exactly once, over a few connections that pipeline; `examples/redis_client` is its command line. And a subscription, on a
+//! connection of its own.
 
-#![allow(dead_code, reason = "each example uses a part")]
+#![allow(dead_code, unused_imports, reason = "each example uses a part")]
 
 mod client;
 mod connection;
@@ -9,11 +10,11 @@ mod request;
 mod resp;
 mod settings;
 mod shared;
+mod subscription;
 
-#[allow(unused_imports, reason = "each example uses a part")]
 pub(crate) use client::{Client, Connections, Gauges};
 pub(crate) use connection::Connection;
 pub(crate) use request::Outcome;
-#[allow(unused_imports, reason = "each example uses a part")]
 pub(crate) use resp::{Input, Refusal, Reply, Version, encode};
 pub(crate) use settings::Settings;
+pub(crate) use subscription::{Heard, subscribe};

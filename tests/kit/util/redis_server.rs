@@ -24,6 +24,13 @@ pub(crate) struct Redis {
 impl Redis {
     /// None, and a word about it, if there is no redis-server.
     pub(crate) fn start(name: &str) -> Option<Redis> {
+        let mut redis = Redis::absent(name)?;
+        redis.run();
+        Some(redis)
+    }
+
+    /// It has a port, and is not started.
+    pub(crate) fn absent(name: &str) -> Option<Redis> {
         if Command::new("redis-server")
             .arg("--version")
             .output()
@@ -33,13 +40,12 @@ impl Redis {
             return None;
         }
         let name = format!("slabloop-redis-{name}-{}", std::process::id());
-        let mut redis = Redis {
+        let redis = Redis {
             folder: std::env::temp_dir().join(name),
             port: free_port(),
             process: None,
         };
         std::fs::create_dir_all(&redis.folder).expect("a folder");
-        redis.run();
         Some(redis)
     }
 
@@ -80,6 +86,21 @@ impl Redis {
     pub(crate) fn end(&mut self) {
         // That is how a running program is dropped.
         self.process = None;
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.as_ref().expect("it runs").signal(signal);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").0.id()
+    }
+
+    /// Ends it by SIGKILL, and all that it has kept is gone.
+    pub(crate) fn end_and_forget(&mut self) {
+        self.end();
+        std::fs::remove_dir_all(&self.folder).expect("its folder");
+        std::fs::create_dir_all(&self.folder).expect("a folder");
     }
 
     /// Ends it by SIGKILL, and starts it again.
