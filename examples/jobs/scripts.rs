@@ -204,7 +204,8 @@ end
 return #due
 ";
 
-/// A worker still has these entries. Those that others have claimed meanwhile are the answer.
+/// A worker still has these entries. Those that others have claimed meanwhile are the answer. One that was left stays
+/// left: this may have been sent before, on another connection.
 ///
 /// Keys: stream. Arguments: group, consumer, entries.
 pub(crate) const EXTEND: &str = "
@@ -212,10 +213,11 @@ local stream, group, consumer = KEYS[1], ARGV[1], ARGV[2]
 local lost = {}
 for i = 3, #ARGV do
   local entry = ARGV[i]
-  if #redis.call('XPENDING', stream, group, entry, entry, 1, consumer) > 0 then
-    redis.call('XCLAIM', stream, group, consumer, 0, entry, 'JUSTID')
-  else
+  local mine = redis.call('XPENDING', stream, group, entry, entry, 1, consumer)[1]
+  if not mine then
     lost[#lost + 1] = entry
+  elseif mine[3] < 86400000 then
+    redis.call('XCLAIM', stream, group, consumer, 0, entry, 'JUSTID')
   end
 end
 return lost

@@ -559,6 +559,17 @@ fn what_redis_is_told_twice_it_does_once() {
 
     // Left and taken again, it is still the second attempt.
     let entry = take();
+    let extend = |consumer: &str| {
+        cli(&[
+            "EVAL",
+            scripts::EXTEND,
+            "1",
+            "jobs:work",
+            "workers",
+            consumer,
+            &entry,
+        ])
+    };
     for attempt in ["second", "third"] {
         let told = eval(address, scripts::BEGIN, &entry, &[attempt, "3"]);
         assert!(told.starts_with("do\n2\n"), "{told}");
@@ -573,19 +584,20 @@ fn what_redis_is_told_twice_it_does_once() {
                 (of("work_state"), of("work_tries")),
                 ("queued".to_owned(), "1".to_owned())
             );
+            // An extension that comes late does not keep it from others.
+            assert_eq!(extend("me"), "");
+            let claim = [
+                "XAUTOCLAIM",
+                "jobs:work",
+                "workers",
+                "me",
+                "3600000",
+                "0",
+                "JUSTID",
+            ];
+            assert!(cli(&claim).contains(&entry));
         }
     }
-    let extend = |consumer: &str| {
-        cli(&[
-            "EVAL",
-            scripts::EXTEND,
-            "1",
-            "jobs:work",
-            "workers",
-            consumer,
-            &entry,
-        ])
-    };
     assert_eq!(
         (extend("me"), extend("you")),
         (String::new(), entry.clone())
