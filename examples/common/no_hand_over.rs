@@ -9,7 +9,7 @@ use slabloop::{AnyId, Reactor};
 use super::Failure;
 
 #[derive(Debug, Default)]
-pub struct HandOver;
+pub struct HandOver(());
 
 impl HandOver {
     pub fn take(&mut self, flag: &str, _: &mut Parser) -> Result<bool, Failure> {
