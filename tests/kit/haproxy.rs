@@ -6,7 +6,6 @@
 
 #[path = "util/haproxy.rs"]
 mod haproxy;
-#[allow(dead_code, reason = "a part is used")]
 #[path = "util/http.rs"]
 mod http;
 #[path = "../util/programs.rs"]

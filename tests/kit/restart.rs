@@ -3,7 +3,6 @@
 
 #![cfg(target_os = "linux")]
 
-#[allow(dead_code, reason = "a part is used")]
 #[path = "util/http.rs"]
 mod http;
 #[path = "../util/programs.rs"]
