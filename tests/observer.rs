@@ -17,7 +17,7 @@ use log_lines::{keep_log, take_log};
 use scripted::Script;
 use slabloop::observe::{
     Added, Callback, CallbackBegin, CallbackEnd, Crossing, Event, Interest, Kind, Observer,
-    Outcome, Refusal, Reports, Ring, Step, TurnEnd, What,
+    Outcome, Refusal, Reports, Ring, Shortage, Step, TurnEnd, What,
 };
 use slabloop::testing::{Bits, SimClock};
 use slabloop::{AnyId, Cause, Context, Dispatcher, Id, PanicPolicy, Reactor, TimerId};
@@ -1250,3 +1250,61 @@ fn ring_forgets_a_name_with_the_record_of_its_end() {
     assert!(ring.labels().len() <= 100, "as many as there are records");
     assert_eq!(ring.len(), 100);
 }
+
+/// Each report is a record of its own, with what it said.
+#[test]
+fn a_ring_keeps_the_rarer_reports_as_they_came() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let mut add = || reactor.add_service(Idle).expect("room").any();
+    let (one, two) = (add(), add());
+    let at = Duration::from_millis(7);
+    let error = io::Error::from(io::ErrorKind::OutOfMemory);
+    let mut ring = Ring::new(100);
+    ring.mark_crossed(at, one, Crossing::OverHigh, 9_000);
+    ring.held(at, one, two);
+    ring.released(at, one);
+    ring.flushed(at, two, 5, 6);
+    ring.timer_fired(at, one, Duration::from_millis(2));
+    for reason in [
+        Refusal::Limit,
+        Refusal::Shortage(&error),
+        Refusal::Fault(&error),
+        Refusal::OverTotal,
+    ] {
+        ring.accepting_paused(at, two, reason);
+    }
+    ring.accepting_resumed(at, two);
+    ring.event_dropped(at, one);
+    let paused = |reason| What::AcceptingPaused { id: two, reason };
+    let expected = [
+        What::Mark {
+            id: one,
+            crossing: Crossing::OverHigh,
+            queued: 9_000,
+        },
+        What::Held { id: one, sink: two },
+        What::Released { id: one },
+        What::Flushed {
+            id: two,
+            written: 5,
+            queued: 6,
+        },
+        What::Timer {
+            id: one,
+            late: Duration::from_millis(2),
+        },
+        paused(Shortage::Limit),
+        paused(Shortage::Shortage(io::ErrorKind::OutOfMemory)),
+        paused(Shortage::Fault(io::ErrorKind::OutOfMemory)),
+        paused(Shortage::OverTotal),
+        What::AcceptingResumed { id: two },
+        What::Dropped { id: one },
+    ];
+    let kept: Vec<What> = ring.iter().map(|record| record.what).collect();
+    assert_eq!(kept, expected);
+    assert!(ring.iter().all(|record| record.at == at));
+}
+
+struct Idle;
+
+impl Dispatcher for Idle {}
