@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use lexopt::Parser;
 use slabloop::{AnyId, Reactor};
@@ -24,6 +26,11 @@ impl HandOver {
     #[must_use]
     pub fn on_signal(self) -> HandOver {
         self
+    }
+
+    #[must_use]
+    pub fn leaving(&self) -> Arc<AtomicBool> {
+        Arc::default()
     }
 
     pub fn listener(&self, _: &str) -> io::Result<Option<TcpListener>> {

@@ -18,7 +18,7 @@ mod redis_server;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -293,7 +293,9 @@ fn play(name: &str, plan: &Plan) {
     let (jobs, job) = (plan.jobs, plan.job);
     let posting = thread::spawn(move || post_all(addresses, jobs, 4, job));
     let span = plan.pace * plan.server_kills;
-    let (killer, told) = redis.killed_again_and_again(plan.server_kills, span);
+    // At any moment, whether anything is on its way or not.
+    let looks = Arc::new(AtomicU32::new(u32::MAX));
+    let (killer, told) = redis.killed_again_and_again(plan.server_kills, span, looks);
     let mut mortal = Some(mortal);
     let mut killed = Vec::new();
     for kill in 0..plan.worker_kills {

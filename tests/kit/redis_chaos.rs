@@ -10,7 +10,7 @@ mod redis;
 #[path = "util/redis_server.rs"]
 mod redis_server;
 
-use std::io::{self, Read};
+use std::io;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -109,12 +109,6 @@ impl Redis {
         self.run();
     }
 
-    /// Answers nothing any more.
-    pub(crate) fn stop(&self) {
-        let process = self.process.as_ref();
-        process.expect("it runs").signal("-STOP");
-    }
-
     /// On a thread, evenly within `span`, and each time with requests on their way. Tells when it was killed, and when it
     /// answered again.
     pub(crate) fn killed_again_and_again(
@@ -130,7 +124,7 @@ impl Redis {
                 let due = span * (2 * kill + 1) / (2 * kills);
                 thread::sleep(due.saturating_sub(began.elapsed()));
                 // What it has answered is read within a few turns, and what is on its way then is lost.
-                self.stop();
+                self.signal("-STOP");
                 let enough = looks.load(Ordering::Relaxed).saturating_add(5);
                 while looks.load(Ordering::Relaxed) < enough {
                     thread::sleep(Duration::from_millis(1));
