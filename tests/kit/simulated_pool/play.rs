@@ -43,7 +43,7 @@ impl Scene for PoolScene {
     ];
 
     fn new(script: &Script) -> PoolScene {
-        let mut rng = fastrand::Rng::with_seed(script.seed ^ 0x900_1);
+        let mut rng = fastrand::Rng::with_seed(script.seed ^ 0x9001);
         let mut builder = Reactor::builder();
         builder
             .connect_timeout(Duration::from_secs(2))

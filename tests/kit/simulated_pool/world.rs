@@ -272,12 +272,10 @@ impl World {
                 self.breaks(format!("broken: {number} is lent to {ask} and has {what}"));
             }
         }
-        if has_waited {
-            if self.served[place].replace(Some(ask)) > Some(ask) {
-                self.breaks(format!(
-                    "order: {ask} at {place} is served behind a later one"
-                ));
-            }
+        if has_waited && self.served[place].replace(Some(ask)) > Some(ask) {
+            self.breaks(format!(
+                "order: {ask} at {place} is served behind a later one"
+            ));
         }
         if self.is_shutting_down.get() && at_once {
             self.breaks(format!("shutdown: {ask} gets a connection after it"));
