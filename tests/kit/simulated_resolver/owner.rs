@@ -49,6 +49,7 @@ impl Owner {
                 .filter(|asked| matches!(asked.outcome, Outcome::Pending));
             waiting.count()
         };
+        let guard = Rc::new(());
         world.asked.borrow_mut().push(Asked {
             name,
             owner: self.number,
@@ -59,6 +60,7 @@ impl Owner {
             is_refused: false,
             outcome: Outcome::Pending,
             is_checked: false,
+            closure: Rc::downgrade(&guard),
         });
         world.count("lookups");
         let wire = wire_name(name);
@@ -68,7 +70,6 @@ impl Owner {
             1 => &wire.to_ascii_uppercase(),
             _ => wire.as_str(),
         };
-        let guard = Rc::clone(&world.closures);
         let then = move |this: &mut Owner, cx: &mut Context<'_>, outcome: Result<_, _>| {
             drop(guard);
             this.told(cx, number, outcome);
@@ -130,10 +131,12 @@ impl Dispatcher for Owner {}
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let number = self.number;
-        self.world
+        let (world, number) = (&self.world, self.number);
+        world
             .owners
             .borrow_mut()
             .retain(|(other, _)| *other != number);
+        let turn = world.net.with(|kernel| kernel.turns);
+        world.ended.borrow_mut().insert(number, turn);
     }
 }

@@ -265,7 +265,17 @@ impl ResolverScene {
         self.world.last_turn.set(now);
         let asked = self.world.asked.borrow();
         let owners = self.world.owners.borrow();
+        let ended = self.world.ended.borrow();
+        let turn = self.world.net.with(|kernel| kernel.turns);
         for (number, asked) in asked.iter().enumerate() {
+            let has_ended = ended
+                .get(&asked.owner)
+                .is_some_and(|ended| turn > ended + 3);
+            let is_kept = has_ended && asked.closure.strong_count() > 0;
+            assert!(
+                !is_kept,
+                "left: the closure of {number}, whose owner has ended: {asked:?}"
+            );
             let waits = matches!(asked.outcome, Outcome::Pending)
                 && owners.iter().any(|(owner, _)| *owner == asked.owner);
             if waits {
@@ -352,8 +362,12 @@ impl ResolverScene {
     }
 
     fn check_nothing_is_left(&mut self) {
-        let closures = Rc::strong_count(&self.world.closures) - 1;
-        assert_eq!(closures, 0, "left: closures of lookups");
+        let asked = self.world.asked.borrow();
+        let left = asked
+            .iter()
+            .filter(|asked| asked.closure.strong_count() > 0);
+        assert_eq!(left.count(), 0, "left: closures of lookups");
+        drop(asked);
         for id in self.stage.reactor.ids() {
             if let Some(mut cx) = self.stage.reactor.at(id) {
                 cx.abort();

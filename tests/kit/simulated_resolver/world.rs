@@ -2,8 +2,9 @@
 //! their outcomes.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use slabloop::Id;
@@ -91,6 +92,8 @@ pub(crate) struct Asked {
     pub(crate) is_refused: bool,
     pub(crate) outcome: Outcome,
     pub(crate) is_checked: bool,
+    /// The closure that waits for the outcome has the other end of it.
+    pub(crate) closure: Weak<()>,
 }
 
 /// What this run is configured with.
@@ -118,11 +121,12 @@ pub(crate) struct World {
     pub(crate) asked: RefCell<Vec<Asked>>,
     pub(crate) owners: RefCell<Vec<(usize, Id<Owner>)>>,
     pub(crate) next_owner: Cell<usize>,
+    /// Those that have ended, and in which turn.
+    pub(crate) ended: RefCell<BTreeMap<usize, u64>>,
     pub(crate) is_closed: Cell<bool>,
     /// When the wait before the last one ended. (What is known is given out a turn later at most.)
     pub(crate) last_turn: Cell<Duration>,
     pub(crate) is_ending: Cell<bool>,
-    pub(crate) closures: Rc<()>,
     pub(crate) tally: RefCell<Tally>,
 }
 
@@ -136,10 +140,10 @@ impl World {
             asked: RefCell::default(),
             owners: RefCell::default(),
             next_owner: Cell::new(0),
+            ended: RefCell::default(),
             is_closed: Cell::new(false),
             last_turn: Cell::default(),
             is_ending: Cell::new(false),
-            closures: Rc::new(()),
             tally: RefCell::default(),
         })
     }
@@ -241,7 +245,11 @@ impl World {
             asked.is_checked = true;
             match &asked.outcome {
                 Outcome::Found(list, origin, until) => {
-                    let at = asked.turn_began.max(self.last_turn.get());
+                    // (What was known when the resolver was closed is given out by its end, later still.)
+                    let at = match self.is_closed.get() {
+                        true => asked.turn_began,
+                        false => asked.turn_began.max(self.last_turn.get()),
+                    };
                     self.check_addresses(asked.name, (asked.began, at), list, *origin);
                     assert!(
                         until.is_none_or(|until| at < until),
