@@ -4,11 +4,12 @@
 //! names and types first and those of borrows when there are none of the others, so this takes some rounds.
 
 use crate::Answer;
-use crate::list::Mutant;
+use crate::list::{Mutant, Part};
 use crate::suite::Program;
 use crate::tree::Tree;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,31 +22,47 @@ const LIBRARY: &[&str] = &[
     "--features",
     "full,testing",
 ];
-const TESTS: &[&str] = &[
+/// Without the examples, which take as long as all the rest: a test that starts one is left out, see `suite`.
+const CORE_TESTS: &[&str] = &[
     "test",
     "--no-run",
     "-p",
     "slabloop",
     "-p",
     "slabloop-tests",
+    "--lib",
+    "--tests",
+];
+const KIT_TESTS: &[&str] = &[
+    "test",
+    "--no-run",
+    "-p",
+    "slabloop",
     "-p",
     "slabloop-kit-tests",
+    "--lib",
+    "--tests",
 ];
 
 /// More rounds than this, and something else is wrong.
 const MOST_ROUNDS: usize = 60;
 
-/// Takes out of `dropped`'s complement what does not compile, and builds the tests with the rest.
+/// Builds the tests of `part`. What does not compile is added to `dropped`, and that list kept in the file `known`.
 pub(crate) fn programs(
     tree: &mut Tree,
-    build: &Path,
+    part: Part,
     mutants: &[Mutant],
     dropped: &mut BTreeSet<u32>,
+    known: &Path,
 ) -> Answer<Vec<Program>> {
-    for arguments in [LIBRARY, TESTS] {
+    let tests = match part {
+        Part::Core => CORE_TESTS,
+        Part::Kit => KIT_TESTS,
+    };
+    for arguments in [LIBRARY, tests] {
         for round in 1.. {
             tree.switch(mutants, dropped)?;
-            let messages = cargo(tree, build, arguments)?;
+            let messages = cargo(tree, arguments)?;
             let errors: Vec<_> = messages.iter().filter_map(error).collect();
             if errors.is_empty() {
                 let built = messages
@@ -54,7 +71,8 @@ pub(crate) fn programs(
                 if !built {
                     return Err("cargo fails without an error in a source".into());
                 }
-                if arguments == TESTS {
+                fs::write(known, serde_json::to_vec(&dropped)?)?;
+                if arguments == tests {
                     return Ok(messages.iter().filter_map(program).collect());
                 }
                 break;
@@ -78,12 +96,12 @@ pub(crate) fn programs(
     unreachable!("the tests are built last")
 }
 
-fn cargo(tree: &Tree, build: &Path, arguments: &[&str]) -> Answer<Vec<Value>> {
+fn cargo(tree: &Tree, arguments: &[&str]) -> Answer<Vec<Value>> {
     let output = Command::new("cargo")
         .args(arguments)
         .args(["--locked", "--quiet", "--message-format=json"])
         .current_dir(&tree.path)
-        .env("CARGO_TARGET_DIR", build)
+        .env("CARGO_TARGET_DIR", tree.path.with_file_name("build"))
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_INCREMENTAL", "0")
         // A mutant may break what is a rule of style.

@@ -19,7 +19,7 @@ pub(crate) enum Verdict {
 const FIRST: usize = 3;
 
 /// What a test that hangs is given beside a multiple of its own time.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Whether a test notices `mutant`.
 pub(crate) fn judge(suite: &Suite, mutant: u32) -> Answer<Verdict> {

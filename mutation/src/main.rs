@@ -6,12 +6,13 @@
 //! 3. `compile`: what does not compile is taken out, and the tests are built;
 //! 4. `suite`: each test alone, to see how long it takes and which mutants it reaches;
 //! 5. `judge`, `process`: for each mutant the tests that reach it, until one fails;
-//! 6. `results`: a line each, and a table.
+//! 6. `results`, `reasons`: a line each, a table, and a comparison with the survivors that are explained.
 
 mod compile;
 mod judge;
 mod list;
 mod process;
+mod reasons;
 mod results;
 mod splice;
 mod suite;
@@ -22,6 +23,7 @@ mod workers;
 use judge::Verdict;
 use lexopt::{Arg, ValueExt as _};
 use list::{Mutant, Part};
+use reasons::Reasons;
 use results::Results;
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -132,11 +134,7 @@ fn run(options: &Options) -> Answer<()> {
             && mutant.name.contains(&options.name)
     };
     if options.only_summary {
-        print!(
-            "{}",
-            Results::open(&path)?.table(mutants.iter().filter(chosen))
-        );
-        return Ok(());
+        return summary(root, &path, mutants.iter().filter(chosen));
     }
 
     println!("building all {}", mutants.len());
@@ -147,11 +145,13 @@ fn run(options: &Options) -> Answer<()> {
         Ok(bytes) => serde_json::from_slice(&bytes)?,
         Err(_) => BTreeSet::new(),
     };
-    let programs = compile::programs(&mut tree, &folder.join("build"), &mutants, &mut dropped)?;
-    fs::write(&known, serde_json::to_vec(&dropped)?)?;
+    let programs = compile::programs(&mut tree, options.part, &mutants, &mut dropped, &known)?;
 
     println!("running each test without a mutant");
-    let suite = Suite::measure(programs, &folder.join("tests.json"))?;
+    let suite = Suite::measure(
+        programs,
+        &folder.join(format!("tests-{}.jsonl", options.part.name())),
+    )?;
     if options.only_build {
         return Ok(());
     }
@@ -184,10 +184,31 @@ fn run(options: &Options) -> Answer<()> {
         };
         results.add(mutant, outcome, &by, began.elapsed().as_secs_f64())
     })?;
-    print!(
-        "{}",
-        Results::open(&path)?.table(mutants.iter().filter(chosen))
-    );
+    summary(root, &path, mutants.iter().filter(chosen))
+}
+
+fn summary<'a>(
+    root: &Path,
+    results: &Path,
+    mutants: impl Iterator<Item = &'a Mutant>,
+) -> Answer<()> {
+    let results = Results::open(results)?;
+    let mutants: Vec<&Mutant> = mutants.collect();
+    print!("{}", results.table(&mutants));
+    let survivors = mutants
+        .into_iter()
+        .filter(|mutant| matches!(results.outcome(mutant), Some("survived" | "never run")));
+    let comparison = Reasons::read(&root.join("mutation/survivors.txt"))?.compare(survivors);
+    for (kind, count) in &comparison.explained {
+        println!("{count:>5} explained: {kind}");
+    }
+    println!("{:>5} unexplained", comparison.unexplained.len());
+    for name in &comparison.unexplained {
+        println!("      {name}");
+    }
+    for name in &comparison.outdated {
+        println!("not among the survivors of this run, but in the list: {name}");
+    }
     Ok(())
 }
 

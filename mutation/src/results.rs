@@ -63,12 +63,12 @@ impl Results {
     }
 
     /// A table by file, and their sum.
-    pub(crate) fn table<'a>(&self, mutants: impl Iterator<Item = &'a Mutant>) -> String {
+    pub(crate) fn table(&self, mutants: &[&Mutant]) -> String {
         let mut rows: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
         for mutant in mutants {
             let outcome = self.outcome(mutant);
             if let Some(column) = OUTCOMES.iter().position(|one| Some(*one) == outcome) {
-                rows.entry(&mutant.file).or_default()[column] += 1;
+                rows.entry(mutant.file.as_str()).or_default()[column] += 1;
                 rows.entry("~ all").or_default()[column] += 1;
             }
         }

@@ -210,3 +210,89 @@ impl<'a, 'ast> Visit<'ast> for Switches<'a> {
         self.visit_expr(&repeat.expr);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::switch;
+    use crate::list::{Mutant, Part};
+
+    /// A mutant whose place is that of `at` in `text`, which has one line.
+    fn mutant(id: u32, genre: &str, text: &str, at: &str, replacement: &str) -> Mutant {
+        Mutant {
+            id,
+            part: Part::Core,
+            name: String::new(),
+            file: String::new(),
+            function: String::new(),
+            genre: genre.to_owned(),
+            replacement: replacement.to_owned(),
+            start: (1, text.find(at).expect("it is in the text") + 1),
+            is_opaque: false,
+        }
+    }
+
+    fn switched(text: &str, mutants: &[Mutant]) -> String {
+        let (splice, _) = switch(text, &mutants.iter().collect::<Vec<_>>()).expect("it is Rust");
+        splice.apply(text).0.replace("crate::mutant::on", "on")
+    }
+
+    #[test]
+    fn operators_in_each_other_nest() {
+        let text = "fn f() -> bool { a + 1 < !b }";
+        let mutants = [
+            mutant(1, "BinaryOperator", text, "+", "-"),
+            mutant(2, "BinaryOperator", text, "<", ">"),
+            mutant(3, "BinaryOperator", text, "<", "<="),
+            mutant(4, "UnaryOperator", text, "!", ""),
+        ];
+        let expected = "fn f() -> bool { (if on(2) { (a + 1 > !b) } else if on(3) { (a + 1 <= !b) } else { \
+            ((if on(1) { (a - 1) } else { (a + 1) }) < (if on(4) { (b) } else { (!b) })) }) }";
+        assert_eq!(switched(text, &mutants), expected);
+    }
+
+    #[test]
+    fn a_function_returns_early() {
+        let text = "fn f() -> u8 { g(); 7 }";
+        let mutants = [mutant(1, "FnValue", text, "g", "0")];
+        assert_eq!(
+            switched(text, &mutants),
+            "fn f() -> u8 { if on(1) { return 0; } g(); 7 }"
+        );
+    }
+
+    #[test]
+    fn an_arm_and_its_guard() {
+        let text = "fn f() { match x { 1 => a, n if n > 7 => b, _ => c } }";
+        let mutants = [
+            mutant(1, "MatchArm", text, "1", ""),
+            mutant(2, "MatchArm", text, "n if", ""),
+            mutant(3, "MatchArmGuard", text, "n >", "true"),
+            mutant(4, "MatchArm", text, "_", ""),
+        ];
+        let expected = "fn f() { match x { 1 if !on(1) => a, \
+            n if !on(2) && ((if on(3) { (true) } else { (n > 7) })) => b, _ => c } }";
+        assert_eq!(switched(text, &mutants), expected);
+    }
+
+    #[test]
+    fn a_field_that_the_rest_has() {
+        let text = "fn f() { S { a: 1, b, ..rest() } }";
+        let mutants = [
+            mutant(1, "StructField", text, "a:", ""),
+            mutant(2, "StructField", text, "b,", ""),
+        ];
+        let expected = "fn f() { S { a: (if on(1) { ((S { ..rest() }).a) } else { (1) }), \
+            b: (if on(2) { ((S { ..rest() }).b) } else { (b) }), ..rest() } }";
+        assert_eq!(switched(text, &mutants), expected);
+    }
+
+    #[test]
+    fn constants_have_none() {
+        let text = "const A: u8 = 1 + 2; const fn f() -> u8 { 3 - 4 }";
+        let mutants = [
+            mutant(1, "BinaryOperator", text, "+", "-"),
+            mutant(2, "BinaryOperator", text, "-", "+"),
+        ];
+        assert_eq!(switched(text, &mutants), text);
+    }
+}
