@@ -11,7 +11,8 @@ pub(crate) enum Verdict {
     /// By this test.
     Failed(String),
     TimedOut(String),
-    Survived,
+    /// So many tests were run, of so many that reach it.
+    Survived(usize, usize),
     NeverRun,
 }
 
@@ -19,10 +20,13 @@ pub(crate) enum Verdict {
 const FIRST: usize = 3;
 
 /// What a test that hangs is given beside a multiple of its own time.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(3);
 
-/// Whether a test notices `mutant`.
-pub(crate) fn judge(suite: &Suite, mutant: u32) -> Answer<Verdict> {
+/// Takes long, reaches nearly all, and looks at more than any other.
+const ORACLES: &str = "a_random_program_keeps_every_rule_whatever_goes_wrong";
+
+/// Whether a test notices `mutant`, of those that together take no longer than `budget`.
+pub(crate) fn judge(suite: &Suite, mutant: u32, budget: Duration) -> Answer<Verdict> {
     let Some(reaching) = suite.reaching.get(&mutant) else {
         return Ok(Verdict::NeverRun);
     };
@@ -31,6 +35,12 @@ pub(crate) fn judge(suite: &Suite, mutant: u32) -> Answer<Verdict> {
     order.sort_by_key(|&test| {
         let test = &suite.tests[test];
         test.time.as_millis().max(10) * test.reached.len() as u128
+    });
+    let mut spent = Duration::ZERO;
+    order.retain(|&test| {
+        let test = &suite.tests[test];
+        spent += test.time;
+        spent < budget || test.name == ORACLES
     });
     let mut left = order.as_slice();
     let mut count = FIRST;
@@ -51,49 +61,36 @@ pub(crate) fn judge(suite: &Suite, mutant: u32) -> Answer<Verdict> {
         left = later;
         count *= 4;
     }
-    Ok(Verdict::Survived)
+    Ok(Verdict::Survived(order.len(), reaching.len()))
 }
 
-/// Runs some tests of one program in one process; and alone those of which that says nothing for sure.
+/// Runs some tests of one program in one process. It has to fail twice, the second time alone, because a test may fail by
+/// chance, or come too late on a busy machine.
 fn together(suite: &Suite, mutant: u32, tests: &[usize]) -> Answer<Option<Verdict>> {
+    let times = tests.iter().map(|&test| suite.tests[test].time);
+    let limit = GRACE + times.clone().sum::<Duration>() + times.max().unwrap_or_default() * 4;
+    let first = run(suite, mutant, tests, limit)?;
     let mut suspects = tests.to_vec();
-    if tests.len() > 1 {
-        let times = tests.iter().map(|&test| suite.tests[test].time);
-        let limit = GRACE + times.clone().sum::<Duration>() + times.max().unwrap_or_default() * 4;
-        let run = run(suite, mutant, tests, limit)?;
-        match run.ending {
-            Ending::Passed => return Ok(None),
-            Ending::TimedOut => {
-                suspects.retain(|&test| !run.passed.contains(&suite.tests[test].name))
-            }
-            Ending::Failed => {
-                let is_it = |test: &usize| run.failed.as_ref() == Some(&suite.tests[*test].name);
-                suspects.sort_by_key(|test| !is_it(test));
-            }
+    match first.ending {
+        Ending::Passed => return Ok(None),
+        Ending::TimedOut => {
+            suspects.retain(|&test| !first.passed.contains(&suite.tests[test].name))
+        }
+        Ending::Failed => {
+            let is_it = |test: &usize| first.failed.as_ref() == Some(&suite.tests[*test].name);
+            suspects.sort_by_key(|test| !is_it(test));
         }
     }
     for test in suspects {
-        if let Some(verdict) = alone(suite, mutant, test)? {
-            return Ok(Some(verdict));
+        let one = &suite.tests[test];
+        let name = format!("{} {}", suite.programs[one.program].name, one.name);
+        match run(suite, mutant, &[test], (GRACE + one.time * 5) * 2)?.ending {
+            Ending::Passed => {}
+            Ending::Failed => return Ok(Some(Verdict::Failed(name))),
+            Ending::TimedOut => return Ok(Some(Verdict::TimedOut(name))),
         }
     }
     Ok(None)
-}
-
-/// It has to fail twice, because a test may fail by chance, or come too late on a busy machine.
-fn alone(suite: &Suite, mutant: u32, test: usize) -> Answer<Option<Verdict>> {
-    let one = &suite.tests[test];
-    let limit = GRACE + one.time * 5;
-    let first = run(suite, mutant, &[test], limit)?.ending;
-    if first == Ending::Passed {
-        return Ok(None);
-    }
-    let name = format!("{} {}", suite.programs[one.program].name, one.name);
-    Ok(match run(suite, mutant, &[test], limit * 2)?.ending {
-        Ending::Passed => None,
-        Ending::Failed => Some(Verdict::Failed(name)),
-        Ending::TimedOut => Some(Verdict::TimedOut(name)),
-    })
 }
 
 fn run(suite: &Suite, mutant: u32, tests: &[usize], limit: Duration) -> Answer<process::Run> {

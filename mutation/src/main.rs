@@ -31,7 +31,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use suite::Suite;
 use tree::Tree;
 
@@ -44,6 +44,7 @@ cargo run --release -p slabloop-mutation -- [options]
   --file TEXT         only those in files whose name contains it
   --name TEXT         only those whose name contains it
   --shard K/N         every N-th, from the K-th, which counts from 0
+  --budget SECONDS    the time of the tests that a mutant has to survive at most (default: 30)
   --again OUTCOME     those of this outcome once more: survived, 'never run', caught, timeout
   --results PATH      a line of JSON for each (default: target/mutation/PART.jsonl)
   --build             builds and measures, and judges none
@@ -55,6 +56,7 @@ struct Options {
     file: String,
     name: String,
     shard: (usize, usize),
+    budget: Duration,
     again: Vec<String>,
     results: Option<PathBuf>,
     only_build: bool,
@@ -77,6 +79,7 @@ fn options() -> Answer<Options> {
         file: String::new(),
         name: String::new(),
         shard: (0, 1),
+        budget: Duration::from_secs(30),
         again: Vec::new(),
         results: None,
         only_build: false,
@@ -95,6 +98,7 @@ fn options() -> Answer<Options> {
             Arg::Long("file") => options.file = parser.value()?.string()?,
             Arg::Long("name") => options.name = parser.value()?.string()?,
             Arg::Long("shard") => options.shard = shard(&parser.value()?.string()?)?,
+            Arg::Long("budget") => options.budget = Duration::from_secs(parser.value()?.parse()?),
             Arg::Long("again") => options.again.push(parser.value()?.string()?),
             Arg::Long("results") => options.results = Some(parser.value()?.into()),
             Arg::Long("build") => options.only_build = true,
@@ -175,10 +179,10 @@ fn run(options: &Options) -> Answer<()> {
         } else if !tree.switched.contains(&mutant.id) {
             ("no switch", String::new())
         } else {
-            match judge::judge(&suite, mutant.id)? {
+            match judge::judge(&suite, mutant.id, options.budget)? {
                 Verdict::Failed(test) => ("caught", test),
                 Verdict::TimedOut(test) => ("timeout", test),
-                Verdict::Survived => ("survived", String::new()),
+                Verdict::Survived(run, of) => ("survived", format!("{run} of {of} tests")),
                 Verdict::NeverRun => ("never run", String::new()),
             }
         };

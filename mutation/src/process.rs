@@ -46,7 +46,7 @@ pub(crate) fn run(
         .arg(format!("--test-threads={}", tests.len().clamp(1, 4)))
         .current_dir(&program.folder)
         // Quickly, and as in the configuration of cargo-mutants otherwise.
-        .env("SLABLOOP_SIM_SEEDS", "0..60")
+        .env("SLABLOOP_SIM_SEEDS", "0..20")
         .env_remove("RUST_BACKTRACE")
         .envs(set.iter().copied())
         .stdin(Stdio::null())
