@@ -59,10 +59,12 @@ pub(crate) fn programs(
         Part::Core => CORE_TESTS,
         Part::Kit => KIT_TESTS,
     };
+    // Each has its own folder, so that one can be built while tests of the other run.
+    let build = tree.path.with_file_name(format!("build-{}", part.name()));
     for arguments in [LIBRARY, tests] {
         for round in 1.. {
             tree.switch(mutants, dropped)?;
-            let messages = cargo(tree, arguments)?;
+            let messages = cargo(tree, &build, arguments)?;
             let errors: Vec<_> = messages.iter().filter_map(error).collect();
             if errors.is_empty() {
                 let built = messages
@@ -96,12 +98,12 @@ pub(crate) fn programs(
     unreachable!("the tests are built last")
 }
 
-fn cargo(tree: &Tree, arguments: &[&str]) -> Answer<Vec<Value>> {
+fn cargo(tree: &Tree, build: &Path, arguments: &[&str]) -> Answer<Vec<Value>> {
     let output = Command::new("cargo")
         .args(arguments)
         .args(["--locked", "--quiet", "--message-format=json"])
         .current_dir(&tree.path)
-        .env("CARGO_TARGET_DIR", tree.path.with_file_name("build"))
+        .env("CARGO_TARGET_DIR", build)
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_INCREMENTAL", "0")
         // A mutant may break what is a rule of style.
