@@ -59,7 +59,6 @@ pub(crate) fn programs(
         Part::Core => CORE_TESTS,
         Part::Kit => KIT_TESTS,
     };
-    // Each has its own folder, so that one can be built while tests of the other run.
     let build = tree.path.with_file_name(format!("build-{}", part.name()));
     for arguments in [LIBRARY, tests] {
         for round in 1.. {

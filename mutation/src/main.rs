@@ -44,8 +44,8 @@ cargo run --release -p slabloop-mutation -- [options]
   --file TEXT         only those in files whose name contains it
   --name TEXT         only those whose name contains it
   --shard K/N         every N-th, from the K-th, which counts from 0
-  --budget SECONDS    the time of the tests that a mutant has to survive at most (default: 30)
-  --again OUTCOME     those of this outcome once more: survived, 'never run', caught, timeout
+  --budget SECONDS    the time of the tests that are tried on a mutant, at most (default: 30)
+  --again OUTCOME     those of this outcome once more: survived, 'not caught yet', 'never run', caught
   --results PATH      a line of JSON for each (default: target/mutation/PART.jsonl)
   --build             builds and measures, and judges none
   --summary           what is in the results, by file; runs nothing
@@ -141,10 +141,12 @@ fn run(options: &Options) -> Answer<()> {
         return summary(root, &path, mutants.iter().filter(chosen));
     }
 
+    // Each part has a copy of its own, so that one can be built while tests of the other run.
+    let part = options.part.name();
     println!("building all {}", mutants.len());
-    let mut tree = Tree::copy(root, folder.join("tree"))?;
+    let mut tree = Tree::copy(root, folder.join(format!("tree-{part}")))?;
     // As long as the list is the same, what did not compile need not be found out again.
-    let known = folder.join(format!("dropped-{:x}.json", fingerprint(&mutants)));
+    let known = folder.join(format!("dropped-{part}-{:x}.json", fingerprint(&mutants)));
     let mut dropped: BTreeSet<u32> = match fs::read(&known) {
         Ok(bytes) => serde_json::from_slice(&bytes)?,
         Err(_) => BTreeSet::new(),
@@ -152,10 +154,7 @@ fn run(options: &Options) -> Answer<()> {
     let programs = compile::programs(&mut tree, options.part, &mutants, &mut dropped, &known)?;
 
     println!("running each test without a mutant");
-    let suite = Suite::measure(
-        programs,
-        &folder.join(format!("tests-{}.jsonl", options.part.name())),
-    )?;
+    let suite = Suite::measure(programs, &folder.join(format!("tests-{part}.jsonl")))?;
     if options.only_build {
         return Ok(());
     }
@@ -182,7 +181,14 @@ fn run(options: &Options) -> Answer<()> {
             match judge::judge(&suite, mutant.id, options.budget)? {
                 Verdict::Failed(test) => ("caught", test),
                 Verdict::TimedOut(test) => ("timeout", test),
-                Verdict::Survived(run, of) => ("survived", format!("{run} of {of} tests")),
+                Verdict::Survived(run, of) => {
+                    let outcome = if run == of {
+                        "survived"
+                    } else {
+                        "not caught yet"
+                    };
+                    (outcome, format!("{run} of {of} tests"))
+                }
                 Verdict::NeverRun => ("never run", String::new()),
             }
         };
@@ -199,9 +205,12 @@ fn summary<'a>(
     let results = Results::open(results)?;
     let mutants: Vec<&Mutant> = mutants.collect();
     print!("{}", results.table(&mutants));
-    let survivors = mutants
-        .into_iter()
-        .filter(|mutant| matches!(results.outcome(mutant), Some("survived" | "never run")));
+    let survivors = mutants.into_iter().filter(|mutant| {
+        matches!(
+            results.outcome(mutant),
+            Some("survived" | "not caught yet" | "never run")
+        )
+    });
     let comparison = Reasons::read(&root.join("mutation/survivors.txt"))?.compare(survivors);
     for (kind, count) in &comparison.explained {
         println!("{count:>5} explained: {kind}");

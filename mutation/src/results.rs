@@ -10,12 +10,13 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// All outcomes, as they are called in the file and in the table.
-pub(crate) const OUTCOMES: [&str; 6] = [
+pub(crate) const OUTCOMES: [&str; 7] = [
     "caught",
     "timeout",
     "does not compile",
     "no switch",
     "survived",
+    "not caught yet",
     "never run",
 ];
 
@@ -64,7 +65,7 @@ impl Results {
 
     /// A table by file, and their sum.
     pub(crate) fn table(&self, mutants: &[&Mutant]) -> String {
-        let mut rows: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
+        let mut rows: BTreeMap<&str, [usize; 7]> = BTreeMap::new();
         for mutant in mutants {
             let outcome = self.outcome(mutant);
             if let Some(column) = OUTCOMES.iter().position(|one| Some(*one) == outcome) {

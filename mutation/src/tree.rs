@@ -49,10 +49,16 @@ impl Tree {
             switched: BTreeSet::new(),
         };
         for name in String::from_utf8(listed.stdout)?.split_terminator('\0') {
-            // The sources have their turn when the mutants are known.
-            let is_source = name.starts_with("src/") && name.ends_with(".rs");
-            if !is_source && root.join(name).is_file() {
-                tree.write(name, &with_module(name, fs::read(root.join(name))?))?;
+            if !root.join(name).is_file() {
+                continue;
+            }
+            let content = fs::read(root.join(name))?;
+            if name.starts_with("src/") {
+                tree.write(&format!("plain/{name}"), &content)?;
+            }
+            // Those with mutants have their turn when the mutants are known.
+            if !(name.starts_with("src/") && name.ends_with(".rs")) {
+                tree.write(name, &with_plain_sources(name, content))?;
             }
         }
         tree.write("src/mutant.rs", MODULE.as_bytes())?;
@@ -104,24 +110,14 @@ impl Tree {
     }
 }
 
-/// A test that has parts of the crate as modules of its own needs the switches as well.
-fn with_module(name: &str, content: Vec<u8>) -> Vec<u8> {
+/// A test that has parts of the crate as modules of its own gets them without mutants: they have no `crate::mutant` there.
+fn with_plain_sources(name: &str, content: Vec<u8>) -> Vec<u8> {
     if !(name.starts_with("tests/") && name.ends_with(".rs")) {
         return content;
     }
     let text = String::from_utf8(content).expect("sources are UTF-8");
-    let paths = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("#[path = \""));
-    let found = paths
-        .filter_map(|path| Some(&path[..path.find("../src")? + "../src".len()]))
-        .next();
-    match found {
-        Some(sources) => {
-            format!("{text}\n#[path = \"{sources}/mutant.rs\"]\nmod mutant;\n").into_bytes()
-        }
-        None => text.into_bytes(),
-    }
+    text.replace("\"../../src", "\"../../plain/src")
+        .into_bytes()
 }
 
 fn sources(root: &Path, folder: &Path) -> Answer<Vec<String>> {
