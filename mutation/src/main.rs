@@ -211,7 +211,7 @@ fn summary<'a>(
             Some("survived" | "not caught yet" | "never run")
         )
     });
-    let comparison = Reasons::read(&root.join("mutation/survivors.txt"))?.compare(survivors);
+    let comparison = Reasons::read(&root.join("mutation/survivors.txt"))?.compare(root, survivors);
     for (kind, count) in &comparison.explained {
         println!("{count:>5} explained: {kind}");
     }

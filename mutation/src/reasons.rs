@@ -1,7 +1,7 @@
 //! `survivors.txt`: the mutants that may survive, with the reason.
 //!
-//! A line `[kind of reason]` stands above its mutants. A mutant is called as cargo-mutants calls it, without line and column, so that
-//! the list holds when lines move; what comes after ` # ` says why.
+//! A line `[kind of reason]` stands above its mutants. A mutant is called as cargo-mutants calls it, with the text of
+//! its line in place of the numbers, so that the list holds when lines move; what comes after the last ` # ` says why.
 
 use crate::Answer;
 use crate::list::Mutant;
@@ -39,7 +39,10 @@ impl Reasons {
             {
                 Some(name) => name.clone_into(&mut kind),
                 None => {
-                    let mutant = line.split(" # ").next().unwrap_or_default().trim();
+                    let mutant = line
+                        .rsplit_once(" # ")
+                        .map_or(line, |(name, _)| name)
+                        .trim();
                     kinds.insert(mutant.to_owned(), kind.clone());
                 }
             }
@@ -47,11 +50,16 @@ impl Reasons {
         Ok(Reasons { kinds })
     }
 
-    pub(crate) fn compare<'a>(&self, survivors: impl Iterator<Item = &'a Mutant>) -> Comparison {
+    pub(crate) fn compare<'a>(
+        &self,
+        root: &Path,
+        survivors: impl Iterator<Item = &'a Mutant>,
+    ) -> Comparison {
         let mut comparison = Comparison::default();
         let mut seen = HashSet::new();
+        let mut sources = HashMap::new();
         for mutant in survivors {
-            let name = without_place(mutant);
+            let name = without_place(&mut sources, root, mutant);
             match self.kinds.get(&name) {
                 Some(kind) => *comparison.explained.entry(kind.clone()).or_default() += 1,
                 None => comparison.unexplained.push(mutant.name.clone()),
@@ -65,8 +73,17 @@ impl Reasons {
     }
 }
 
-/// `src/slot.rs:12:7: replace ..` without the numbers.
-fn without_place(mutant: &Mutant) -> String {
+/// `src/slot.rs: replace .. in .. @ the line that it begins in`: the numbers would be others with each change of the file.
+fn without_place(
+    sources: &mut HashMap<String, Vec<String>>,
+    root: &Path,
+    mutant: &Mutant,
+) -> String {
+    let lines = sources.entry(mutant.file.clone()).or_insert_with(|| {
+        let text = fs::read_to_string(root.join(&mutant.file)).unwrap_or_default();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    });
+    let line = lines.get(mutant.start.0 - 1).map_or("", String::as_str);
     let what = mutant.name.split_once(": ").map_or("", |(_, what)| what);
-    format!("{}: {what}", mutant.file)
+    format!("{}: {what} @ {line}", mutant.file)
 }
