@@ -173,9 +173,11 @@ fn run(options: &Options) -> Answer<()> {
     println!("judging {}", due.len());
     workers::in_parallel(&due, |_, mutant| {
         let began = Instant::now();
-        let (outcome, by) = if dropped.contains(&mutant.id) {
+        // A field's switch asks for the rest of the value twice, which may not compile where the mutant does.
+        let has_no_switch = !tree.switched.contains(&mutant.id);
+        let (outcome, by) = if dropped.contains(&mutant.id) && mutant.genre != "StructField" {
             ("does not compile", String::new())
-        } else if !tree.switched.contains(&mutant.id) {
+        } else if has_no_switch {
             ("no switch", String::new())
         } else {
             match judge::judge(&suite, mutant.id, options.budget)? {
