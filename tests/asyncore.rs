@@ -383,6 +383,16 @@ fn messages_carry_level_and_dispatcher() {
     let lines = take_log();
     assert!(lines.contains(&(log::Level::Debug, format!("{label}: added"))));
     assert!(lines.contains(&(log::Level::Warn, format!("{label}: as wanted"))));
+    let other = io::Error::new(io::ErrorKind::NotFound, "no such key");
+    let mut context = reactor.at(id).unwrap();
+    context.log_fault_in("cannot read the store", &other);
+    let warnings = take_log();
+    let [(log::Level::Warn, line)] = &warnings[..] else {
+        panic!("{warnings:?}");
+    };
+    assert!(line.starts_with(&label), "{line}");
+    assert!(line.contains("cannot read the store"), "{line}");
+    assert!(line.contains("no such key"), "{line}");
 }
 
 /// The four defaults of asyncore that only warned left their event pending: the next pass warned again.

@@ -796,3 +796,57 @@ fn an_attempt_that_is_aborted_with_bytes_queued_ends_in_a_reset_for_who_has_acce
         assert_eq!(read, expected, "bytes queued: {queues}");
     }
 }
+
+#[test]
+fn a_connection_is_connecting_until_its_handle_connect() {
+    let mut reactor = Reactor::new().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let diary = Diary::default();
+    let seen = Rc::new(Cell::new(None));
+    let sees = Rc::clone(&seen);
+    let client = Spy::new("client", &diary).on_connect(move |cx| {
+        sees.set(Some(cx.is_connecting()));
+        Ok(())
+    });
+    let id = reactor
+        .connect(listener.local_addr().unwrap(), client)
+        .unwrap();
+    assert!(reactor.at(id).unwrap().is_connecting());
+    turn_until(&mut reactor, "the connection", |_| seen.get().is_some());
+    assert_eq!(seen.get(), Some(false));
+    assert!(!reactor.at(id).unwrap().is_connecting());
+    reactor.at(id).unwrap().close();
+    assert!(!reactor.at(id).unwrap().is_connecting());
+}
+
+/// The next address is tried when one fails at once, and not while an attempt is under way.
+#[test]
+fn of_several_addresses_the_first_that_can_be_tried_is_taken() {
+    let mut reactor = Reactor::new().unwrap();
+    let (first, second) = (
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+    );
+    let addresses = [first.local_addr().unwrap(), second.local_addr().unwrap()];
+    let diary = Diary::default();
+    reactor
+        .connect(&addresses[..], Spy::new("client", &diary))
+        .unwrap();
+    turn_until(&mut reactor, "the connection", |_| {
+        diary.count("client", "connect") == 1
+    });
+    second.set_nonblocking(true).unwrap();
+    assert!(second.accept().is_err(), "nobody has come here");
+    first.accept().unwrap();
+
+    // No stream goes to a broadcast address, which the system says at once.
+    let addresses = [SocketAddr::from(([255; 4], 9)), addresses[0]];
+    reactor
+        .connect(&addresses[..], Spy::new("other", &diary))
+        .unwrap();
+    turn_until(&mut reactor, "the connection", |_| {
+        diary.count("other", "connect") == 1
+    });
+    assert_eq!(diary.count("other", "error"), 0);
+    first.accept().unwrap();
+}

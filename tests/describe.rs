@@ -3,12 +3,12 @@
 mod util;
 
 use std::cell::RefCell;
-use std::io::Write;
+use std::io::{self, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
 use slabloop::observe::{Kind, Observer, Stage, TurnEnd};
-use slabloop::{AnyId, Cause, Dispatcher, End, Reactor, Timeout};
+use slabloop::{AnyId, Cause, Context, Dispatcher, End, Reactor, Timeout};
 use util::*;
 
 #[test]
@@ -121,6 +121,38 @@ fn the_end_of_a_turn_tells_how_many_posts_wait() {
         reactor.turn(Duration::ZERO).unwrap();
     }
     assert_eq!(*seen.borrow(), [3, 1, 0]);
+}
+
+#[test]
+fn gauges_count_who_is_ready_and_each_post_that_waits() {
+    let mut builder = Reactor::builder();
+    let builder = builder.posts_per_turn(1).posts_time(DEADLINE);
+    let mut reactor = builder.build().unwrap();
+    let handle = reactor.handle();
+    for _ in 0..5 {
+        handle.post(|_| {}).unwrap();
+    }
+    for left in [4, 3] {
+        reactor.turn(Duration::ZERO).unwrap();
+        assert_eq!(reactor.gauges().posts_waiting, left);
+    }
+    // Who leaves its input unread is called in the next turn, too.
+    struct Idle;
+    impl Dispatcher for Idle {
+        fn handle_read(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut pairs = Vec::new();
+    for count in 1..=3 {
+        let (ours, mut peer) = tcp_pair();
+        reactor.add(ours, Idle).unwrap();
+        peer.write_all(b"x").unwrap();
+        pairs.push(peer);
+        turn_until(&mut reactor, "all are ready", |reactor| {
+            reactor.gauges().ready == count
+        });
+    }
 }
 
 #[test]

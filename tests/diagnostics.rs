@@ -174,3 +174,57 @@ fn dispatchers_that_close_at_the_end_are_not_named() {
     turn_for(&mut reactor, Duration::ZERO);
     assert_eq!(warnings(), <[String; 0]>::default());
 }
+
+/// The last lines of a reactor: what it has held back, if there is any, and what panicked as it was dropped.
+#[test]
+fn a_reactor_that_is_dropped_says_what_is_left_to_say() {
+    keep_log();
+    let mut reactor = Reactor::new().unwrap();
+    let (ours, _peer) = tcp_pair();
+    let id = reactor.add(ours, Nothing).unwrap();
+    let fault = io::Error::other("on purpose");
+    reactor.at(id).unwrap().log_fault(&fault);
+    assert_eq!(warnings().len(), 1);
+    drop(reactor);
+    assert_eq!(warnings(), [""; 0], "nothing was held back");
+
+    let mut reactor = Reactor::new().unwrap();
+    let (ours, _peer) = tcp_pair();
+    let id = reactor.add(ours, Nothing).unwrap();
+    for _ in 0..3 {
+        reactor.at(id).unwrap().log_fault(&fault);
+    }
+    assert_eq!(warnings().len(), 1);
+    drop(reactor);
+    let left = warnings();
+    assert!(
+        left.len() == 1 && left[0].ends_with("2 more were not logged"),
+        "{left:?}"
+    );
+
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("on purpose, in a destructor");
+        }
+    }
+    let mut reactor = Reactor::new().unwrap();
+    let (timed, deferred) = (Panics, Panics);
+    reactor.call_later(SECOND, move |_| std::mem::forget(timed));
+    let service = reactor.add_service(Nothing).unwrap();
+    let mut context = reactor.at(service).unwrap();
+    context.defer(move |_| std::mem::forget(deferred));
+    drop(reactor);
+    let errors: Vec<_> = take_log()
+        .into_iter()
+        .filter(|(level, _)| *level == log::Level::Error)
+        .collect();
+    let [(_, line)] = &errors[..] else {
+        panic!("{errors:?}");
+    };
+    assert!(line.contains("2 closures panicked"), "{line}");
+}
+
+struct Nothing;
+
+impl Dispatcher for Nothing {}

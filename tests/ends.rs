@@ -374,6 +374,13 @@ fn the_cause_of_an_end_can_be_asked_for_until_the_place_is_used_again() {
     let second = reactor.add(second, Echo).expect("a stream");
     assert_eq!(reactor.end_of(first), Some(Cause::Aborted), "still");
     assert_eq!(reactor.end_of(second), None);
+    let context = reactor.at(second).expect("open");
+    assert_eq!(
+        context.end_of(first),
+        Some(Cause::Aborted),
+        "as the reactor says"
+    );
+    assert_eq!(context.end_of(second), None);
     drop(peer);
     turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
     assert_eq!(reactor.end_of(second), Some(Cause::Finished));

@@ -1169,3 +1169,63 @@ fn a_close_waits_for_the_producers_and_an_abort_drops_them_and_their_hold() {
     assert!(is_reading(&mut reactor), "nothing is left to wait for");
     assert_eq!(reactor.count(), 1);
 }
+
+#[test]
+fn a_record_of_the_largest_size_is_one_and_a_byte_more_is_not() {
+    let cases = [
+        (Terminator::Line, b"\n".to_vec()),
+        (Terminator::Netstring, b",".to_vec()),
+        (Terminator::Prefixed(LengthPrefix::One), Vec::new()),
+    ];
+    for (terminator, end) in cases {
+        for length in [100_u8, 101] {
+            let mut stream = match terminator {
+                Terminator::Netstring => format!("{length}:").into_bytes(),
+                Terminator::Prefixed(_) => vec![length],
+                _ => Vec::new(),
+            };
+            stream.extend(vec![b'x'; length.into()]);
+            stream.extend(&end);
+            let seen = Seen::default();
+            let framed = framed(terminator.clone(), Recorder::new(&seen)).max_record(100);
+            let (mut reactor, _, mut peer) = connection(framed);
+            peer.write_all(&stream).expect("room");
+            turn_until(&mut reactor, "a record or an error", |_| {
+                !seen.events().is_empty() || !seen.records().is_empty()
+            });
+            let expected = if length == 100 { 1 } else { 0 };
+            assert_eq!(seen.records().len(), expected, "{terminator:?}, {length}");
+        }
+    }
+}
+
+/// A handler has all callbacks of a dispatcher that are about its connection.
+#[test]
+fn a_handler_is_told_that_all_is_sent() {
+    struct Asks(Rc<Cell<usize>>);
+    impl Handler for Asks {
+        fn found_terminator(
+            &mut self,
+            cx: &mut Context<'_>,
+            _: &mut Framing,
+            record: &[u8],
+        ) -> io::Result<()> {
+            cx.send(record)?;
+            cx.notify_when_sent()
+        }
+
+        fn handle_sent(&mut self, _: &mut Context<'_>, _: &mut Framing) -> io::Result<()> {
+            self.0.set(self.0.get() + 1);
+            Ok(())
+        }
+    }
+    let told = Rc::new(Cell::new(0));
+    let asks = Framed::new(Terminator::Line, Asks(told.clone())).expect("a terminator");
+    let mut reactor = Reactor::new().expect("a poller");
+    let (_, mut peer) = join(&mut reactor, unix_pair(), asks);
+    peer.write_all(b"all of it\n").expect("room");
+    turn_until(&mut reactor, "the callback", |_| told.get() == 1);
+    let mut answer = [0; 9];
+    peer.read_exact(&mut answer).expect("it was sent");
+    assert_eq!(&answer, b"all of it");
+}

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -659,4 +660,36 @@ fn a_listener_has_no_peer_that_could_be_named() {
     let refused = cx.set_peer(([192, 0, 2, 7], 1).into());
     assert_eq!(refused.expect_err("no").kind(), io::ErrorKind::Unsupported);
     assert_eq!(cx.peer(), own);
+}
+
+#[test]
+fn an_accepted_connection_tells_the_path_of_a_client_that_has_one() {
+    struct Notes(Rc<RefCell<Option<PathBuf>>>);
+    impl Dispatcher for Notes {
+        fn handle_accept(&mut self, _: &mut Context<'_>, accepted: Accepted) -> io::Result<()> {
+            *self.0.borrow_mut() = accepted.peer_path().map(Path::to_owned);
+            Ok(())
+        }
+    }
+    let name = |what: &str| {
+        let file = format!("slabloop-{}-path-of-{what}", std::process::id());
+        std::env::temp_dir().join(file)
+    };
+    let (server, client) = (name("server"), name("client"));
+    let mut reactor = Reactor::new().expect("a poller");
+    let noted = Rc::new(RefCell::new(None));
+    let listener = std::os::unix::net::UnixListener::bind(&server).expect("a path");
+    reactor
+        .add(listener, Notes(Rc::clone(&noted)))
+        .expect("a listener");
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+    let socket = socket.expect("a descriptor");
+    let address = |path| socket2::SockAddr::unix(path).expect("it is short");
+    socket.bind(&address(&client)).expect("a path");
+    socket.connect(&address(&server)).expect("it listens");
+    turn_until(&mut reactor, "the client", |_| noted.borrow().is_some());
+    assert_eq!(noted.take().as_ref(), Some(&client));
+    for path in [server, client] {
+        std::fs::remove_file(path).expect("our own file");
+    }
 }

@@ -1308,3 +1308,90 @@ fn a_ring_keeps_the_rarer_reports_as_they_came() {
 struct Idle;
 
 impl Dispatcher for Idle {}
+
+/// Also what comes seldom. Each report is handed over as the reactor does it, and has to be in the record as it was.
+#[test]
+fn ring_has_a_record_of_each_kind_of_report() {
+    let (mut reactor, _) = clocked(&mut Reactor::builder());
+    let (one, _peer) = add(&mut reactor, Echo);
+    let (other, _peer) = add(&mut reactor, Echo);
+    let (id, sink) = (one.any(), other.any());
+    let at = Duration::from_secs(3);
+    let mut ring = Ring::new(100);
+    let error = io::Error::from(io::ErrorKind::OutOfMemory);
+    ring.event_dropped(at, id);
+    ring.mark_crossed(at, id, Crossing::OverHigh, 70);
+    ring.held(at, id, sink);
+    ring.released(at, id);
+    ring.flushed(at, id, 60, 10);
+    ring.timer_fired(at, id, Duration::from_millis(5));
+    ring.accepting_paused(at, id, Refusal::Limit);
+    ring.accepting_paused(at, id, Refusal::OverTotal);
+    ring.accepting_paused(at, id, Refusal::Shortage(&error));
+    ring.accepting_paused(at, id, Refusal::Fault(&error));
+    ring.accepting_resumed(at, id);
+    ring.closed(at, id, Cause::Aborted);
+    let paused = |reason| What::AcceptingPaused { id, reason };
+    let kept: Vec<_> = ring.iter().map(|record| (record.at, record.what)).collect();
+    let expected = [
+        What::Dropped { id },
+        What::Mark {
+            id,
+            crossing: Crossing::OverHigh,
+            queued: 70,
+        },
+        What::Held { id, sink },
+        What::Released { id },
+        What::Flushed {
+            id,
+            written: 60,
+            queued: 10,
+        },
+        What::Timer {
+            id,
+            late: Duration::from_millis(5),
+        },
+        paused(Shortage::Limit),
+        paused(Shortage::OverTotal),
+        paused(Shortage::Shortage(io::ErrorKind::OutOfMemory)),
+        paused(Shortage::Fault(io::ErrorKind::OutOfMemory)),
+        What::AcceptingResumed { id },
+        What::Closed {
+            id,
+            cause: Cause::Aborted,
+        },
+    ];
+    assert_eq!(kept, expected.map(|what| (at, what)));
+}
+
+/// What a reactor reports of a callback, of interest and of a successor; and the names of all.
+#[test]
+fn ring_knows_who_runs_who_is_there_and_what_they_want() {
+    let (mut reactor, _) = clocked(&mut Reactor::builder());
+    reactor.observe(Ring::new(100));
+    let (one, mut peer) = add(&mut reactor, Echo);
+    let (other, _other_peer) = add(&mut reactor, Echo);
+    reactor.at(one).unwrap().start_writing();
+    reactor.at(one).unwrap().stop_writing();
+    peer.write_all(b"x").unwrap();
+    turns(&mut reactor, 1);
+    let ring = reactor.observer_mut::<Ring>().expect("it was added");
+    let interests = ring
+        .iter()
+        .filter(|record| matches!(record.what, What::Interest { id, .. } if id == one.any()));
+    assert_eq!(interests.count(), 2);
+    assert_eq!(ring.labels().len(), 2);
+    let mut ids: Vec<_> = ring.labels().iter().map(|(id, _)| id).collect();
+    ids.sort();
+    let mut expected = [one.any(), other.any()];
+    expected.sort();
+    assert_eq!(ids, expected);
+    let begin = ring.iter().find_map(|record| match record.what {
+        What::Callback { begin, .. } => Some(begin),
+        _ => None,
+    });
+    let begin = begin.expect("the byte was read");
+    assert_eq!(ring.running(), None, "between two turns");
+    ring.callback_began(Duration::ZERO, &begin);
+    assert_eq!(ring.running(), Some(begin));
+}

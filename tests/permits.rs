@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use slabloop::testing::SimClock;
-use slabloop::{Builder, Handle, Permit, PostError, Reactor};
+use slabloop::{Builder, Dispatcher, Handle, Permit, PostError, Reactor};
 use util::*;
 
 /// For turns that are to end for no reason but their budget in number.
@@ -87,6 +87,11 @@ fn permits_posts_and_urgent_posts_share_the_capacity() {
     ));
     assert_eq!(handle.reserve().unwrap_err(), PostError::Full(()));
     assert_eq!(reactor.counters().posts_refused, 3);
+    struct Nothing;
+    impl Dispatcher for Nothing {}
+    let service = reactor.add_service(Nothing).unwrap();
+    let context = reactor.at(service).unwrap();
+    assert_eq!(context.counters().posts_refused, 3, "in callbacks as well");
     turn(&mut reactor);
     assert_eq!(reactor.counters().posts, 2);
     assert_eq!(fill(&handle), 2, "the permits hold their places");

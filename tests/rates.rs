@@ -313,3 +313,26 @@ fn a_limited_connection_can_be_detached() {
     (&stream).write_all(b"x").expect("room");
     peer.read_exact(&mut [0]).expect("it lives on");
 }
+
+#[test]
+fn a_groups_new_rate_holds_from_then_on() {
+    let (mut reactor, clock) = simulated();
+    let group = reactor
+        .rate_group(Rate::per_second(MEGABYTE / 10))
+        .expect("in range");
+    let (id, read, flood) = flooded(&mut reactor);
+    let mut cx = reactor.at(id).expect("open");
+    cx.share_read_rate(group).expect("a stream");
+    fill(&mut reactor, &[id]);
+    for rate in [MEGABYTE / 10, MEGABYTE / 2] {
+        let mut cx = reactor.at(id).expect("open");
+        cx.set_group_rate(group, Rate::per_second(rate))
+            .expect("it is there");
+        pass(&mut reactor, &clock, Duration::from_millis(200));
+        let before = read.get();
+        pass(&mut reactor, &clock, Duration::from_secs(1));
+        within_a_percent(read.get() - before, rate);
+    }
+    drop(reactor);
+    flood.join().expect("no panic");
+}

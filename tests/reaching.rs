@@ -437,3 +437,22 @@ fn a_visit_that_did_not_run_is_logged_if_the_one_to_be_visited_is_running_and_no
     settle(&mut reactor);
     assert_eq!(*seen.borrow(), [0, 1]);
 }
+
+/// What a program does from outside, between two turns.
+#[test]
+fn a_reactor_calls_a_dispatcher_as_a_context_does() {
+    struct Counts(usize);
+    impl Dispatcher for Counts {}
+    let mut reactor = Reactor::new().expect("a poller");
+    let id = reactor.add_service(Counts(0)).expect("room");
+    let outcome = reactor.call(id, |counts, _| {
+        counts.0 += 1;
+        Ok(())
+    });
+    assert_eq!(outcome, Ok(()));
+    assert_eq!(reactor.with(id, |counts, _| counts.0), Some(1));
+    reactor.at(id).expect("there").close();
+    turn(&mut reactor);
+    let outcome = reactor.call(id, |_, _| Ok(()));
+    assert_eq!(outcome, Err(Unreached::Gone));
+}

@@ -286,6 +286,9 @@ fn gauges_and_counters_show_what_there_is_also_from_inside_a_callback() {
     assert!(before.queued_bytes > 0 && before.held_bytes >= before.queued_bytes);
     reactor.handle().post(|_| {}).expect("room");
     assert_eq!(reactor.gauges().posts_waiting, 1);
+    let context = reactor.at(service).expect("there");
+    assert_eq!(context.gauges().posts_waiting, 1, "as the reactor says");
+    assert_eq!(context.count(), before.dispatchers);
     turn_until(&mut reactor, "the timer", |_| seen.borrow().is_some());
     let (counters, gauges, ids) = seen.take().expect("noted");
     assert_eq!((counters.added, ids), (6, gauges.dispatchers));
