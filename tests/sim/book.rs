@@ -243,6 +243,7 @@ impl Book {
                 ));
             }
             if conn.kind == SimKind::Listener
+                && !conn.paused
                 && end.knows_input
                 && !end.accept_failed
                 && !may_refuse
@@ -255,7 +256,10 @@ impl Book {
                     "5: it sleeps {timeout:?}, and {id} has a deadline before that"
                 ));
             }
-            let starves = conn.kind == SimKind::Listener && end.knows_input && end.accept_failed;
+            let starves = conn.kind == SimKind::Listener
+                && !conn.paused
+                && end.knows_input
+                && end.accept_failed;
             if starves && !may_refuse && timeout.is_none_or(|timeout| timeout > ACCEPT_RETRY) {
                 return Err(format!(
                     "5: it sleeps {timeout:?}, and {id} is to try again before that"
@@ -387,6 +391,7 @@ impl Book {
                     "4: {id} is to write, and no event said that it can"
                 ));
             }
+            "accept" if conn.paused => return Err(format!("{id} accepts while it is paused")),
             "accept" => {
                 conn.accepts += 1;
                 if conn.accepts > self.accept_batch {
