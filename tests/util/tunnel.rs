@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
-use proxy::common::{Dialer, Tls};
+use proxy::common::Dialer;
 use proxy::{Front, Upstream};
 use slabloop::{Handle, Reactor};
 
