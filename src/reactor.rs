@@ -221,7 +221,8 @@ impl Reactor {
     /// dispatch merges each when it comes to it, which spares the list and a second look-up.
     fn merge(&mut self) {
         if !dispatch::can_dispatch_events(&self.core) {
-            self.core.state.observers.put_down(false);
+            let state = &mut self.core.state;
+            state.observers.begin_list(self.events.len(), state.now);
             self.step(Step::Merge);
             dispatch::merge(&mut self.core, &mut self.events);
         }

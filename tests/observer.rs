@@ -993,8 +993,28 @@ fn without_an_observer_a_turn_reads_the_clock_once() {
         let before = clock.reads();
         turns(&mut reactor, 1);
         let reads = clock.reads() - before;
-        // The turn's begin and end, the end of the wait, and two of the callback.
-        assert_eq!(reads, if observed { 5 } else { 1 });
+        // The turn's begin and end, the end of the wait, where the callback begins, and the end of the callback.
+        assert_eq!(reads, if observed { 4 } else { 1 });
+    }
+}
+
+#[test]
+fn the_first_of_few_callbacks_begins_when_the_wait_ends() {
+    for (ready, read_at_its_beginning) in [(4, 0), (5, 1)] {
+        let (mut reactor, clock) = clocked(&mut Reactor::builder());
+        reactor.observe(Told::default());
+        let mut peers: Vec<_> = (0..ready).map(|_| add(&mut reactor, Echo).1).collect();
+        turns(&mut reactor, 1);
+        for peer in &mut peers {
+            peer.write_all(b"x").unwrap();
+        }
+        let before = (clock.reads(), reactor.counters().callbacks);
+        turns(&mut reactor, 1);
+        let callbacks = reactor.counters().callbacks - before.1;
+        assert_eq!(callbacks, ready, "all in one turn");
+        // The turn's begin and end, the end of the wait, and the ends of the callbacks.
+        let expected = 3 + ready + read_at_its_beginning;
+        assert_eq!(clock.reads() - before.0, expected, "{ready} ready");
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) struct Begun {
     pub(crate) accepted: u64,
 }
 
+/// Events that are merged in less time than it takes to read the clock twice.
+const FEW: usize = 4;
+
 /// How long each step has taken, in nanoseconds.
 pub(crate) type StepTimes = [u64; Step::ALL.len()];
 
@@ -69,7 +72,8 @@ pub(crate) struct Observers {
     /// closure that is about to run had been posted.
     ready_since: Option<Tick>,
     begun: Option<Begun>,
-    /// The dispatch is working through its list, and the last one on it did nothing but read.
+    /// The dispatch is working through its list, and the last one on it did nothing but read; or there was none before,
+    /// and the time of the wait's end will do as well.
     has_just_read: bool,
     /// The callback that comes next begins at the latest reading.
     shares_reading: bool,
@@ -123,6 +127,15 @@ impl Observers {
             self.queued_at.resize(id.index() + 1, Tick::NEVER);
         }
         self.queued_at[id.index()] = at;
+    }
+
+    /// So many events are about to be put on the ready list, after a wait that ended at `now`. If they are few, what that
+    /// takes is counted to the first callback: it is little, and a reading of the clock would take as long.
+    pub(crate) fn begin_list(&mut self, events: usize, now: Tick) {
+        // An observer has been told of it; a threshold alone has not.
+        self.at = now;
+        self.ready_since = None;
+        self.has_just_read = events <= FEW;
     }
 
     /// A slot was taken off the ready list, and is about to be served. If all that it has to do is reading, and the one
