@@ -93,3 +93,92 @@ impl Source for Descriptor {
         SourceFd(&self.as_raw_fd()).deregister(registry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::ErrorKind;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// One of a socket that blocks, and the socket's peer.
+    fn pair() -> (Descriptor, UnixStream) {
+        let (ours, peer) = UnixStream::pair().expect("descriptors");
+        (Descriptor::new(ours.into()), peer)
+    }
+
+    #[test]
+    fn reads_and_writes_are_those_of_the_descriptor() {
+        let (mut descriptor, mut peer) = pair();
+        peer.write_all(b"abcdefgh").expect("there is room");
+        let (mut first, mut second) = ([0; 3], [0; 9]);
+        assert_eq!(descriptor.read(&mut first).ok(), Some(3));
+        assert_eq!(&first, b"abc");
+        let mut buffers = [&mut first[..], &mut second].map(IoSliceMut::new);
+        assert_eq!(descriptor.read_vectored(&mut buffers).ok(), Some(5));
+        assert_eq!((&first, &second[..2]), (b"def", &b"gh"[..]));
+
+        assert_eq!(descriptor.write(b"ijk").ok(), Some(3));
+        let pieces = [b"lm", b"no"].map(|piece| IoSlice::new(piece));
+        assert_eq!(descriptor.write_vectored(&pieces).ok(), Some(4));
+        descriptor.flush().expect("nothing is held back");
+        let mut got = [0; 7];
+        peer.read_exact(&mut got).expect("seven bytes were written");
+        assert_eq!(&got, b"ijklmno");
+        assert_eq!(descriptor.as_raw_fd(), descriptor.as_fd().as_raw_fd());
+    }
+
+    #[test]
+    fn it_does_not_wait() {
+        let (mut descriptor, _peer) = pair();
+        descriptor.set_nonblocking().expect("a descriptor");
+        let nothing = descriptor.read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(nothing, Err(ErrorKind::WouldBlock));
+    }
+
+    #[test]
+    fn it_is_in_the_poller_from_register_to_deregister() {
+        let (mut descriptor, _peer) = pair();
+        let mut poll = mio::Poll::new().expect("a poller");
+        let (token, of) = (Token(1), Interest::READABLE);
+        let absent = descriptor.reregister(poll.registry(), token, of);
+        absent.expect_err("it is not in");
+        for _ in 0..2 {
+            let once = descriptor.register(poll.registry(), token, of);
+            once.expect("it is not in");
+            let both = descriptor.reregister(poll.registry(), token, of | Interest::WRITABLE);
+            both.expect("it is in");
+            let mut events = mio::Events::with_capacity(8);
+            while events.is_empty() {
+                poll.poll(&mut events, None).expect("the wait ends");
+            }
+            assert!(events.iter().all(|event| event.is_writable()));
+            descriptor.deregister(poll.registry()).expect("it is in");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_the_poller_cannot_wait_for_is_named() {
+        let file = OpenOptions::new().read(true).open("Cargo.toml");
+        let mut descriptor = Descriptor::new(file.expect("there is one").into());
+        let poll = mio::Poll::new().expect("a poller");
+        let refused = descriptor.register(poll.registry(), Token(1), Interest::READABLE);
+        let refused = refused.expect_err("a regular file");
+        assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+        let number = descriptor.as_raw_fd();
+        let text = refused.to_string();
+        assert!(text.contains(&format!("descriptor {number}:")), "{text}");
+
+        let (mut descriptor, _peer) = pair();
+        let mut register = || descriptor.register(poll.registry(), Token(1), Interest::READABLE);
+        register().expect("it is not in");
+        let twice = register().expect_err("it is in");
+        assert_eq!(
+            twice.kind(),
+            ErrorKind::AlreadyExists,
+            "as the system says it"
+        );
+    }
+}

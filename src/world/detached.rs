@@ -143,3 +143,36 @@ pub(super) fn unix(fd: OwnedFd) -> io::Result<UnixStream> {
     }
     Ok(OwnedFd::from(socket).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn detached(unread: &[u8], unsent: &[u8]) -> Detached {
+        let (socket, _) = UnixStream::pair().expect("descriptors");
+        let address = Address::from(Path::new("/run/peer").to_owned());
+        Detached::new(socket.into(), address, unread.to_vec(), unsent.to_vec())
+    }
+
+    #[test]
+    fn a_plain_stream_takes_over_only_when_no_bytes_would_be_lost() {
+        for (unread, unsent) in [(&b"a"[..], &b""[..]), (b"", b"b"), (b"a", b"b")] {
+            let mut full = detached(unread, unsent);
+            let refused = UnixStream::try_from(detached(unread, unsent));
+            let kind = refused.map_err(|error| error.kind()).map(drop);
+            assert_eq!(kind, Err(io::ErrorKind::InvalidInput));
+            assert_eq!(
+                (&full.take_unread()[..], &full.take_unsent()[..]),
+                (unread, unsent)
+            );
+            UnixStream::try_from(full).expect("both were taken out");
+        }
+    }
+
+    #[test]
+    fn the_path_of_its_peer_goes_with_it() {
+        let detached = detached(b"", b"");
+        assert_eq!(detached.peer_path(), Some(Path::new("/run/peer")));
+        assert_eq!(detached.peer(), None);
+    }
+}

@@ -173,3 +173,64 @@ impl Endpoint for Closed {
         Err(io::ErrorKind::NotConnected.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_closed_socket_is_not_connected() {
+        let mut closed = Io::closed();
+        assert!(closed.is_closed());
+        assert_eq!(closed.name(), "a closed socket");
+        let received = closed.recv(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(received, Err(io::ErrorKind::NotConnected));
+        let sent = closed.send(b"x").map_err(|error| error.kind());
+        assert_eq!(sent, Err(io::ErrorKind::NotConnected));
+    }
+
+    /// Has only what every kind must have, and a `send`.
+    struct Least(Vec<u8>);
+
+    impl Endpoint for Least {
+        fn kind(&self) -> Kind {
+            Kind::Datagram
+        }
+
+        fn name(&self) -> &'static str {
+            "the least"
+        }
+
+        fn register(&mut self, _: &Registry, _: Token) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+    }
+
+    #[test]
+    fn what_sends_one_piece_at_a_time_sends_the_first_of_several() {
+        let mut least = Least(Vec::new());
+        let pieces = [&b"first"[..], b"second"].map(IoSlice::new);
+        assert_eq!(least.send_vectored(&pieces).ok(), Some(5));
+        assert_eq!(least.0, b"first");
+        assert_eq!(least.send_vectored(&[]).ok(), Some(0));
+        #[cfg(feature = "test")]
+        assert!(!least.is_simulated_attempt());
+    }
+
+    #[test]
+    fn what_is_of_another_type_is_given_back() {
+        let io = Io::Other(Box::new(Least(b"kept".to_vec())));
+        let io = io.into_other::<Closed>().err().expect("it is of another");
+        let least = io.into_other::<Least>().expect("it is of this type");
+        assert_eq!(least.0, b"kept");
+    }
+}

@@ -126,5 +126,7 @@ mod tests {
         );
         assert_eq!(classify(&io::ErrorKind::WouldBlock.into()), Class::NotNow);
         assert_eq!(classify(&io::ErrorKind::TimedOut.into()), Class::Fault);
+        assert!(is_invalid_data(&io::ErrorKind::InvalidData.into()));
+        assert!(!is_invalid_data(&io::ErrorKind::InvalidInput.into()));
     }
 }

@@ -49,3 +49,61 @@ impl<S: Source + Any> Endpoint for Foreign<S> {
         (self.prepare)(&self.source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    struct Bell {
+        prepared: Cell<bool>,
+    }
+
+    impl Source for Bell {
+        fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn bell(interest: Interest) -> Foreign<Bell> {
+        Foreign {
+            source: Bell {
+                prepared: Cell::new(false),
+            },
+            interest,
+            prepare: |bell| {
+                bell.prepared.set(true);
+                Ok(())
+            },
+        }
+    }
+
+    #[test]
+    fn one_that_is_only_written_has_no_reading_side() {
+        assert!(bell(Interest::READABLE).can_recv());
+        assert!(bell(Interest::READABLE | Interest::WRITABLE).can_recv());
+        assert!(!bell(Interest::WRITABLE).can_recv());
+    }
+
+    #[test]
+    fn it_is_prepared_in_its_own_way_and_named_by_its_type() {
+        let bell = bell(Interest::READABLE);
+        bell.set_nonblocking().expect("it can");
+        assert!(bell.source.prepared.get());
+        assert!(
+            bell.name().starts_with("a foreign source"),
+            "{}",
+            bell.name()
+        );
+        assert!(bell.what().ends_with("::Bell"), "{}", bell.what());
+    }
+}

@@ -236,6 +236,9 @@ pub(crate) fn short_type_name(full: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
     use super::*;
 
     #[test]
@@ -247,6 +250,18 @@ mod tests {
         ] {
             assert_eq!(AnyId::from_token(id.token()), id);
         }
+    }
+
+    #[test]
+    fn typed_ids_are_ordered_and_hashed_as_untyped_ones() {
+        struct Nobody;
+        let (one, other) = (AnyId::new(7, 3), AnyId::new(7, 4));
+        let typed = Id::<Nobody>::new;
+        assert_eq!(typed(one).partial_cmp(&typed(other)), Some(Ordering::Less));
+        assert!(typed(other) > typed(one) && typed(one) == typed(one));
+        let hash = BuildHasherDefault::<DefaultHasher>::default();
+        assert_eq!(hash.hash_one(typed(one)), hash.hash_one(one));
+        assert_ne!(hash.hash_one(typed(one)), hash.hash_one(typed(other)));
     }
 
     #[test]

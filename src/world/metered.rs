@@ -167,3 +167,129 @@ impl Endpoint for Metered {
         self.socket.peer_addr().map(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use socket2::{Domain, Type};
+
+    use super::*;
+    use crate::world::io::Io;
+
+    /// A connected one, and its peer.
+    fn pair() -> (Metered, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a listener has an address");
+        let peer = TcpStream::connect(address).expect("loopback connects");
+        let (ours, _) = listener.accept().expect("it is in the queue");
+        ours.set_nonblocking(true).expect("a socket");
+        (Metered::new(ours.into()), peer)
+    }
+
+    fn of(left: usize) -> Option<Allowance> {
+        Some(Allowance { bucket: 0, left })
+    }
+
+    #[test]
+    fn a_read_is_capped_where_less_is_allowed_than_was_asked_for() {
+        let (mut metered, mut peer) = pair();
+        peer.write_all(b"abcdefgh").expect("there is room");
+        metered.socket.set_nonblocking(false).expect("a socket");
+        let mut buffer = [0; 4];
+        assert_eq!(metered.recv(&mut buffer).ok(), Some(4));
+        assert!(!metered.was_capped(), "without a limit");
+        metered.read = of(4);
+        assert_eq!(metered.recv(&mut buffer[..2]).ok(), Some(2));
+        assert!(!metered.was_capped(), "as much as was asked for");
+        assert_eq!(metered.recv(&mut buffer).ok(), Some(2));
+        let mut io = Io::Other(Box::new(metered));
+        assert!(io.was_capped(), "half as much");
+        let nothing = io.recv(&mut buffer).map_err(|error| error.kind());
+        assert_eq!(nothing, Err(io::ErrorKind::WouldBlock));
+    }
+
+    #[test]
+    fn pieces_leave_together_up_to_exactly_what_is_allowed() {
+        let pieces = [b"abc", b"def"].map(|piece| IoSlice::new(piece));
+        let sent = |allowance| {
+            let (mut metered, _peer) = pair();
+            metered.write = allowance;
+            let sent = metered.send_vectored(&pieces).ok();
+            (sent, metered.write.map(|allowance| allowance.left))
+        };
+        assert_eq!(sent(None), (Some(6), None));
+        assert_eq!(sent(of(7)), (Some(6), Some(1)));
+        assert_eq!(sent(of(6)), (Some(6), Some(0)));
+        assert_eq!(sent(of(5)), (Some(3), Some(2)));
+        assert_eq!(sent(of(2)), (Some(2), Some(0)));
+        assert_eq!(sent(of(0)), (None, Some(0)));
+    }
+
+    #[test]
+    fn options_and_questions_reach_the_socket() {
+        let (mut metered, _peer) = pair();
+        assert_eq!(metered.name(), "a stream socket");
+        metered.check_connected().expect("it has a peer");
+        metered.reset_when_closed();
+        let linger = metered.socket.linger().expect("a socket");
+        assert_eq!(linger, Some(std::time::Duration::ZERO));
+        metered.urgent_inline(true).expect("TCP").expect("it can");
+        assert!(metered.socket.out_of_band_inline().expect("a socket"));
+        assert!(metered.socket().is_some());
+
+        let unconnected = socket2::Socket::new(Domain::IPV4, Type::STREAM, None);
+        let mut metered = Metered::new(unconnected.expect("a descriptor"));
+        let error = metered.check_connected().map_err(|error| error.kind());
+        assert_eq!(error, Err(io::ErrorKind::NotConnected));
+    }
+
+    #[test]
+    fn why_an_attempt_failed_is_asked_of_the_socket() {
+        // A port that is bound and does not listen refuses.
+        let closed = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
+        let any = "127.0.0.1:0".parse::<std::net::SocketAddr>().expect("one");
+        closed.bind(&any.into()).expect("a free port");
+        let address = closed.local_addr().expect("it is bound");
+
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
+        socket.set_nonblocking(true).expect("a socket");
+        let mut poll = mio::Poll::new().expect("a poller");
+        let mut metered = Metered::new(socket);
+        let outcome = metered.socket.connect(&address);
+        outcome.expect_err("it goes on by itself, or is refused");
+        metered.register(poll.registry(), Token(1)).expect("it can");
+        metered
+            .watch_room(poll.registry(), Token(1))
+            .expect("it is");
+        let mut events = mio::Events::with_capacity(8);
+        while events.is_empty() {
+            poll.poll(&mut events, None).expect("the wait ends");
+        }
+        let error = metered.take_error().expect("a socket");
+        let error = error.map(|error| error.kind());
+        assert_eq!(error, Some(io::ErrorKind::ConnectionRefused));
+    }
+
+    #[test]
+    fn it_is_in_the_poller_from_register_to_deregister() {
+        let (mut metered, _peer) = pair();
+        let mut poll = mio::Poll::new().expect("a poller");
+        let mut events = mio::Events::with_capacity(8);
+        for _ in 0..2 {
+            metered.register(poll.registry(), Token(1)).expect("once");
+            let twice = metered.register(poll.registry(), Token(1));
+            twice.expect_err("it is in already");
+            metered
+                .watch_room(poll.registry(), Token(1))
+                .expect("it is");
+            while events.is_empty() {
+                poll.poll(&mut events, None).expect("the wait ends");
+            }
+            assert!(events.iter().all(|event| event.is_writable()));
+            metered.deregister(poll.registry()).expect("it is in");
+        }
+        metered.deregister(poll.registry()).expect_err("it is out");
+    }
+}

@@ -71,3 +71,40 @@ impl Endpoint for Sender {
         self.write_vectored(pieces)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mio::unix::pipe;
+
+    use super::*;
+
+    #[test]
+    fn both_ends_are_in_the_poller_from_register_to_deregister() {
+        fn check(mut end: impl Endpoint) {
+            let poll = mio::Poll::new().expect("a poller");
+            for _ in 0..2 {
+                end.register(poll.registry(), Token(1)).expect("once");
+                end.deregister(poll.registry()).expect("it is in");
+            }
+        }
+        let (sender, receiver) = pipe::new().expect("descriptors");
+        check(sender);
+        check(receiver);
+    }
+
+    #[test]
+    fn an_end_that_waits_does_not_wait_any_more() {
+        let (mut sender, mut receiver) = pipe::new().expect("descriptors");
+        assert_eq!(Endpoint::name(&sender), "the writing end of a pipe");
+        assert_eq!(Endpoint::name(&receiver), "the reading end of a pipe");
+        // As they are after a child had them.
+        sender.set_nonblocking(false).expect("a pipe");
+        receiver.set_nonblocking(false).expect("a pipe");
+        Endpoint::set_nonblocking(&receiver).expect("a pipe");
+        let nothing = receiver.recv(&mut [0; 8]).map_err(|error| error.kind());
+        assert_eq!(nothing, Err(io::ErrorKind::WouldBlock));
+        Endpoint::set_nonblocking(&sender).expect("a pipe");
+        while sender.send(&[0; 4096]).is_ok() {}
+        assert!(receiver.recv(&mut [0; 8]).is_ok());
+    }
+}

@@ -35,3 +35,15 @@ impl Endpoint for Service {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_nothing_to_read_or_write() {
+        let service = Service;
+        assert!(!service.can_recv() && !service.can_send());
+        assert_eq!(service.what(), "no socket");
+    }
+}

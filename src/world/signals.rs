@@ -75,3 +75,45 @@ impl Signals {
         Signals(bits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use mio::unix::SourceFd;
+    use mio::{Events, Interest, Poll, Token, event::Source};
+
+    use super::*;
+
+    /// What a poller's first event for `stream` says.
+    fn seen(stream: &UnixStream, interest: Interest) -> Signals {
+        let mut poll = Poll::new().expect("a poller");
+        let mut events = Events::with_capacity(8);
+        SourceFd(&stream.as_raw_fd())
+            .register(poll.registry(), Token(1), interest)
+            .expect("a socket");
+        while events.is_empty() {
+            poll.poll(&mut events, None).expect("the wait ends");
+        }
+        Signals::of(events.iter().next().expect("one"))
+    }
+
+    #[test]
+    fn an_event_for_both_directions_says_so() {
+        let (stream, mut peer) = UnixStream::pair().expect("descriptors");
+        let both = Interest::READABLE | Interest::WRITABLE;
+        assert_eq!(seen(&stream, both).bits(), Signals::WRITABLE);
+        peer.write_all(b"x").expect("there is room");
+        assert_eq!(
+            seen(&stream, both).bits(),
+            Signals::READABLE | Signals::WRITABLE
+        );
+        let input = seen(&stream, Interest::READABLE);
+        assert_eq!(input, Signals::INPUT);
+        assert!(input.is_just_readable() && !input.may_bring_room());
+        assert!(!seen(&stream, both).is_just_readable());
+        assert!(seen(&stream, both).may_bring_room());
+    }
+}
