@@ -325,3 +325,86 @@ fn wake<D>(state: &mut State<D>, id: AnyId, direction: Direction) {
     }
     state.requeue(id);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::tests::{add, state};
+
+    /// A bucket of ten bytes a second, with `level` thousandths of a byte in it, and `waiting` that wait.
+    fn bucket(level: u128, waiting: u32) -> Bucket {
+        Bucket {
+            serial: 1,
+            rate: Rate::per_second(10),
+            level: level * UNIT / 1000,
+            filled: Tick::default(),
+            members: 0,
+            waiting: (0..waiting)
+                .map(|index| (AnyId::new(index, 1), Direction::Read))
+                .collect(),
+            named: false,
+            armed: false,
+        }
+    }
+
+    #[test]
+    fn a_share_comes_when_there_is_a_byte_for_each_that_waits_and_not_too_often() {
+        let next = |level, waiting| bucket(level, waiting).next_share();
+        assert_eq!(next(0, 3), Duration::from_millis(300));
+        assert_eq!(next(1500, 3), Duration::from_millis(150));
+        assert_eq!(next(2950, 3), PERIOD);
+        assert_eq!(next(9000, 3), PERIOD);
+    }
+
+    #[test]
+    fn what_is_taken_is_gone_and_what_is_left_stays() {
+        let mut bucket = bucket(7500, 0);
+        bucket.take(5);
+        assert_eq!(bucket.bytes(), 2);
+        assert_eq!(bucket.level, 5 * UNIT / 2);
+    }
+
+    #[test]
+    fn what_is_there_is_shared_out_at_once_and_what_is_not_when_it_has_come() {
+        let (mut state, rate) = (state(), Rate::per_second(10).burst(1000));
+        let (id, _peer) = add(&mut state);
+        set_rate(&mut state, id, Direction::Read, Some(rate)).expect("a stream");
+        assert!(waits(&mut state, id, Direction::Read));
+        assert_eq!(state.timers.next_due(), Some(state.now));
+
+        let mut state = crate::state::tests::state();
+        let (id, _peer) = add(&mut state);
+        let group = add_group(&mut state, rate).expect("a good rate");
+        find(&mut state, group).expect("it is there").level = 0;
+        share(&mut state, id, Direction::Read, group).expect("a stream");
+        assert!(waits(&mut state, id, Direction::Read));
+        let due = state.now.after(Duration::from_millis(100));
+        assert_eq!(state.timers.next_due(), Some(due));
+    }
+
+    #[test]
+    fn a_limit_ends_with_its_last_member_and_its_name() {
+        let mut state = state();
+        let (one, _peer) = add(&mut state);
+        let (other, _peer) = add(&mut state);
+        let group = add_group(&mut state, Rate::per_second(10)).expect("a good rate");
+        for (id, direction) in [
+            (one, Direction::Read),
+            (one, Direction::Write),
+            (other, Direction::Read),
+        ] {
+            share(&mut state, id, direction, group).expect("a stream");
+        }
+        assert!(waits(&mut state, one, Direction::Read));
+        lift(&mut state, one, Direction::Read);
+        let bucket = find(&mut state, group).expect("it has members");
+        assert_eq!((bucket.members, bucket.waiting.len()), (2, 0));
+        let number = u32::try_from(group.number).expect("the first");
+        share_out(&mut state, number);
+        remove_group(&mut state, group);
+        forget(&mut state, one);
+        assert_eq!(state.buckets.slab.len(), 1, "one is left");
+        forget(&mut state, other);
+        assert!(state.buckets.slab.is_empty());
+    }
+}

@@ -14,9 +14,9 @@ use crate::watch::ends::Cause;
 use crate::world::signals::Signals;
 use crate::world::socket::Socket;
 
-type Tenant = &'static str;
+pub(super) type Tenant = &'static str;
 
-fn state() -> State<Tenant> {
+pub(super) fn state() -> State<Tenant> {
     let config = Config {
         marks: Marks::new(100, 200, 1_000_000).expect("good marks"),
         max_queued: usize::MAX,
@@ -40,7 +40,7 @@ fn state() -> State<Tenant> {
     State::new(config, Clock::monotonic(), poller)
 }
 
-fn add(state: &mut State<Tenant>) -> (AnyId, UnixStream) {
+pub(super) fn add(state: &mut State<Tenant>) -> (AnyId, UnixStream) {
     let (ours, peer) = UnixStream::pair().expect("descriptors");
     peer.set_nonblocking(true).expect("a socket");
     let id = state.admit(Socket::from(ours), "tenant", || "Tenant", Life::Open);
@@ -249,4 +249,25 @@ fn a_freed_slot_leaves_no_id_on_any_list() {
     state.agenda.purge(|id| slots.get(id).is_some());
     assert!(state.agenda.is_empty(), "{:?}", state.agenda);
     assert_eq!((state.slots.len(), state.connections), (0, 0));
+}
+
+#[test]
+fn too_much_queued_in_all_lasts_until_less_than_half_is_held() {
+    let mut state = state();
+    let added: Vec<_> = (0..4).map(|_| add(&mut state)).collect();
+    for (id, _) in &added {
+        queue(&mut state, *id, &[7; 100_000]);
+    }
+    state.config.max_queued = state.chunks.held() - 1;
+    total::review(&mut state);
+    assert!(state.over_total);
+    closing::end(&mut state, added[0].0, Cause::Aborted);
+    total::review(&mut state);
+    assert!(state.over_total, "three quarters are held");
+    closing::end(&mut state, added[1].0, Cause::Aborted);
+    closing::end(&mut state, added[2].0, Cause::Aborted);
+    assert!(state.chunks.held() > 1, "something is held");
+    total::review(&mut state);
+    assert!(!state.over_total, "a quarter is held");
+    assert_eq!(state.counters.over_total, 1);
 }

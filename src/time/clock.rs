@@ -126,6 +126,33 @@ mod tests {
     }
 
     #[test]
+    fn spans_count_from_the_earlier_and_are_never_negative() {
+        assert_eq!(Tick(137).nanos_since(Tick(100)), 37);
+        assert_eq!(Tick(137).since(Tick(100)), Duration::from_nanos(37));
+        assert_eq!(Tick(100).nanos_since(Tick(137)), 0);
+    }
+
+    #[test]
+    #[cfg(feature = "observer")]
+    fn an_instant_is_found_again_on_the_clock() {
+        let clock = Clock::monotonic();
+        let tick = Tick(5_000_000);
+        assert_eq!(clock.tick(clock.instant(tick)), Some(tick));
+    }
+
+    #[test]
+    #[cfg(feature = "test")]
+    fn a_clock_that_a_test_moves_stands_while_the_loop_waits() {
+        let simulated = crate::test::Clock::new();
+        let clock = Clock::Simulated(simulated.clone());
+        assert!(!clock.runs() && Clock::monotonic().runs());
+        simulated.advance(Duration::from_nanos(7));
+        assert_eq!(clock.now(), Tick(7));
+        #[cfg(feature = "observer")]
+        assert_eq!(clock.tick(Instant::now()), None);
+    }
+
+    #[test]
     fn a_repeat_that_missed_periods_returns_to_its_grid() {
         assert_eq!(Tick(100).next_on_grid(10, Tick(100)), Tick(110));
         assert_eq!(Tick(100).next_on_grid(10, Tick(109)), Tick(110));

@@ -84,6 +84,8 @@ impl std::error::Error for About {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use super::*;
 
     #[test]
@@ -96,6 +98,10 @@ mod tests {
             wrapped.to_string().starts_with("recv on 7.3: "),
             "{wrapped}"
         );
+        let about = About::of(&wrapped).expect("it is one");
+        let source = about.source().expect("what the kernel said");
+        let source: &io::Error = source.downcast_ref().expect("as it said it");
+        assert_eq!(source.raw_os_error(), Some(104));
         assert_eq!(About::whom(&io::ErrorKind::Other.into()), None);
     }
 }

@@ -376,3 +376,19 @@ pub struct TurnEnd {
     /// Dispatchers that exist.
     pub dispatchers: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_to_do_is_no_failure_of_a_callback() {
+        let outcome = |kind: io::ErrorKind| format!("{:?}", Outcome::of(&Err(kind.into())));
+        assert_eq!(outcome(io::ErrorKind::WouldBlock), "WouldBlock");
+        assert_eq!(
+            outcome(io::ErrorKind::ConnectionReset),
+            "Failed(Kind(ConnectionReset))"
+        );
+        assert!(matches!(Outcome::of(&Ok(())), Outcome::Done));
+    }
+}

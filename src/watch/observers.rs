@@ -383,3 +383,103 @@ impl fmt::Debug for Observers {
         shown.finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "observer"))]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> Tick {
+        Tick::default().after(Duration::from_nanos(nanos))
+    }
+
+    /// Panics when it is told of a step or of the end of a turn, as it was made to.
+    struct Fragile {
+        at_a_step: bool,
+        at_the_end: bool,
+    }
+
+    impl Observer for Fragile {
+        fn step_began(&mut self, _: Duration, _: Step) {
+            assert!(!self.at_a_step, "on purpose, at a step");
+        }
+
+        fn turn_ended(&mut self, _: Duration, _: &TurnEnd) {
+            assert!(!self.at_the_end, "on purpose, at the end");
+        }
+    }
+
+    fn with(observer: impl Observer) -> Observers {
+        let mut observers = Observers::new(None);
+        observers.add(observer);
+        assert!(observers.have_newcomers() && !observers.is_on());
+        observers.let_newcomers_in();
+        assert!(!observers.have_newcomers() && observers.is_on());
+        observers
+    }
+
+    #[test]
+    fn the_times_of_steps_add_up_and_the_wait_is_told_apart() {
+        let mut observers = Observers::new(None);
+        observers.set_at(at(100));
+        observers.begin_turn();
+        assert!(observers.enter(Some(Step::Wait)));
+        assert!(!observers.enter(Some(Step::Wait)), "it is under way");
+        observers.set_at(at(140));
+        observers.end_wait();
+        assert_eq!(observers.waited, Duration::from_nanos(40));
+        observers.set_at(at(150));
+        observers.enter(Some(Step::Merge));
+        observers.set_at(at(157));
+        observers.enter(Some(Step::Wait));
+        observers.set_at(at(160));
+        observers.enter(None);
+        let mut times = [0; Step::ALL.len()];
+        times[Step::Wait as usize] = 43;
+        times[Step::Merge as usize] = 7;
+        assert_eq!(observers.step_times(), times);
+    }
+
+    #[test]
+    fn a_closure_has_waited_since_it_was_posted() {
+        let mut observers = Observers::new(None);
+        observers.wait_since(at(30));
+        assert_eq!(observers.take_queued(at(50)), Duration::from_nanos(20));
+        assert_eq!(observers.take_queued(at(50)), Duration::ZERO, "once");
+    }
+
+    #[test]
+    fn with_the_last_observer_that_panics_the_measuring_ends() {
+        let told_of_a_step = |observers: &mut Observers| {
+            observers.report(Reports::STEPS, |observer, at| {
+                observer.step_began(at, Step::Merge);
+            });
+        };
+        let mut observers = with(Fragile {
+            at_a_step: true,
+            at_the_end: false,
+        });
+        told_of_a_step(&mut observers);
+        assert!(!observers.is_on() && !observers.want(Reports::STEPS));
+
+        let mut observers = with(Fragile {
+            at_a_step: false,
+            at_the_end: true,
+        });
+        told_of_a_step(&mut observers);
+        assert!(observers.is_on() && observers.want(Reports::STEPS));
+        observers.tell_turn_ended(&TurnEnd {
+            turn: 1,
+            began: Duration::ZERO,
+            waited: Duration::ZERO,
+            events: 0,
+            callbacks: 0,
+            ready: 0,
+            timers: 0,
+            posts: 0,
+            queued_bytes: 0,
+            connections: 0,
+            dispatchers: 0,
+        });
+        assert!(!observers.is_on() && !observers.want(Reports::STEPS));
+    }
+}

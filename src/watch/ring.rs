@@ -282,3 +282,57 @@ impl Observer for Ring {
         self.keep(at, What::Closed { id, cause });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::observer::Kind;
+    use crate::world::signals::Signals;
+
+    const AT: Duration = Duration::from_millis(3);
+
+    fn named<'a>(id: AnyId, type_name: &'a str, address: &'a &str) -> Added<'a> {
+        Added {
+            id,
+            by: AnyId::NONE,
+            type_name,
+            kind: Kind::Stream,
+            address,
+        }
+    }
+
+    #[test]
+    fn events_are_kept_unless_they_are_not_wanted() {
+        let id = AnyId::new(7, 3);
+        let event = Event::from(Signals::INPUT);
+        for (keep, records) in [(true, 2), (false, 0)] {
+            let mut ring = Ring::new(8).keep_events(keep);
+            ring.event_merged(AT, id, event);
+            ring.event_dropped(AT, id);
+            let what: Vec<What> = ring.iter().map(|record| record.what).collect();
+            let all = [What::Merged { id, event }, What::Dropped { id }];
+            assert_eq!(what, all[..records]);
+        }
+    }
+
+    #[test]
+    fn a_dispatcher_has_the_name_of_its_latest_type_until_its_end_is_forgotten() {
+        let id = AnyId::new(7, 3);
+        let mut ring = Ring::new(2);
+        assert!(ring.labels().is_empty());
+        ring.added(AT, &named(id, "Greeting", &"10.0.0.1:7"));
+        ring.replaced(AT, &named(id, "Session", &"10.0.0.1:7"));
+        let last = ring.iter().last().map(|record| record.what);
+        assert_eq!(last, Some(What::Replaced { id }));
+        let label = ring.labels().get(id).expect("it has one");
+        assert_eq!(
+            (&*label.type_name, &*label.address),
+            ("Session", "10.0.0.1:7")
+        );
+        assert!(!ring.labels().is_empty());
+        assert_eq!(ring.labels().len(), 1);
+        ring.closed(AT, id, Cause::Finished);
+        ring.drain(|_, labels| assert!(labels.get(id).is_some()));
+        assert!(ring.labels().is_empty());
+    }
+}

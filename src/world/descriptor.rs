@@ -99,8 +99,12 @@ mod tests {
     use std::fs::OpenOptions;
     use std::io::ErrorKind;
     use std::os::unix::net::UnixStream;
+    use std::time::Duration;
 
     use super::*;
+
+    /// Guards against a hang.
+    const DEADLINE: Duration = Duration::from_secs(60);
 
     /// One of a socket that blocks, and the socket's peer.
     fn pair() -> (Descriptor, UnixStream) {
@@ -150,9 +154,8 @@ mod tests {
             let both = descriptor.reregister(poll.registry(), token, of | Interest::WRITABLE);
             both.expect("it is in");
             let mut events = mio::Events::with_capacity(8);
-            while events.is_empty() {
-                poll.poll(&mut events, None).expect("the wait ends");
-            }
+            poll.poll(&mut events, Some(DEADLINE)).expect("no signal");
+            assert!(!events.is_empty(), "there is an event");
             assert!(events.iter().all(|event| event.is_writable()));
             descriptor.deregister(poll.registry()).expect("it is in");
         }

@@ -324,3 +324,56 @@ impl<J> fmt::Debug for Mailbox<J> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token};
+
+    use super::*;
+
+    fn mailbox(capacity: usize) -> (Poll, Mailbox<u32>) {
+        let poll = Poll::new().expect("a poller");
+        let waker = Waker::new(poll.registry(), Token(0)).expect("a descriptor");
+        (poll, Mailbox::new(waker, capacity))
+    }
+
+    #[test]
+    fn a_batch_takes_what_fits_and_leaves_the_rest_in_order() {
+        let (_poll, mailbox) = mailbox(5);
+        for job in 0..5 {
+            let posted = mailbox.post(job, Lane::Ordinary, |job| job);
+            posted.expect("there is a place");
+        }
+        let refused = mailbox.post(5, Lane::Ordinary, |job| job);
+        assert_eq!(refused, Err((Refusal::Full, 5)));
+        let mut batch = Jobs::new();
+        assert_eq!(mailbox.take_jobs(2, false, &mut batch), 3);
+        assert_eq!(*batch.lane(Lane::Ordinary), [0, 1]);
+        let mut batch = Jobs::new();
+        assert_eq!(mailbox.take_jobs(3, true, &mut batch), 0);
+        assert_eq!(*batch.lane(Lane::Ordinary), [2, 3, 4]);
+    }
+
+    #[test]
+    fn it_is_closed_once_the_reactor_is_gone() {
+        let (_poll, mailbox) = mailbox(2);
+        assert!(!mailbox.is_closed());
+        let posted = mailbox.post(7, Lane::Ordinary, |job| job);
+        posted.expect("there is a place");
+        assert_eq!(mailbox.close(), [7]);
+        assert!(mailbox.is_closed());
+        let refused = mailbox.post(8, Lane::Ordinary, |job| job);
+        assert_eq!(refused, Err((Refusal::Gone, 8)));
+    }
+
+    #[test]
+    #[cfg(feature = "observer")]
+    fn posts_carry_their_times_while_somebody_wants_to_know() {
+        let (_poll, mailbox) = mailbox(1);
+        assert!(!mailbox.are_posts_timed());
+        mailbox.time_posts(true);
+        assert!(mailbox.are_posts_timed());
+        mailbox.time_posts(false);
+        assert!(!mailbox.are_posts_timed());
+    }
+}

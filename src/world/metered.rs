@@ -172,11 +172,15 @@ impl Endpoint for Metered {
 mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
 
     use socket2::{Domain, Type};
 
     use super::*;
     use crate::world::io::Io;
+
+    /// Guards against a hang.
+    const DEADLINE: Duration = Duration::from_secs(60);
 
     /// A connected one, and its peer.
     fn pair() -> (Metered, TcpStream) {
@@ -234,7 +238,7 @@ mod tests {
         metered.check_connected().expect("it has a peer");
         metered.reset_when_closed();
         let linger = metered.socket.linger().expect("a socket");
-        assert_eq!(linger, Some(std::time::Duration::ZERO));
+        assert_eq!(linger, Some(Duration::ZERO));
         metered.urgent_inline(true).expect("TCP").expect("it can");
         assert!(metered.socket.out_of_band_inline().expect("a socket"));
         assert!(metered.socket().is_some());
@@ -264,9 +268,8 @@ mod tests {
             .watch_room(poll.registry(), Token(1))
             .expect("it is");
         let mut events = mio::Events::with_capacity(8);
-        while events.is_empty() {
-            poll.poll(&mut events, None).expect("the wait ends");
-        }
+        poll.poll(&mut events, Some(DEADLINE)).expect("no signal");
+        assert!(!events.is_empty(), "there is an event");
         let error = metered.take_error().expect("a socket");
         let error = error.map(|error| error.kind());
         assert_eq!(error, Some(io::ErrorKind::ConnectionRefused));
@@ -284,9 +287,8 @@ mod tests {
             metered
                 .watch_room(poll.registry(), Token(1))
                 .expect("it is");
-            while events.is_empty() {
-                poll.poll(&mut events, None).expect("the wait ends");
-            }
+            poll.poll(&mut events, Some(DEADLINE)).expect("no signal");
+            assert!(!events.is_empty(), "there is an event");
             assert!(events.iter().all(|event| event.is_writable()));
             metered.deregister(poll.registry()).expect("it is in");
         }

@@ -403,3 +403,51 @@ fn nonblocking(
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A TCP socket to which these options were applied.
+    fn applied(options: &SocketOptions) -> io::Result<socket2::Socket> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = options.inet(any, Type::STREAM, Protocol::TCP)?;
+        options.apply_tcp(&SockRef::from(&socket))?;
+        Ok(socket)
+    }
+
+    #[test]
+    fn keepalive_is_a_second_or_more() {
+        let keepalive = |after| {
+            let mut options = SocketOptions::new();
+            let socket = applied(options.keepalive(after));
+            socket.and_then(|socket| socket.keepalive())
+        };
+        assert_eq!(keepalive(Duration::from_secs(1)).ok(), Some(true));
+        assert_eq!(keepalive(Duration::from_secs(60)).ok(), Some(true));
+        for short in [Duration::ZERO, Duration::from_nanos(999_999_999)] {
+            let error = keepalive(short).expect_err("less than a second");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+
+    #[test]
+    fn each_option_stays_when_another_is_added() {
+        let mut options = SocketOptions::new();
+        options
+            .nodelay(false)
+            .keepalive(Duration::from_secs(60))
+            .send_buffer(16 * 1024)
+            .receive_buffer(32 * 1024)
+            .reuse_port(true);
+        let socket = applied(&options).expect("good options");
+        assert!(!socket.tcp_nodelay().expect("a socket"));
+        assert!(socket.keepalive().expect("a socket"));
+        assert!(socket.reuse_port().expect("a socket"));
+        // Linux doubles them.
+        let sizes = [socket.send_buffer_size(), socket.recv_buffer_size()];
+        let sizes = sizes.map(|size| size.expect("a socket"));
+        assert!((16 * 1024..=32 * 1024).contains(&sizes[0]), "{sizes:?}");
+        assert!((32 * 1024..=64 * 1024).contains(&sizes[1]), "{sizes:?}");
+    }
+}

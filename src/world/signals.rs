@@ -81,11 +81,15 @@ mod tests {
     use std::io::Write;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
+    use std::time::Duration;
 
     use mio::unix::SourceFd;
     use mio::{Events, Interest, Poll, Token, event::Source};
 
     use super::*;
+
+    /// Guards against a hang.
+    const DEADLINE: Duration = Duration::from_secs(60);
 
     /// What a poller's first event for `stream` says.
     fn seen(stream: &UnixStream, interest: Interest) -> Signals {
@@ -94,9 +98,8 @@ mod tests {
         SourceFd(&stream.as_raw_fd())
             .register(poll.registry(), Token(1), interest)
             .expect("a socket");
-        while events.is_empty() {
-            poll.poll(&mut events, None).expect("the wait ends");
-        }
+        poll.poll(&mut events, Some(DEADLINE)).expect("no signal");
+        assert!(!events.is_empty(), "there is an event");
         Signals::of(events.iter().next().expect("one"))
     }
 
