@@ -564,6 +564,59 @@ fn panics_while_everything_is_closed_keep_nobody_from_handle_close() {
 }
 
 #[test]
+fn those_that_panic_wherever_they_can_are_all_told_of_the_end_and_leave_nothing() {
+    const EACH: usize = 3;
+    prepare();
+    for count in [1, 2, 30] {
+        for is_dropped in [false, true] {
+            let mut reactor = Reactor::new().unwrap();
+            let calls = Calls::default();
+            let scripts: Vec<_> = (0..count)
+                .map(|_| {
+                    let faulty = Faulty::panicking(&["close", "drop"], &calls);
+                    let (_, script) = add_scripted(&mut reactor, faulty);
+                    script.with(|state| state.panics_when_dropped = true);
+                    script
+                })
+                .collect();
+            if is_dropped {
+                drop(reactor);
+            } else {
+                reactor.close_all();
+                reactor.check_invariants();
+                assert_eq!(reactor.count(), 0);
+                assert_eq!(reactor.counters().panics, (EACH * count) as u64);
+            }
+            assert_eq!((calls.count("close"), calls.count("drop")), (count, count));
+            assert!(scripts.iter().all(|s| s.with(|s| s.dropped) == 1));
+        }
+    }
+}
+
+#[test]
+fn one_that_adds_a_successor_and_panics_again_and_again_does_not_hold_up_close_all() {
+    const GENERATIONS: u32 = 1000;
+    struct Reborn(Rc<Cell<u32>>);
+    impl Dispatcher for Reborn {
+        fn handle_close(&mut self, cx: &mut Context<'_>) {
+            self.0.set(self.0.get() + 1);
+            // (Once the reactor is dropped it takes nobody.)
+            if let Ok(successor) = cx.add_service(Reborn(Rc::clone(&self.0))) {
+                assert!(self.0.get() < GENERATIONS, "wanted: an end");
+                cx.at(successor).unwrap().abort();
+                panic!("wanted: with a successor");
+            }
+        }
+    }
+    prepare();
+    let mut reactor = Reactor::new().unwrap();
+    let closed = Rc::<Cell<u32>>::default();
+    reactor.add_service(Reborn(Rc::clone(&closed))).unwrap();
+    reactor.close_all();
+    assert!((1..10).contains(&closed.get()), "{} have", closed.get());
+}
+
+#[test]
 fn closures_that_panic_when_dropped_do_not_leave_the_reactors_drop() {
     struct Bomb(#[expect(dead_code, reason = "it is there to be dropped")] u8);
     impl Drop for Bomb {
@@ -1396,4 +1449,76 @@ fn a_signal_in_the_read_that_looks_for_the_errno_of_a_paused_connection_is_not_w
         script.with(|state| state.recv.is_empty()),
         "it was asked again"
     );
+}
+
+#[test]
+fn a_connection_that_breaks_while_its_producer_finishes_has_its_error_told() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let diary = Diary::default();
+    let (id, script) = add_scripted(&mut reactor, Spy::new("producer", &diary));
+    let mut cx = reactor.at(id).expect("open");
+    cx.start_writing();
+    cx.close_when_done();
+    script.with(|state| state.recv = [Err(110)].into());
+    reactor.inject(id, Bits::ERROR | Bits::HUNG_UP);
+    settle(&mut reactor);
+    assert_eq!(diary.of("producer"), ["error TimedOut", "close"]);
+}
+
+#[test]
+fn in_the_last_handle_error_of_a_paused_connection_nothing_can_be_sent_any_more() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let diary = Diary::default();
+    let refused = Rc::new(Cell::new(None));
+    let noted = Rc::clone(&refused);
+    let spy = Spy::new("paused", &diary).on_error(move |cx| {
+        noted.set(cx.send(b"once more").err().map(|error| error.kind()));
+        Ok(())
+    });
+    let (id, script) = add_scripted(&mut reactor, spy);
+    script.with(|state| state.recv = [Err(110)].into());
+    reactor.at(id).expect("open").pause_reading();
+    reactor.inject(id, Bits::ERROR);
+    settle(&mut reactor);
+    assert_eq!(diary.of("paused"), ["error TimedOut", "close"]);
+    assert_eq!(refused.get(), Some(ErrorKind::BrokenPipe));
+    assert!(script.with(|state| state.sent.is_empty()));
+}
+
+#[test]
+fn a_callback_that_failed_is_the_last_of_its_turn() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let diary = Diary::default();
+    let spy = Spy::new("failing", &diary)
+        .on_read(|cx| {
+            cx.recv(&mut [0; 16])?;
+            Err(io::Error::other("wanted"))
+        })
+        .on_write(|cx| {
+            cx.stop_writing();
+            Ok(())
+        })
+        .on_error(|_| Ok(()));
+    let (id, script) = add_scripted(&mut reactor, spy);
+    script.with(|state| state.recv = [Ok(b"input".to_vec())].into());
+    reactor.at(id).expect("open").start_writing();
+    reactor.inject(id, Bits::READABLE | Bits::WRITABLE);
+    turn(&mut reactor);
+    assert_eq!(diary.of("failing"), ["read", "error Other"]);
+    settle(&mut reactor);
+    assert_eq!(diary.count("failing", "write"), 1, "it is for the next");
+}
+
+#[test]
+fn urgent_data_and_the_end_of_a_paused_connection_are_told_in_one_turn() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let diary = Diary::default();
+    let (id, script) = add_scripted(&mut reactor, Spy::new("paused", &diary));
+    script.with(|state| state.recv = [Err(104)].into());
+    let mut cx = reactor.at(id).expect("open");
+    cx.pause_reading();
+    cx.watch_priority();
+    reactor.inject(id, Bits::URGENT | Bits::ERROR);
+    turn(&mut reactor);
+    assert_eq!(diary.of("paused"), ["priority", "close"]);
 }

@@ -228,3 +228,44 @@ fn a_reactor_that_is_dropped_says_what_is_left_to_say() {
 struct Nothing;
 
 impl Dispatcher for Nothing {}
+
+/// Each kind of fault has its lines up to a bound; what comes beyond it is counted together.
+#[test]
+fn faults_of_more_kinds_than_there_is_room_for_are_counted_at_the_end() {
+    use io::ErrorKind::*;
+    struct More;
+    impl Dispatcher for More {}
+    const KINDS: [io::ErrorKind; 17] = [
+        AddrInUse,
+        AddrNotAvailable,
+        AlreadyExists,
+        BrokenPipe,
+        ConnectionAborted,
+        ConnectionRefused,
+        ConnectionReset,
+        InvalidData,
+        InvalidInput,
+        NotConnected,
+        NotFound,
+        OutOfMemory,
+        PermissionDenied,
+        TimedOut,
+        UnexpectedEof,
+        Unsupported,
+        WriteZero,
+    ];
+    keep_log();
+    let mut reactor = Reactor::builder().clock(SimClock::new()).build().unwrap();
+    let ids = [
+        reactor.add_service(Nothing).unwrap().any(),
+        reactor.add_service(More).unwrap().any(),
+    ];
+    for id in ids {
+        for kind in KINDS {
+            reactor.at(id).unwrap().log_fault(&kind.into());
+        }
+    }
+    assert_eq!(warnings().len(), 32 + 1, "of 34 kinds the last two share");
+    drop(reactor);
+    assert_eq!(warnings(), ["other faults: 1 more were not logged"]);
+}

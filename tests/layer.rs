@@ -13,7 +13,7 @@ mod wire;
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -407,6 +407,83 @@ fn a_handshake_that_fails_says_why_and_one_that_hangs_ends_at_its_deadline() {
     let notes = notes.borrow();
     assert!(notes[0].starts_with("TimedOut"), "{notes:?}");
     assert_eq!(notes[1..], ["HandshakeTimeout"]);
+    assert_eq!(reactor.counters().deadlines, 1);
+}
+
+/// Has a handshake that a signal interrupts so many times.
+struct Interrupted(u32);
+
+impl Layer for Interrupted {
+    fn handshake(&mut self, below: &mut Below<'_>) -> io::Result<()> {
+        if self.0 > 0 {
+            self.0 -= 1;
+            return Err(ErrorKind::Interrupted.into());
+        }
+        below.write_all(HELLO)
+    }
+
+    fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        below.read(buffer)
+    }
+
+    fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
+        below.write(bytes)
+    }
+
+    fn finish(&mut self, _: &mut Below<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_handshake_that_a_signal_interrupts_goes_on() {
+    let mut reactor = Reactor::new().expect("a reactor");
+    let wire = Wire::open();
+    let noting = slow_noting();
+    let notes = Rc::clone(&noting.notes);
+    let socket = wire.socket().layered(Interrupted(2));
+    let id = reactor.add(socket, noting).expect("a stream");
+    wire.input(&mut reactor, id, b"anything");
+    turn_until(&mut reactor, "the handshake", |_| wire.output() == HELLO);
+    assert_eq!(*notes.borrow(), [""; 0]);
+}
+
+#[test]
+fn a_connection_that_was_dialled_is_told_of_its_handshake_and_then_that_it_is_connected() {
+    /// Notes what it is told, and closes in `handle_handshake` if it is to.
+    struct Dialling(Notes, bool);
+    impl Dispatcher for Dialling {
+        fn handle_handshake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            self.0.borrow_mut().push("handshake".to_owned());
+            if self.1 {
+                cx.abort();
+            }
+            Ok(())
+        }
+        fn handle_connect(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+            self.0.borrow_mut().push("connect".to_owned());
+            Ok(())
+        }
+        fn handle_close(&mut self, _: &mut Context<'_>) {
+            self.0.borrow_mut().push("close".to_owned());
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    for (closes, expected) in [(false, "connect"), (true, "close")] {
+        let mut reactor = Reactor::new().expect("a reactor");
+        let socket = Socket::dial(address).expect("loopback");
+        let notes = Notes::default();
+        let dialling = Dialling(Rc::clone(&notes), closes);
+        let socket = socket.layered(Interrupted(0));
+        reactor.add(socket, dialling).expect("a stream");
+        let (mut peer, _) = listener.accept().expect("it was dialled");
+        turn_until(&mut reactor, "two notes", |_| notes.borrow().len() >= 2);
+        assert_eq!(*notes.borrow(), ["handshake", expected]);
+        let mut hello = [0; HELLO.len()];
+        let got = peer.read(&mut hello);
+        assert!(closes || got.is_ok_and(|_| hello == HELLO));
+    }
 }
 
 #[test]

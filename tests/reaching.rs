@@ -80,6 +80,26 @@ fn try_with_tells_gone_from_busy() {
 }
 
 #[test]
+fn one_that_was_ended_in_this_turn_is_gone_though_its_handle_close_is_still_to_come() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let diary = Diary::default();
+    let (ending, _peer) = spied_pair(&mut reactor, Spy::new("ending", &diary));
+    let told = diary.clone();
+    let seen = Rc::new(Cell::new(None));
+    let noted = Rc::clone(&seen);
+    act(&mut reactor, move |cx| {
+        cx.at(ending).expect("it is there").abort();
+        let visited = cx.try_with(ending, |_, _| ());
+        assert!(told.all().is_empty(), "it has not been told");
+        noted.set(Some(visited));
+        Ok(())
+    });
+    assert_eq!(seen.get(), Some(Err(Unreached::Gone)));
+    settle(&mut reactor);
+    assert_eq!(diary.of("ending"), ["close"]);
+}
+
+#[test]
 fn what_a_call_returns_follows_the_table_for_the_one_that_was_called() {
     for (kind, expected) in [
         (io::ErrorKind::WouldBlock, vec![]),

@@ -1084,6 +1084,42 @@ fn an_end_met_by_a_recv_from_outside_is_told_in_the_next_turn() {
     }
 }
 
+/// What is due besides does not wait for another turn.
+#[test]
+fn an_end_that_somebody_else_has_read_and_room_to_write_are_told_in_one_turn() {
+    for family in FAMILIES {
+        for closes in [false, true] {
+            let mut reactor = Reactor::new().unwrap();
+            let diary = Diary::default();
+            let (ours, peer) = family.pair();
+            let spy = Spy::new("it", &diary)
+                .on_eof(move |cx| {
+                    if closes {
+                        cx.close_when_done();
+                    }
+                    Ok(())
+                })
+                .on_write(|cx| {
+                    cx.stop_writing();
+                    Ok(())
+                });
+            let id = reactor.add(family.socket(ours), spy).unwrap();
+            reactor.at(id).expect("added").pause_reading();
+            peer.shutdown(Shutdown::Write).unwrap();
+            turn_until(&mut reactor, "the end", |reactor| {
+                let end = reactor.at(id).expect("alive").recv(&mut [0; 64]);
+                end.is_ok_and(|length| length == 0)
+            });
+            reactor.at(id).expect("alive").start_writing();
+            turn(&mut reactor);
+            let expected: &[&str] = if closes { &["eof"] } else { &["eof", "write"] };
+            assert_eq!(diary.of("it")[..expected.len()], *expected, "{family:?}");
+            settle(&mut reactor);
+            assert_eq!(diary.count("it", "write"), 1, "{family:?}");
+        }
+    }
+}
+
 // ------------------------------------------------------------------------------ Urgent data
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

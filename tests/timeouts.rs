@@ -171,6 +171,34 @@ fn a_stall_timeout_of_its_own_replaces_the_reactors_also_when_output_waits_alrea
 }
 
 #[test]
+fn a_stall_that_is_over_ends_nothing_however_quiet_it_is_afterwards() {
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder()
+        .clock(clock.clone())
+        .stall_timeout(10 * SECOND)
+        .build()
+        .expect("a poller");
+    let noted = Noting::default();
+    let (peer, socket) = slabloop::test::connection();
+    let id = reactor.add(socket, noted.clone()).expect("a stream");
+    peer.set_room(3);
+    let mut cx = reactor.at(id).expect("open");
+    cx.send(b"abcdef").expect("there is room in its outbox");
+    settle(&mut reactor);
+    assert_eq!(peer.take_received(), b"abc");
+    clock.advance(4 * SECOND);
+    peer.set_room(1000);
+    settle(&mut reactor);
+    assert_eq!(peer.take_received(), b"def");
+    for _ in 0..10 {
+        clock.advance(5 * SECOND);
+        settle(&mut reactor);
+    }
+    assert_eq!(*noted.0.borrow(), []);
+    assert!(reactor.at(id).is_some(), "nothing waits");
+}
+
+#[test]
 fn a_close_timeout_of_its_own_replaces_the_reactors_and_none_is_the_reactors() {
     for (own, expected) in [(Some(2 * SECOND), 2 * SECOND), (None, 9 * SECOND)] {
         let mut bench = Bench::new(|builder| {

@@ -60,7 +60,7 @@ pub(crate) fn settle(
             }
             Class::Fault => {
                 report_fault(core, id, error);
-                (may_go_on, reported) = (callback == Callback::Accept, true);
+                (may_go_on, reported) = (false, true);
             }
         }
     }
