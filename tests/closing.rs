@@ -20,6 +20,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use over::{Accepting, Peer, exchange_in_background, reset, serve, spied_pair, tcp_pair};
+use slabloop::test::{connection, run_until_quiet};
 use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
 use slabloop::{Accepted, AnyId, Context, Dispatcher, PanicPolicy, Reactor, Socket, SocketOptions};
 use util::*;
@@ -366,6 +367,34 @@ fn closing_goes_on_for_as_long_as_the_peer_takes_some_and_ends_when_it_stops() {
     clock.advance(NANOSECOND);
     turn(&mut reactor);
     assert_eq!(diary.of("server"), ["error TimedOut", "close"]);
+}
+
+#[test]
+fn the_deadline_of_a_close_counts_from_when_the_peer_has_last_taken_something() {
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder()
+        .close_timeout(10 * SECOND)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let diary = Diary::default();
+    let (peer, socket) = connection();
+    let id = reactor.add(socket, Spy::new("server", &diary)).unwrap();
+    peer.set_room(3);
+    let mut server = reactor.at(id).unwrap();
+    server.send(b"123456789").unwrap();
+    server.close();
+    run_until_quiet(&mut reactor, 100);
+    clock.advance(6 * SECOND);
+    assert_eq!(peer.take_received(), b"123");
+    run_until_quiet(&mut reactor, 100);
+    clock.advance(10 * SECOND - NANOSECOND);
+    run_until_quiet(&mut reactor, 100);
+    assert_eq!(diary.all(), <[String; 0]>::default(), "it moved after 6 s");
+    clock.advance(NANOSECOND);
+    run_until_quiet(&mut reactor, 100);
+    assert_eq!(diary.of("server"), ["error TimedOut", "close"]);
+    assert_eq!(peer.take_received(), b"456");
 }
 
 #[test]
@@ -1175,4 +1204,24 @@ fn whoever_is_ended_by_another_s_handle_close_is_closed_in_the_same_step() {
     turn(&mut reactor);
     assert_eq!(diary.of("chain"), vec!["close"; 100]);
     assert_eq!(reactor.count(), 0);
+}
+
+#[test]
+fn what_a_handle_close_sends_to_another_arrives_though_nothing_else_happens() {
+    let mut reactor = Reactor::new().unwrap();
+    let diary = Diary::default();
+    let (peer, socket) = connection();
+    let staying = reactor.add(socket, Spy::new("staying", &diary)).unwrap();
+    let (_leaving_peer, socket) = connection();
+    let spy = Spy::new("leaving", &diary).on_close(move |cx| {
+        let mut other = cx.at(staying).expect("it stays");
+        other.send(b"it has left")
+    });
+    let leaving = reactor.add(socket, spy).unwrap();
+    settle(&mut reactor);
+    reactor.at(leaving).unwrap().abort();
+    settle(&mut reactor);
+    turn(&mut reactor);
+    assert_eq!(peer.take_received(), b"it has left");
+    assert_eq!(diary.all(), ["leaving close"]);
 }

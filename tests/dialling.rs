@@ -779,3 +779,12 @@ fn what_is_no_stream_cannot_be_connecting() {
     }
     assert_eq!((reactor.count(), reactor.timer_count()), (0, 0));
 }
+
+#[test]
+fn what_the_system_refuses_at_once_is_refused_by_the_call_that_dials() {
+    // Nobody connects to a broadcast address.
+    let address: SocketAddr = "255.255.255.255:9".parse().unwrap();
+    let refused = Socket::dial(address).map(drop).unwrap_err();
+    let as_connect_says = tcp().connect(&address.into()).unwrap_err();
+    assert_eq!(refused.raw_os_error(), as_connect_says.raw_os_error());
+}

@@ -574,6 +574,32 @@ fn a_closing_message_that_finds_no_room_waits_no_longer_than_the_stall_timeout()
     assert_eq!(notes.borrow()[1], "Stalled { unsent: 0 }");
 }
 
+/// Not the peer is late then, but the loop.
+#[test]
+fn room_that_comes_with_the_deadline_of_a_close_is_used_for_the_closing_message() {
+    let clock = SimClock::new();
+    let limit = Duration::from_secs(5);
+    let mut builder = Reactor::builder();
+    builder.clock(clock.clone()).close_timeout(limit);
+    let mut reactor = builder.build().expect("a reactor");
+    let wire = Wire::new(HELLO.len());
+    let noting = slow_noting();
+    let notes = Rc::clone(&noting.notes);
+    let socket = wire.socket().layered(Records::default());
+    let id = reactor.add(socket, noting).expect("a stream");
+    wire.input(&mut reactor, id, HELLO);
+    settle(&mut reactor);
+    reactor.at(id).expect("open").close();
+    settle(&mut reactor);
+    clock.advance(limit);
+    wire.make_room(&mut reactor, id, 1);
+    settle(&mut reactor);
+    assert_eq!(wire.output().split_off(HELLO.len()), [0]);
+    wire.end_input(&mut reactor, id);
+    settle(&mut reactor);
+    assert_eq!(*notes.borrow(), ["Finished"]);
+}
+
 #[test]
 fn a_connection_has_a_handshake_timeout_of_its_own_if_it_was_given_one() {
     let clock = SimClock::new();

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use over::{Peer, spied_pair, tcp_pair};
+use slabloop::test::{connection, run_until_quiet};
 use slabloop::testing::SimClock;
 use slabloop::{
     Cause, Context, Counters, Dispatcher, Gauges, Id, Pause, Reactor, Timeout, TimerId,
@@ -179,20 +180,20 @@ fn a_stall_that_is_over_ends_nothing_however_quiet_it_is_afterwards() {
         .build()
         .expect("a poller");
     let noted = Noting::default();
-    let (peer, socket) = slabloop::test::connection();
+    let (peer, socket) = connection();
     let id = reactor.add(socket, noted.clone()).expect("a stream");
     peer.set_room(3);
     let mut cx = reactor.at(id).expect("open");
     cx.send(b"abcdef").expect("there is room in its outbox");
-    settle(&mut reactor);
+    run_until_quiet(&mut reactor, 100);
     assert_eq!(peer.take_received(), b"abc");
     clock.advance(4 * SECOND);
     peer.set_room(1000);
-    settle(&mut reactor);
+    run_until_quiet(&mut reactor, 100);
     assert_eq!(peer.take_received(), b"def");
     for _ in 0..10 {
         clock.advance(5 * SECOND);
-        settle(&mut reactor);
+        run_until_quiet(&mut reactor, 100);
     }
     assert_eq!(*noted.0.borrow(), []);
     assert!(reactor.at(id).is_some(), "nothing waits");

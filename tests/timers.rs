@@ -610,6 +610,21 @@ fn timer_that_cancels_itself_while_it_runs_does_not_come_again() {
 /// libuv, libev and muduo carry machinery for it; redis would have crashed if every timer of its list
 /// had been deleted while it ran (since 7be86177a).
 #[test]
+fn what_a_cancelled_closure_had_captured_is_dropped_at_the_end_of_the_turn() {
+    let mut reactor = still(&SimClock::new());
+    let captured = Rc::new(());
+    let (once, again) = (Rc::clone(&captured), Rc::clone(&captured));
+    let timers = [
+        reactor.call_later(SECOND, move |_| drop(once)),
+        reactor.call_every(SECOND, move |_| drop(Rc::clone(&again))),
+    ];
+    assert_eq!(Rc::strong_count(&captured), 3);
+    assert!(timers.map(|timer| reactor.cancel_timer(timer)) == [true; 2]);
+    turn(&mut reactor);
+    assert_eq!(Rc::strong_count(&captured), 1);
+}
+
+#[test]
 fn timer_cancelled_by_an_earlier_one_of_its_batch_does_not_fire_nor_does_a_newcomer_in_its_place() {
     let clock = SimClock::new();
     let mut reactor = still(&clock);

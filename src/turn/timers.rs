@@ -122,7 +122,7 @@ fn close_deadline(core: &mut Core, id: AnyId) {
         return deadlines::arm(state, id, left, Action::CloseDeadline);
     }
     let waiting = slot.unsent();
-    if waiting > 0 && slot.can_flush() {
+    if slot.can_flush() {
         // As with a stall: first the kernel is asked.
         return deadlines::arm(state, id, limit, Action::CloseDeadline);
     }
