@@ -55,17 +55,15 @@ pub(crate) fn close_step(core: &mut Core) {
 /// Runs the close step outside a turn, when everything ends. Panics are contained: whatever the policy,
 /// no dispatcher may lose its `handle_close` because another panicked.
 pub(crate) fn close_now(core: &mut Core) -> Option<Box<dyn Any + Send>> {
+    let mut first = None;
     // Each may panic three times: in the drop of its socket, in handle_close and in its own drop. A handle_close may
     // also add a successor and end it, without end; those are left to the next turn.
-    let mut panics_left = 3 * core.state.slots.len() + 1;
-    let mut first = None;
-    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| close_step(core))) {
+    for _ in 0..=3 * core.state.slots.len() {
+        let Err(payload) = catch_unwind(AssertUnwindSafe(|| close_step(core))) else {
+            break;
+        };
         let propagated = call::absorb(core, payload);
         first = first.or(propagated);
-        panics_left -= 1;
-        if panics_left == 0 {
-            break;
-        }
     }
     first
 }
