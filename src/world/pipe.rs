@@ -75,6 +75,7 @@ impl Endpoint for Sender {
 #[cfg(test)]
 mod tests {
     use mio::unix::pipe;
+    use socket2::SockRef;
 
     use super::*;
 
@@ -101,9 +102,11 @@ mod tests {
         sender.set_nonblocking(false).expect("a pipe");
         receiver.set_nonblocking(false).expect("a pipe");
         Endpoint::set_nonblocking(&receiver).expect("a pipe");
+        assert!(SockRef::from(&receiver).nonblocking().expect("its flags"));
         let nothing = receiver.recv(&mut [0; 8]).map_err(|error| error.kind());
         assert_eq!(nothing, Err(io::ErrorKind::WouldBlock));
         Endpoint::set_nonblocking(&sender).expect("a pipe");
+        assert!(SockRef::from(&sender).nonblocking().expect("its flags"));
         while sender.send(&[0; 4096]).is_ok() {}
         assert!(receiver.recv(&mut [0; 8]).is_ok());
     }
