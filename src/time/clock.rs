@@ -143,7 +143,7 @@ mod tests {
     #[test]
     #[cfg(feature = "test")]
     fn a_clock_that_a_test_moves_stands_while_the_loop_waits() {
-        let simulated = crate::test::Clock::new();
+        let simulated = crate::world::simulated::clock::Clock::new();
         let clock = Clock::Simulated(simulated.clone());
         assert!(!clock.runs() && Clock::monotonic().runs());
         simulated.advance(Duration::from_nanos(7));

@@ -322,6 +322,8 @@ mod tests {
         /// The last answer holds for all that follow.
         send: VecDeque<io::Result<usize>>,
         capped: bool,
+        #[cfg(feature = "test")]
+        is_attempt: bool,
         asked: Rc<RefCell<Vec<&'static str>>>,
     }
 
@@ -368,6 +370,11 @@ mod tests {
         #[cfg(feature = "test")]
         fn report_to(&mut self, _: &crate::world::simulated::news::News) {
             self.note("report_to");
+        }
+
+        #[cfg(feature = "test")]
+        fn is_simulated_attempt(&self) -> bool {
+            self.is_attempt
         }
 
         fn deregister(&mut self, _: &Registry) -> io::Result<()> {
@@ -511,24 +518,14 @@ mod tests {
     #[test]
     #[cfg(feature = "test")]
     fn an_attempt_that_no_system_knows_of_is_one_below_a_layer_too() {
-        let attempt = |socket: crate::Socket| {
-            let layered = Layered::new(
-                socket.io,
-                Box::new(Plain::default()),
-                Stage::Connecting,
-                (Vec::new(), Vec::new()),
-            );
-            layered.is_simulated_attempt()
-        };
-        let (_dialled, connecting) = crate::test::connecting();
-        assert!(attempt(connecting));
-        let (_peer, connected) = crate::test::connection();
-        assert!(!attempt(connected));
-        assert!(
-            !Wire::default()
-                .below(Plain::default())
-                .is_simulated_attempt()
-        );
+        for is_attempt in [true, false] {
+            let wire = Wire {
+                is_attempt,
+                ..Wire::default()
+            };
+            let layered = wire.below(Plain::default());
+            assert_eq!(layered.is_simulated_attempt(), is_attempt);
+        }
     }
 
     #[test]
