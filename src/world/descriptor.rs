@@ -97,15 +97,12 @@ impl Source for Descriptor {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
-    use std::io::ErrorKind;
-    use std::os::unix::net::UnixStream;
-    use std::time::Duration;
 
     use super::*;
-
-    /// Guards against a hang.
-    const DEADLINE: Duration = Duration::from_secs(60);
+    use std::io::ErrorKind;
+    use std::os::unix::net::UnixStream;
+    #[cfg(target_os = "linux")]
+    use std::time::Duration;
 
     /// One of a socket that blocks, and the socket's peer.
     fn pair() -> (Descriptor, UnixStream) {
@@ -147,7 +144,9 @@ mod tests {
         assert_eq!(nothing, Err(ErrorKind::WouldBlock));
     }
 
+    /// Epoll says who is in already, and who is not.
     #[test]
+    #[cfg(target_os = "linux")]
     fn it_is_in_the_poller_from_register_to_deregister() {
         let (mut descriptor, _peer) = pair();
         let mut poll = mio::Poll::new().expect("a poller");
@@ -160,7 +159,8 @@ mod tests {
             let both = descriptor.reregister(poll.registry(), token, of | Interest::WRITABLE);
             both.expect("it is in");
             let mut events = mio::Events::with_capacity(8);
-            poll.poll(&mut events, Some(DEADLINE)).expect("no signal");
+            poll.poll(&mut events, Some(Duration::from_secs(60)))
+                .expect("no signal");
             assert!(!events.is_empty(), "there is an event");
             assert!(events.iter().all(|event| event.is_writable()));
             descriptor.deregister(poll.registry()).expect("it is in");
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn what_the_poller_cannot_wait_for_is_named() {
-        let file = OpenOptions::new().read(true).open("Cargo.toml");
+        let file = File::open("Cargo.toml");
         let mut descriptor = Descriptor::new(file.expect("there is one").into());
         let poll = mio::Poll::new().expect("a poller");
         let refused = descriptor.register(poll.registry(), Token(1), Interest::READABLE);

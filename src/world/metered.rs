@@ -275,7 +275,9 @@ mod tests {
         assert_eq!(error, Some(io::ErrorKind::ConnectionRefused));
     }
 
+    /// Epoll says who is in already, and who is not.
     #[test]
+    #[cfg(target_os = "linux")]
     fn it_is_in_the_poller_from_register_to_deregister() {
         let (mut metered, _peer) = pair();
         let mut poll = mio::Poll::new().expect("a poller");

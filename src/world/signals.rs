@@ -76,7 +76,8 @@ impl Signals {
     }
 }
 
-#[cfg(test)]
+/// (Kqueue has an event for each direction.)
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::io::Write;
     use std::os::fd::AsRawFd;
