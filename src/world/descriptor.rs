@@ -97,12 +97,12 @@ impl Source for Descriptor {
 
 #[cfg(test)]
 mod tests {
-
-    use super::*;
     use std::io::ErrorKind;
     use std::os::unix::net::UnixStream;
     #[cfg(target_os = "linux")]
     use std::time::Duration;
+
+    use super::*;
 
     /// One of a socket that blocks, and the socket's peer.
     fn pair() -> (Descriptor, UnixStream) {
