@@ -209,10 +209,8 @@ impl Chunks {
         let mut left = written as u32;
         outbox.len -= left;
         if outbox.is_staged() {
-            outbox.sent += left;
-            if outbox.is_empty() {
-                outbox.unstage();
-            }
+            debug_assert!(outbox.is_empty(), "what is left of it is in chunks first");
+            outbox.unstage();
             return;
         }
         while outbox.head != NO_CHUNK {
@@ -538,6 +536,21 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_that_is_full_gets_twice_its_room_up_to_its_full_size() {
+        let mut buffers = Chunks::default();
+        let mut outbox = Outbox::new(Marks::default());
+        let mut rooms = Vec::new();
+        for _ in 0..=CHUNK_BYTES {
+            buffers.append(&mut outbox, b"x");
+            rooms.push(buffers.held());
+        }
+        rooms.dedup();
+        let full = CHUNK_BYTES;
+        let expected = [256, 512, 1024, 2048, 4096, 8192, full, full + FIRST_BYTES];
+        assert_eq!(rooms, expected);
+    }
+
+    #[test]
     fn cap_counts_what_is_queued() {
         let mut buffers = Chunks::default();
         let mut outbox = Outbox::new(Marks {
@@ -549,5 +562,8 @@ mod tests {
         buffers.append(&mut outbox, b"1234");
         assert!(outbox.has_room_for(6) && !outbox.has_room_for(7));
         assert!(outbox.is_over_high() && !outbox.is_below_low());
+        buffers.discard(&mut outbox);
+        assert!(outbox.stays_below_high(2) && !outbox.stays_below_high(3));
+        assert!(!outbox.stays_below_high(usize::MAX));
     }
 }
