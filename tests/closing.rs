@@ -598,7 +598,8 @@ fn abort_when_sent_after_close_sends_what_is_queued_and_ends_in_a_reset() {
 
 #[test]
 fn close_when_sent_does_not_wait_for_the_peers_end_wherever_the_connection_stands() {
-    let stands: [(&str, fn(&mut Context<'_>)); 3] = [
+    type Bring = fn(&mut Context<'_>);
+    let stands: [(&str, Bring); 3] = [
         ("open", |_| ()),
         ("with input put back", |cx| cx.unread(b"again").unwrap()),
         ("with a producer that finishes first", |cx| {

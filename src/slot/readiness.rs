@@ -503,8 +503,10 @@ mod tests {
         assert!(readiness.has(Flag::WantRead));
     }
 
+    type Question = fn(Readiness) -> bool;
+
     /// The questions that choose a short way, each as the usual case answers it.
-    const SHORT_WAYS: [(&str, fn(Readiness) -> bool); 11] = [
+    const SHORT_WAYS: [(&str, Question); 11] = [
         ("just readable", Readiness::is_just_readable),
         ("can only read", Readiness::can_only_read),
         ("no work once it is read", |mut readiness| {
@@ -530,8 +532,9 @@ mod tests {
         usual.merge(Signals::from_bits(Signals::WRITABLE));
         assert!(usual.becomes_just_readable() && usual.has(Flag::Readable));
         assert!(!usual.has_no_work());
+        type Change = fn(&mut Readiness);
         // What happens, and which ways it bars.
-        let changes: [(fn(&mut Readiness), &[&str]); 21] = [
+        let changes: [(Change, &[&str]); 21] = [
             (|_| {}, &[]),
             (|r| r.clear(Flag::WantRead), &["just readable"]),
             (|r| r.set(Flag::Held), &["just readable"]),
