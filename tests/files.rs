@@ -698,6 +698,54 @@ fn a_turn_sends_one_share_of_a_connections_files_however_much_is_taken() {
     }
 }
 
+/// `sendfile` does not say whether the file or the socket fails, so the file is read and written. The kernel tells the
+/// error of a socket once: if that fails again, the first error is the one that says why.
+#[test]
+fn whatever_the_kernel_says_when_it_copies_a_file_the_socket_s_first_error_is_the_one_that_is_told()
+{
+    use io::ErrorKind::{InvalidInput, PermissionDenied, TimedOut, Unsupported, WouldBlock};
+    // What the kernel's copying fails with, what the write fails with then, and what comes of it.
+    let cases = [
+        (PermissionDenied, Some(TimedOut), Some(PermissionDenied)),
+        // These two say no more than that there is no such call for this file or socket.
+        (Unsupported, Some(TimedOut), Some(TimedOut)),
+        (InvalidInput, Some(TimedOut), Some(TimedOut)),
+        (PermissionDenied, Some(WouldBlock), None),
+        (PermissionDenied, None, None),
+        (WouldBlock, None, None),
+    ];
+    for (copying, writing, expected) in cases {
+        let case = format!("{copying:?}, {writing:?}");
+        let mut reactor = Reactor::new().expect("a poller");
+        let diary = Diary::default();
+        let (peer, socket) = slabloop::test::connection();
+        let id = reactor
+            .add(socket, Spy::new("one", &diary))
+            .expect("a stream");
+        peer.fail_write(copying);
+        if let Some(writing) = writing {
+            peer.fail_write(writing);
+        }
+        let mut cx = reactor.at(id).expect("open");
+        cx.send_file(file_of(b"all of the file"), ..)
+            .expect("a file");
+        slabloop::test::run_until_quiet(&mut reactor, 100);
+        reactor.check_invariants();
+        match expected {
+            Some(kind) => {
+                let error = format!("error {kind:?}");
+                assert_eq!(diary.of("one"), ["read", &error, "close"], "{case}");
+                assert_eq!(reactor.end_of(id), Some(Cause::Error(kind)), "{case}");
+                assert!(peer.is_reset(), "{case}");
+            }
+            None => {
+                assert_eq!(diary.of("one"), [""; 0], "{case}");
+                assert_eq!(peer.take_received(), b"all of the file", "{case}");
+            }
+        }
+    }
+}
+
 #[test]
 fn others_are_answered_while_a_large_file_is_under_way() {
     let mut reactor = Reactor::new().expect("a poller");
