@@ -274,7 +274,7 @@ fn a_connected_udp_socket_hears_its_peer_alone_and_is_told_that_nobody_listens()
 }
 
 #[test]
-fn a_buffer_without_room_is_refused_and_the_datagram_stays() {
+fn a_datagram_stays_where_it_is_without_a_buffer_for_it_or_after_a_close() {
     let mut reactor = Reactor::new().expect("a poller");
     let (ours, theirs) = UnixDatagram::pair().expect("descriptors");
     let seen = Rc::new(RefCell::new(Vec::new()));
@@ -286,14 +286,20 @@ fn a_buffer_without_room_is_refused_and_the_datagram_stays() {
         noted
             .borrow_mut()
             .push((refused, datagram[..length].to_vec()));
+        // Nor does one that has ended take what is there.
+        cx.close();
+        let late = cx.recv_from_path(&mut datagram).expect_err("it has ended");
+        noted.borrow_mut().push((late.kind(), Vec::new()));
         Ok(())
     });
     reactor.add(ours, spy).expect("a socket");
     theirs.send(b"hello").expect("room");
-    turn_until(&mut reactor, "it has been read", |_| {
-        !seen.borrow().is_empty()
-    });
-    let expected = [(io::ErrorKind::InvalidInput, b"hello".to_vec())];
+    theirs.send(b"more").expect("room");
+    turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+    let expected = [
+        (io::ErrorKind::InvalidInput, b"hello".to_vec()),
+        (io::ErrorKind::NotConnected, Vec::new()),
+    ];
     assert_eq!(*seen.borrow(), expected);
 }
 

@@ -1080,7 +1080,7 @@ impl Fed {
     }
 
     fn is_held(&mut self) -> bool {
-        let mut source = self.reactor.at(self.source).expect("open");
+        let source = self.reactor.at(self.source).expect("open");
         !source.is_reading()
     }
 }
