@@ -317,6 +317,21 @@ fn a_page_may_be_asked_for_by_the_names_that_were_given() {
 }
 
 #[test]
+fn a_request_of_more_than_8_kib_is_refused_however_it_comes() {
+    let mut reactor = Reactor::new().unwrap();
+    let inspection = inspect(&mut reactor);
+    for (bytes, expected) in [(8 * 1024, "200"), (8 * 1024 + 1, "431")] {
+        let mut request = "GET /lints.json HTTP/1.1\r\nHost: localhost\r\nX: ".to_owned();
+        let padding = bytes - request.len() - 4;
+        request.push_str(&"x".repeat(padding));
+        request.push_str("\r\n\r\n");
+        assert_eq!(request.len(), bytes);
+        let answer = exchange(&mut reactor, &inspection, &request);
+        assert_eq!(status(&answer), expected, "{bytes} bytes: {answer}");
+    }
+}
+
+#[test]
 fn an_address_in_use_leaves_nothing_behind() {
     let mut reactor = Reactor::new().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
