@@ -76,6 +76,28 @@ fn reader_that_never_reads_is_named_once_a_second_at_most() {
 }
 
 #[test]
+fn second_reader_that_never_reads_is_counted_when_the_reactor_is_dropped() {
+    keep_log();
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder().clock(clock.clone()).build().unwrap();
+    let all = [(); 2].map(|()| {
+        let (ours, mut theirs) = tcp_pair();
+        theirs.write_all(b"input").unwrap();
+        let takes = Takes(|_, _| Ok(()));
+        let reader = reactor.add(ours, Reader { calls: 0, takes }).unwrap();
+        (reader, theirs)
+    });
+    turn_until(&mut reactor, "a thousand calls of both", |reactor| {
+        clock.advance(Duration::from_micros(10));
+        all.iter().all(|(id, _)| calls(reactor, *id) > 1000)
+    });
+    assert_eq!(warnings().len(), 1);
+    drop(reactor);
+    let expected = "input that is not read: 1 more were not logged";
+    assert_eq!(warnings(), [expected]);
+}
+
+#[test]
 fn reader_that_takes_a_byte_a_call_is_not_named() {
     let takes = Takes(|_, cx| cx.recv(&mut [0]).map(|_| ()));
     let (mut reactor, id, _theirs) = reader(&[7; 3000], takes);
