@@ -207,15 +207,13 @@ mod tests {
         }
         let all: Vec<_> = (0..40).map(|wait| (wait, 100 - wait)).collect();
         assert_eq!(waits.sorted(), all);
-        // As long as the shortest one, shorter, longer.
-        for (began, took) in [(40, 61), (41, 60), (42, 62)] {
-            waits.push(began, took);
-        }
-        let longest = (0..39).chain([42]);
-        let longest: Vec<_> = longest
-            .map(|wait| (wait, if wait == 42 { 62 } else { 100 - wait }))
-            .collect();
-        assert_eq!(waits.sorted(), longest);
+        // As long as the shortest one, which stays, and shorter.
+        waits.push(40, 61);
+        waits.push(41, 60);
+        assert_eq!(waits.sorted(), all);
+        waits.push(42, 62);
+        let longest = all[..39].iter().chain([&(42, 62)]);
+        assert_eq!(waits.sorted(), Vec::from_iter(longest.copied()));
         waits.clear();
         assert_eq!(waits.sorted(), []);
     }
