@@ -859,6 +859,30 @@ fn the_shutdown_of_the_reactor_waits_for_what_is_leased() {
 }
 
 #[test]
+fn a_shutdown_does_not_wait_for_the_servers_of_idle_connections() {
+    // One that waited for its server's end would be there until the deadline.
+    let mut builder = Reactor::builder();
+    let mut reactor = builder.close_timeout(10 * DEADLINE).build().unwrap();
+    let (_listener, place) = silent_server();
+    let before = holder(&mut reactor);
+    let shared = Shared::default();
+    let pool = pool_of(&mut reactor, &limits(2, 2), &shared);
+    let holder = holder(&mut reactor);
+    // The first connection has its place before the pool's, the second one behind.
+    reactor.at(before).unwrap().close();
+    turn(&mut reactor);
+    for tag in 0..2 {
+        get(&mut reactor, pool, holder, &place, tag);
+    }
+    for tag in 0..2 {
+        release(&mut reactor, holder, tag);
+    }
+    assert_eq!(gauges(&mut reactor, pool).idle, 2);
+    assert_eq!(reactor.shutdown(DEADLINE).unwrap(), []);
+    assert_eq!(shared.alive.get(), 0);
+}
+
+#[test]
 fn leases_outlive_their_pool_and_their_connections_close_when_they_come_back() {
     for dropped in [true, false] {
         let (mut reactor, place, pool, holder, shared) = with_echo(&limits(3, 3));
@@ -1038,6 +1062,7 @@ fn connections_over_tls_are_pooled_and_ready_when_the_handshake_is_done() {
         ..Shared::default()
     };
     exercise(&mut reactor, &Where::Tls(address), &shared);
+    assert_eq!(*shared.notes.borrow(), ["handshake", "handshake"]);
     // A server that speaks no TLS: the attempt has failed.
     let (_, plain) = serve(&mut reactor, || Echo);
     let pool = pool_of(&mut reactor, &limits(1, 1), &shared);
