@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use slabloop::testing::{Bits, SimClock};
-use slabloop::{AnyId, Context, Dispatcher, Id, Reactor};
+use slabloop::{AnyId, Context, Dispatcher, Id, Reactor, TimerId};
 use util::*;
 use wire::Wire;
 
@@ -401,4 +401,44 @@ fn a_member_that_hears_itself_is_held_once_and_goes_on() {
     assert!(wire.output() == pattern(6, 300_000));
     room.reactor.inject(speaker, Bits::READABLE);
     room.turn();
+}
+
+/// It reads nothing of which less would help.
+#[test]
+fn a_service_that_broadcasts_is_held_for_nobody() {
+    struct Announcer(Members);
+    impl Dispatcher for Announcer {
+        fn handle_timer(&mut self, cx: &mut Context<'_>, _: TimerId) -> io::Result<()> {
+            cx.broadcast(self.0.borrow().iter().copied(), &[b'!'; HIGH + 1]);
+            Ok(())
+        }
+    }
+    let mut room = Room::new();
+    let slow = Wire::new(0);
+    let slow_id = room.member(&slow);
+    let announcer = Announcer(Rc::clone(&room.members));
+    let announcer = room.reactor.add_service(announcer).expect("room");
+    let mut cx = room.reactor.at(announcer).expect("there");
+    cx.set_timer(Duration::ZERO);
+    room.turns(2);
+    assert_eq!(room.queued(slow_id), HIGH + 1);
+    assert_eq!(room.reactor.gauges().held, 1, "the member itself");
+    let known = room.reactor.describe(announcer).expect("there");
+    assert_eq!(known.held_by, AnyId::NONE);
+}
+
+/// The many that it waits for have no common name, and what it feeds is not to blame.
+#[test]
+fn a_sender_that_waits_for_receivers_is_described_as_held_by_itself() {
+    let mut room = Room::new();
+    let (slow, fast) = (Wire::new(0), Wire::open());
+    room.member(&slow);
+    let fast_id = room.member(&fast);
+    let (speaker, wire) = room.speaker(16 * 1024, 1);
+    room.reactor.at(speaker).expect("open").feeds(fast_id);
+    wire.input(&mut room.reactor, speaker, &pattern(4, 500_000));
+    room.turns(20);
+    assert!(wire.unread() > 0, "it is held");
+    let known = room.reactor.describe(speaker).expect("open");
+    assert_eq!(known.held_by, speaker.any());
 }

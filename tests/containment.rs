@@ -1522,3 +1522,50 @@ fn urgent_data_and_the_end_of_a_paused_connection_are_told_in_one_turn() {
     turn(&mut reactor);
     assert_eq!(diary.of("paused"), ["priority", "close"]);
 }
+
+/// The event had not told of the end, which came between it and the read.
+#[test]
+fn an_end_that_only_the_read_sees_is_told_like_any_other() {
+    for stands_for_a_stream in [false, true] {
+        let mut reactor = Reactor::new().expect("a poller");
+        let diary = Diary::default();
+        let spy = Spy::new("reader", &diary).on_read(|cx| {
+            assert_eq!(cx.recv(&mut [0; 8])?, 0);
+            Ok(())
+        });
+        let (id, script) = add_scripted(&mut reactor, spy);
+        script.with(|state| {
+            state.stands_for_a_stream = stands_for_a_stream;
+            state.recv = [Ok(Vec::new())].into();
+        });
+        reactor.inject(id, Bits::READABLE);
+        settle(&mut reactor);
+        assert_eq!(diary.all()[..2], ["reader read", "reader eof"]);
+    }
+}
+
+#[test]
+fn a_signal_in_a_read_after_a_write_that_failed_loses_nothing_that_has_come() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let diary = Diary::default();
+    let received: Rc<RefCell<Vec<u8>>> = Rc::default();
+    let kept = Rc::clone(&received);
+    let spy = Spy::new("reader", &diary).on_read(move |cx| {
+        let mut buffer = [0; 16];
+        let count = cx.recv(&mut buffer)?;
+        kept.borrow_mut().extend(&buffer[..count]);
+        Ok(())
+    });
+    let (id, script) = add_scripted(&mut reactor, spy);
+    script.with(|state| {
+        state.send = [Err(32)].into();
+        state.recv = [Ok(b"be".to_vec()), Err(4), Ok(b"fore".to_vec())].into();
+    });
+    reactor.at(id).expect("open").send(b"x").expect("room");
+    // Six turns: the write, three reads, the end of what has come, and one more.
+    for _ in 0..6 {
+        turn(&mut reactor);
+    }
+    assert_eq!(*received.borrow(), b"before");
+    assert_eq!(reactor.count(), 0, "and then it ends");
+}

@@ -76,7 +76,10 @@ fn a_datagram_socket_brings_one_event_for_each_datagram_and_none_while_idle() {
         assert_eq!(peer.recv(&mut answer).expect("an answer"), 5);
         settle(&mut reactor);
     }
-    assert_eq!(reactor.counters().events, 2 * MESSAGES as u64);
+    let counters = reactor.counters();
+    assert_eq!(counters.events, 2 * MESSAGES as u64);
+    let bytes = 2 * MESSAGES as u64 * 5;
+    assert_eq!((counters.bytes_in, counters.bytes_out), (bytes, bytes));
 }
 
 #[test]
@@ -268,4 +271,55 @@ fn a_connected_udp_socket_hears_its_peer_alone_and_is_told_that_nobody_listens()
         turn_until(&mut reactor, "the refusal", |_| errors.borrow().len() == 1);
         assert_eq!(*errors.borrow(), [io::ErrorKind::ConnectionRefused]);
     }
+}
+
+#[test]
+fn a_datagram_stays_where_it_is_without_a_buffer_for_it_or_after_a_close() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, theirs) = UnixDatagram::pair().expect("descriptors");
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let noted = Rc::clone(&seen);
+    let spy = Spy::new("reads", &Diary::default()).on_read(move |cx| {
+        let refused = cx.recv_from_path(&mut []).expect_err("no buffer").kind();
+        let mut datagram = [0; 8];
+        let length = cx.recv(&mut datagram)?;
+        noted
+            .borrow_mut()
+            .push((refused, datagram[..length].to_vec()));
+        // Nor does one that has ended take what is there.
+        cx.close();
+        let late = cx.recv_from_path(&mut datagram).expect_err("it has ended");
+        noted.borrow_mut().push((late.kind(), Vec::new()));
+        Ok(())
+    });
+    reactor.add(ours, spy).expect("a socket");
+    theirs.send(b"hello").expect("room");
+    theirs.send(b"more").expect("room");
+    turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+    let expected = [
+        (io::ErrorKind::InvalidInput, b"hello".to_vec()),
+        (io::ErrorKind::NotConnected, Vec::new()),
+    ];
+    assert_eq!(*seen.borrow(), expected);
+}
+
+/// On a stream it would be the end, of which the closure is not told.
+#[test]
+fn an_empty_datagram_is_lent_like_any_other() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, theirs) = UnixDatagram::pair().expect("descriptors");
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let noted = Rc::clone(&seen);
+    let spy = Spy::new("reads", &Diary::default()).on_read(move |cx| {
+        cx.recv_with(|datagram, _| {
+            noted.borrow_mut().push(datagram.to_vec());
+            Ok(())
+        })
+    });
+    reactor.add(ours, spy).expect("a socket");
+    for datagram in [&b"one"[..], b"", b"two"] {
+        theirs.send(datagram).expect("room");
+    }
+    turn_until(&mut reactor, "all three", |_| seen.borrow().len() == 3);
+    assert_eq!(*seen.borrow(), [&b"one"[..], b"", b"two"]);
 }

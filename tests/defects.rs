@@ -311,6 +311,54 @@ fn a_path_that_a_client_chose_is_escaped_in_its_label() {
     std::fs::remove_dir_all(&folder).expect("our own folder");
 }
 
+/// A cut connection is the network's doing, whoever has dialled; another error of a layer's is for people to look at.
+#[test]
+fn a_stream_that_is_cut_below_its_layer_is_no_warning_and_another_failure_of_the_layer_is() {
+    struct Fails(io::ErrorKind);
+    impl Layer for Fails {
+        fn handshake(&mut self, _: &mut Below<'_>) -> io::Result<()> {
+            Ok(())
+        }
+        fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+            let _ = below.read(buffer)?;
+            Err(self.0.into())
+        }
+        fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
+            below.write(bytes)
+        }
+        fn finish(&mut self, _: &mut Below<'_>) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    capture();
+    for (kind, is_warned_of) in [
+        (io::ErrorKind::UnexpectedEof, false),
+        (io::ErrorKind::OutOfMemory, true),
+    ] {
+        for is_outgoing in [false, true] {
+            let mut reactor = Reactor::new().expect("a poller");
+            let (peer, socket) = if is_outgoing {
+                slabloop::test::connecting()
+            } else {
+                slabloop::test::connection()
+            };
+            // Its `handle_error` is the default, which writes a line.
+            reactor
+                .add(socket.layered(Fails(kind)), Echo)
+                .expect("a stream");
+            peer.establish();
+            slabloop::test::run_until_quiet(&mut reactor, 100);
+            let before = logged(log::Level::Warn).len();
+            peer.send("x");
+            slabloop::test::run_until_quiet(&mut reactor, 100);
+            assert!(peer.is_closed());
+            let lines = logged(log::Level::Warn).split_off(before);
+            let case = format!("{kind:?}, outgoing: {is_outgoing}: {lines:?}");
+            assert_eq!(lines.len(), usize::from(is_warned_of), "{case}");
+        }
+    }
+}
+
 /// One limit for all made four faults of four connections one line; the others were "more like this".
 #[test]
 fn faults_of_one_kind_do_not_hide_those_of_another_and_peers_make_no_errors() {

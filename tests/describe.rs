@@ -4,10 +4,12 @@ mod util;
 
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
 use slabloop::observe::{Kind, Observer, Stage, TurnEnd};
+use slabloop::testing::SimClock;
 use slabloop::{AnyId, Cause, Context, Dispatcher, End, Reactor, Timeout};
 use util::*;
 
@@ -123,6 +125,50 @@ fn the_end_of_a_turn_tells_how_many_posts_wait() {
     assert_eq!(*seen.borrow(), [3, 1, 0]);
 }
 
+/// Some of those that wait were taken off the queue already, in a turn that had no time to run them.
+#[test]
+fn posts_for_which_a_turn_had_no_time_wait_like_the_others() {
+    let clock = SimClock::new();
+    let mut builder = Reactor::builder();
+    builder.posts_time(Duration::from_millis(1));
+    let mut reactor = builder.clock(clock.clone()).build().unwrap();
+    let seen = Rc::default();
+    reactor.observe(Posts(Rc::clone(&seen)));
+    let handle = reactor.handle();
+    for _ in 0..100 {
+        let clock = clock.clone();
+        handle
+            .post(move |_| clock.advance(Duration::from_millis(1)))
+            .unwrap();
+    }
+    let mut left = 100;
+    while left > 0 {
+        reactor.turn(Duration::ZERO).unwrap();
+        let ended = seen.borrow_mut().pop().unwrap();
+        assert!(ended < left, "some have run");
+        left = ended;
+        assert_eq!(reactor.gauges().posts_waiting, left);
+        // The queue counts, too.
+        handle.post(|_| {}).unwrap();
+        assert_eq!(reactor.gauges().posts_waiting, left + 1);
+        if left > 0 {
+            left += 1;
+        }
+    }
+}
+
+#[test]
+fn gauges_count_each_listener_that_has_paused() {
+    let mut builder = Reactor::builder();
+    let mut reactor = builder.max_connections(1).build().unwrap();
+    let (_, first) = serve(&mut reactor, || Echo);
+    let (_, second) = serve(&mut reactor, || Echo);
+    let _clients = [first, second, first].map(|address| TcpStream::connect(address).unwrap());
+    turn_until(&mut reactor, "both have paused", |reactor| {
+        reactor.gauges().accept_paused == 2
+    });
+}
+
 #[test]
 fn gauges_count_who_is_ready_and_each_post_that_waits() {
     let mut builder = Reactor::builder();
@@ -153,6 +199,21 @@ fn gauges_count_who_is_ready_and_each_post_that_waits() {
             reactor.gauges().ready == count
         });
     }
+}
+
+#[test]
+fn a_stage_has_a_name_and_a_dispatcher_of_any_type_is_shown_as_one() {
+    for stage in [
+        Stage::Connecting,
+        Stage::Listening,
+        Stage::Open,
+        Stage::Closing,
+        Stage::Closed,
+    ] {
+        assert_eq!(stage.name(), format!("{stage:?}").to_lowercase());
+    }
+    let dispatcher: Box<dyn Dispatcher> = Box::new(Echo);
+    assert_eq!(format!("{dispatcher:?}"), "Dispatcher");
 }
 
 #[test]

@@ -6,6 +6,8 @@
 #[path = "util/log_lines.rs"]
 mod log_lines;
 mod util;
+#[path = "util/wire.rs"]
+mod wire;
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -15,6 +17,7 @@ use log_lines::{keep_log, take_log};
 use slabloop::testing::SimClock;
 use slabloop::{Context, Dispatcher, Id, Reactor};
 use util::{tcp_pair, turn, turn_for, turn_until};
+use wire::Wire;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -73,6 +76,28 @@ fn reader_that_never_reads_is_named_once_a_second_at_most() {
 }
 
 #[test]
+fn second_reader_that_never_reads_is_counted_when_the_reactor_is_dropped() {
+    keep_log();
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder().clock(clock.clone()).build().unwrap();
+    let all = [(); 2].map(|()| {
+        let (ours, mut theirs) = tcp_pair();
+        theirs.write_all(b"input").unwrap();
+        let takes = Takes(|_, _| Ok(()));
+        let reader = reactor.add(ours, Reader { calls: 0, takes }).unwrap();
+        (reader, theirs)
+    });
+    turn_until(&mut reactor, "a thousand calls of both", |reactor| {
+        clock.advance(Duration::from_micros(10));
+        all.iter().all(|(id, _)| calls(reactor, *id) > 1000)
+    });
+    assert_eq!(warnings().len(), 1);
+    drop(reactor);
+    let expected = "input that is not read: 1 more were not logged";
+    assert_eq!(warnings(), [expected]);
+}
+
+#[test]
 fn reader_that_takes_a_byte_a_call_is_not_named() {
     let takes = Takes(|_, cx| cx.recv(&mut [0]).map(|_| ()));
     let (mut reactor, id, _theirs) = reader(&[7; 3000], takes);
@@ -95,6 +120,25 @@ fn reader_that_needs_two_calls_for_each_piece_is_not_named() {
         });
         theirs.write_all(b"next").unwrap();
     }
+    assert_eq!(warnings(), <[String; 0]>::default());
+}
+
+#[test]
+fn writer_that_is_called_all_the_time_and_has_nothing_to_read_is_not_named() {
+    struct Writer(u32);
+    impl Dispatcher for Writer {
+        fn handle_write(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+            self.0 += 1;
+            Ok(())
+        }
+    }
+    keep_log();
+    let mut reactor = Reactor::new().unwrap();
+    let id = reactor.add(Wire::open().socket(), Writer(0)).unwrap();
+    reactor.at(id).unwrap().start_writing();
+    turn_until(&mut reactor, "2,500 calls", |reactor| {
+        reactor.with(id, |writer, _| writer.0).unwrap() == 2500
+    });
     assert_eq!(warnings(), <[String; 0]>::default());
 }
 
@@ -165,6 +209,74 @@ fn dispatcher_that_goes_on_sending_is_named_when_it_has_stopped() {
         turn_for(&mut reactor, Duration::ZERO);
     }
     assert_eq!(warnings().len(), 1);
+}
+
+/// What its peer does not take, or what is still to come of it, keeps it open.
+#[test]
+fn dispatcher_that_still_has_something_to_send_is_not_named() {
+    struct Answers(fn(&mut Context<'_>) -> io::Result<()>);
+    impl Dispatcher for Answers {
+        fn handle_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            let Answers(answer) = self;
+            answer(cx)
+        }
+    }
+    let waits: [fn(&mut Context<'_>) -> io::Result<()>; 2] = [
+        |cx| cx.send(b"an answer"),
+        |cx| {
+            cx.has_more_output(true);
+            cx.close();
+            Ok(())
+        },
+    ];
+    keep_log();
+    for answer in waits {
+        let clock = SimClock::new();
+        let mut builder = Reactor::builder();
+        builder.clock(clock.clone()).close_timeout(100 * SECOND);
+        let mut reactor = builder.build().unwrap();
+        let wire = Wire::new(0);
+        let id = reactor.add(wire.socket(), Answers(answer)).unwrap();
+        wire.end_input(&mut reactor, id);
+        for _ in 0..5 {
+            turn_for(&mut reactor, Duration::ZERO);
+            clock.advance(10 * SECOND);
+        }
+        turn_for(&mut reactor, Duration::ZERO);
+        assert_eq!(reactor.count(), 1);
+        assert_eq!(warnings(), <[String; 0]>::default());
+    }
+}
+
+#[test]
+fn of_many_that_outlive_the_end_of_their_input_a_thousand_and_twenty_four_are_watched() {
+    keep_log();
+    let clock = SimClock::new();
+    let mut builder = Reactor::builder();
+    builder.clock(clock.clone());
+    let mut reactor = builder.build().unwrap();
+    for _ in 0..1030 {
+        let wire = Wire::open();
+        let id = reactor.add(wire.socket(), Keeps(true)).unwrap();
+        wire.end_input(&mut reactor, id);
+    }
+    turn_for(&mut reactor, Duration::ZERO);
+    turn_for(&mut reactor, Duration::ZERO);
+    clock.advance(10 * SECOND);
+    turn_for(&mut reactor, Duration::ZERO);
+    assert_eq!(warnings().len(), 1);
+    // The next line tells how many were passed over.
+    let wire = Wire::open();
+    let id = reactor.add(wire.socket(), Keeps(true)).unwrap();
+    wire.end_input(&mut reactor, id);
+    turn_for(&mut reactor, Duration::ZERO);
+    clock.advance(10 * SECOND);
+    turn_for(&mut reactor, Duration::ZERO);
+    let lines = warnings();
+    assert!(
+        lines.len() == 1 && lines[0].contains("1023 more"),
+        "{lines:?}"
+    );
 }
 
 #[test]

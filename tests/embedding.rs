@@ -4,8 +4,10 @@
 
 mod util;
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -176,7 +178,7 @@ fn reactor_in_another_loop_serves_and_keeps_its_timers() {
         client.read_exact(&mut back).unwrap();
         assert_eq!(back, sent);
     });
-    let ticks = std::rc::Rc::new(std::cell::Cell::new(0));
+    let ticks = Rc::new(std::cell::Cell::new(0));
     let counted = ticks.clone();
     reactor.call_every(Duration::from_millis(1), move |_| {
         counted.set(counted.get() + 1);
@@ -189,4 +191,24 @@ fn reactor_in_another_loop_serves_and_keeps_its_timers() {
         reactor.check_invariants();
     }
     client.join().expect("the client got everything back");
+}
+
+#[test]
+fn a_turn_cannot_be_made_inside_a_turn() {
+    let mut reactor = Reactor::new().unwrap();
+    let refusals = Rc::new(RefCell::new(Vec::new()));
+    let noted = Rc::clone(&refusals);
+    reactor.call_later(Duration::ZERO, move |reactor| {
+        let outcomes = [
+            reactor.turn(Duration::ZERO).map(|_| ()),
+            reactor.shutdown(Duration::ZERO).map(|_| ()),
+            reactor.run().map(|_| ()),
+        ];
+        let texts = outcomes.map(|outcome| outcome.expect_err("inside a turn").to_string());
+        noted.borrow_mut().extend(texts);
+    });
+    reactor.turn(Duration::ZERO).unwrap();
+    let expected =
+        ["turn", "shutdown", "run"].map(|name| format!("{name} called from inside a turn"));
+    assert_eq!(*refusals.borrow(), expected);
 }

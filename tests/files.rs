@@ -514,6 +514,48 @@ fn an_abort_throws_the_file_away_and_a_reset_after_it_comes_after_it() {
 }
 
 #[test]
+fn of_what_an_abort_throws_away_the_bytes_before_and_behind_files_are_counted() {
+    let mut one = One::new();
+    let unsent = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&unsent);
+    one.reactor.with(one.id, |spy, cx| {
+        spy.on_close = Some(Box::new(move |cx| {
+            counted.set(cx.unsent());
+            Ok(())
+        }));
+        cx.send(b"12").expect("room");
+        cx.send_file(file_of(&pattern(30, 1_000)), ..)
+            .expect("a file");
+        cx.send(b"345").expect("room");
+        cx.send_file(file_of(&pattern(31, 1_000)), ..)
+            .expect("a file");
+        cx.send(b"6789").expect("room");
+        cx.abort();
+    });
+    turn(&mut one.reactor);
+    assert_eq!(unsent.get(), 9);
+}
+
+/// A large payload is offered to the kernel at once, but not past a file that waits, though the kernel has room again.
+#[test]
+fn a_large_send_waits_behind_a_file_also_when_there_is_room_again() {
+    let mut one = One::new();
+    let (bytes, behind) = (pattern(32, 3_000_000), pattern(33, 100_000));
+    one.cx().send_file(file_of(&bytes), ..).expect("a file");
+    one.fill();
+    // All that is there, so that there is room for sure.
+    one.peer.set_nonblocking(true).expect("tcp");
+    let mut got = Vec::new();
+    let full = one.peer.read_to_end(&mut got).expect_err("there is more");
+    assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+    one.peer.set_nonblocking(false).expect("tcp");
+    one.cx().send(&behind).expect("room");
+    one.cx().close();
+    let rest = one.received().expect("a clean end");
+    assert!([got, rest].concat() == [bytes, behind].concat());
+}
+
+#[test]
 fn a_reader_that_stalls_ends_in_a_timeout_that_says_what_was_not_sent() {
     let clock = SimClock::new();
     let second = Duration::from_secs(1);
@@ -638,6 +680,8 @@ fn bytes_behind_a_file_are_within_the_hard_cap_and_the_file_is_not() {
     one.cx().send(&[0; 600]).expect("room");
     one.cx().send_file(file_of(b"x"), ..).expect("a file");
     one.cx().send(&[0; 400]).expect("room");
+    let as_many = one.cx().set_marks(100, 200, 1_000);
+    as_many.expect("no more than that are queued");
     let lower = one
         .cx()
         .set_marks(100, 200, 999)
@@ -693,8 +737,59 @@ fn a_turn_sends_one_share_of_a_connections_files_however_much_is_taken() {
         taken
     });
     for expected in [SHARE, 2 * SHARE, 2 * SHARE + SHARE / 2] {
+        let before = reactor.counters();
         turn(&mut reactor);
         assert_eq!(takers.each_ref().map(|taken| taken.get()), [expected; 2]);
+        let after = reactor.counters();
+        assert!(after.writes > before.writes, "each call is counted");
+    }
+}
+
+/// `sendfile` does not say whether the file or the socket fails, so the file is read and written. The kernel tells the
+/// error of a socket once: if that fails again, the first error is the one that says why.
+#[test]
+fn whatever_the_kernel_says_when_it_copies_a_file_the_socket_s_first_error_is_the_one_that_is_told()
+{
+    use io::ErrorKind::{InvalidInput, PermissionDenied, TimedOut, Unsupported, WouldBlock};
+    // What the kernel's copying fails with, what the write fails with then, and what comes of it.
+    let cases = [
+        (PermissionDenied, Some(TimedOut), Some(PermissionDenied)),
+        // These two say no more than that there is no such call for this file or socket.
+        (Unsupported, Some(TimedOut), Some(TimedOut)),
+        (InvalidInput, Some(TimedOut), Some(TimedOut)),
+        (PermissionDenied, Some(WouldBlock), None),
+        (PermissionDenied, None, None),
+        (WouldBlock, None, None),
+    ];
+    for (copying, writing, expected) in cases {
+        let case = format!("{copying:?}, {writing:?}");
+        let mut reactor = Reactor::new().expect("a poller");
+        let diary = Diary::default();
+        let (peer, socket) = slabloop::test::connection();
+        let id = reactor
+            .add(socket, Spy::new("one", &diary))
+            .expect("a stream");
+        peer.fail_write(copying);
+        if let Some(writing) = writing {
+            peer.fail_write(writing);
+        }
+        let mut cx = reactor.at(id).expect("open");
+        cx.send_file(file_of(b"all of the file"), ..)
+            .expect("a file");
+        slabloop::test::run_until_quiet(&mut reactor, 100);
+        reactor.check_invariants();
+        match expected {
+            Some(kind) => {
+                let error = format!("error {kind:?}");
+                assert_eq!(diary.of("one"), ["read", &error, "close"], "{case}");
+                assert_eq!(reactor.end_of(id), Some(Cause::Error(kind)), "{case}");
+                assert!(peer.is_reset(), "{case}");
+            }
+            None => {
+                assert_eq!(diary.of("one"), [""; 0], "{case}");
+                assert_eq!(peer.take_received(), b"all of the file", "{case}");
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod util;
 mod wire;
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -303,6 +304,7 @@ fn over_the_bound_of_all_outboxes_nobody_with_output_is_read_and_nobody_new_is_a
             );
         }
         assert_eq!(reactor.counters().over_total, 1);
+        assert_eq!(reactor.counters().accept_over_total, 0, "nobody has come");
         let unread: usize = stalled.iter().map(|(wire, _)| wire.unread()).sum();
         assert!(unread >= 10 * EACH - TOTAL - 10 * 4096);
 
@@ -318,6 +320,7 @@ fn over_the_bound_of_all_outboxes_nobody_with_output_is_read_and_nobody_new_is_a
         honest.input(&mut reactor, honest_id, b"still served");
         settle(&mut reactor);
         assert_eq!(reactor.counters().accepted, 0, "nobody new");
+        assert_eq!(reactor.counters().accept_over_total, 1);
         assert_eq!(honest.output(), b"still served", "whoever reads is served");
 
         for (wire, id) in &stalled {
@@ -1000,6 +1003,34 @@ fn ten_sources_held_for_one_sink_all_go_on_when_it_dies() {
             assert_eq!(wire.unread(), 0, "{name}: and was served");
         }
         assert_eq!(reactor.memory().0, 0, "{name}");
+    }
+}
+
+/// The peer is as late with what came first as it was, whatever comes behind that.
+#[test]
+fn what_is_sent_to_a_peer_that_takes_nothing_does_not_put_off_the_stall_deadline() {
+    let send_bytes = |cx: &mut Context<'_>| cx.send(b"more");
+    let send_file = |cx: &mut Context<'_>| {
+        let file = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))?;
+        cx.send_file(file, ..)
+    };
+    let sends: [fn(&mut Context<'_>) -> io::Result<()>; 2] = [send_bytes, send_file];
+    for send in sends {
+        let clock = SimClock::new();
+        let mut builder = Reactor::builder();
+        builder.clock(clock.clone()).stall_timeout(10 * SECOND);
+        let mut reactor = builder.build().expect("a poller");
+        let diary = Diary::default();
+        let spy = Spy::new("server", &diary);
+        let id = reactor.add(Wire::new(0).socket(), spy).expect("a stream");
+        for _ in 0..10 {
+            send(&mut reactor.at(id).expect("open")).expect("room");
+            look(&mut reactor);
+            assert_eq!(diary.all(), [""; 0]);
+            clock.advance(SECOND);
+        }
+        look(&mut reactor);
+        assert_eq!(diary.all(), ["server error TimedOut", "server close"]);
     }
 }
 

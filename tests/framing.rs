@@ -9,8 +9,11 @@
 #[cfg_attr(not(feature = "tls"), path = "util/plain.rs")]
 mod over;
 mod util;
+#[path = "util/wire.rs"]
+mod wire;
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -20,8 +23,9 @@ use std::time::Duration;
 use over::{Peer, join, join_both};
 use proptest::prelude::*;
 use slabloop::framing::{Framed, Framing, Handler, LengthPrefix, Terminator};
-use slabloop::{Context, Id, Reactor};
+use slabloop::{AnyId, Cause, Context, Id, Reactor};
 use util::*;
+use wire::Wire;
 
 /// What a recorder has been told.
 #[derive(Clone, Debug, Default)]
@@ -523,6 +527,21 @@ fn terminators_that_end_nothing_or_too_late_are_refused() {
             io::ErrorKind::InvalidInput
         );
     }
+    let longest = Terminator::Length(64 * 1024);
+    assert!(Framed::new(longest, Recorder::new(&Seen::default())).is_ok());
+}
+
+#[test]
+fn a_terminator_is_made_of_a_string_of_bytes_or_of_a_number() {
+    assert_eq!(
+        Terminator::from("\r\n"),
+        Terminator::Bytes(b"\r\n".to_vec())
+    );
+    assert_eq!(
+        Terminator::from(&b"\0!"[..]),
+        Terminator::Bytes(b"\0!".to_vec())
+    );
+    assert_eq!(Terminator::from(12), Terminator::Length(12));
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -562,6 +581,36 @@ fn an_overlong_record_is_one_error_and_the_end_whatever_the_handler_does() {
             assert_eq!(seen.events(), ["error InvalidData", "close"], "{what}");
             assert!(seen.records().is_empty(), "{what}: {:?}", seen.records());
         }
+    }
+}
+
+/// The pieces go to a handler that keeps none of them: what has come of the record is counted all the same.
+#[test]
+fn the_maximum_holds_for_a_handler_that_takes_the_pieces_itself() {
+    for (terminator, is_too_long) in [(Terminator::Line, true), (Terminator::None, false)] {
+        let pieces = Rc::default();
+        let collecting = Collecting {
+            pieces: Rc::clone(&pieces),
+            records: Rc::default(),
+            next: None,
+        };
+        let framed = Framed::new(terminator, collecting).expect("it ends");
+        let mut reactor = Reactor::new().expect("a poller");
+        let framed = framed.max_record(100);
+        let (id, mut peer) = join(&mut reactor, unix_pair(), framed);
+        for expected in [60, 100] {
+            peer.write_all(&vec![b'x'; expected - pieces.borrow().len()])
+                .expect("room");
+            turn_until(&mut reactor, "the piece", |_| {
+                pieces.borrow().len() == expected
+            });
+        }
+        peer.write_all(b"x").expect("room");
+        turn_until(&mut reactor, "one byte more", |reactor| {
+            pieces.borrow().len() == 101 || reactor.at(id).is_none_or(|cx| cx.is_closing())
+        });
+        let taken = if is_too_long { 100 } else { 101 };
+        assert_eq!(pieces.borrow().len(), taken);
     }
 }
 
@@ -656,6 +705,10 @@ fn an_idle_framed_connection_holds_no_buffer() {
     let memory = reactor.with(id, |framed, _| framed.input_memory());
     assert_eq!(memory, Some(0));
     assert_eq!(reactor.memory().0, 0, "and nothing is queued");
+    peer.write_all(b"half a line").expect("room");
+    settle(&mut reactor);
+    let memory = reactor.with(id, |framed, _| framed.input_memory());
+    assert!(memory >= Some(11), "what has come of a line is kept");
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -672,6 +725,7 @@ fn a_thousand_lines_and_the_end_in_one_segment_come_ten_a_turn_and_then_one_eof(
     peer.write_all(&lines(1000)).expect("room");
     peer.shutdown(Shutdown::Write).expect("connected");
     turn_until(&mut reactor, "the first lines", |_| seen.count() > 0);
+    assert!(seen.count() <= 10, "ten in the first turn");
     let mut turns = 0;
     while seen.count() < 1000 {
         let before = seen.count();
@@ -986,6 +1040,162 @@ fn what_waits_behind_a_producer_is_within_the_hard_cap_however_much_the_producer
     assert_eq!(reactor.counters().over_cap, 1);
 }
 
+/// A framed connection with marks of 1,000 and 2,000 bytes and a cap of 3,000, and somebody who feeds it.
+struct Fed {
+    reactor: Reactor,
+    sink: Id<Framed<Recorder>>,
+    wire: Wire,
+    source: AnyId,
+    seen: Seen,
+}
+
+impl Fed {
+    fn new() -> Fed {
+        let mut builder = Reactor::builder();
+        let builder = builder.low_mark(1000).high_mark(2000).hard_cap(3000);
+        let mut reactor = builder.build().expect("good marks");
+        let (seen, wire) = (Seen::default(), Wire::open());
+        let framed = framed(Terminator::Line, Recorder::new(&seen));
+        let sink = reactor.add(wire.socket(), framed).expect("a stream");
+        let source = reactor.add(Wire::open().socket(), Echo).expect("a stream");
+        reactor.at(source).expect("open").feeds(sink);
+        Fed {
+            reactor,
+            sink,
+            wire,
+            source: source.any(),
+            seen,
+        }
+    }
+
+    /// Has the connection do something between two turns.
+    fn act<R>(&mut self, act: impl FnOnce(&mut Framing, &mut Context<'_>) -> R) -> R {
+        self.reactor
+            .with(self.sink, |framed, cx| act(framed.framing(), cx))
+            .expect("open")
+    }
+
+    fn push(&mut self, bytes: usize) -> io::Result<()> {
+        self.act(|framing, cx| framing.push(cx, &vec![b'x'; bytes]))
+    }
+
+    fn is_held(&mut self) -> bool {
+        let source = self.reactor.at(self.source).expect("open");
+        !source.is_reading()
+    }
+}
+
+#[test]
+fn what_waits_behind_a_producer_counts_to_the_byte_and_no_longer_than_it_waits() {
+    let mut fed = Fed::new();
+    for round in 1..=2 {
+        fed.act(|framing, cx| framing.push_producer(cx, io::repeat(b'p').take(10)));
+        fed.push(2000).expect("room");
+        assert!(!fed.is_held(), "at the high mark");
+        fed.push(1).expect("room");
+        assert!(fed.is_held(), "over it");
+        fed.push(999).expect("room up to the cap");
+        let wire = fed.wire.clone();
+        turn_until(&mut fed.reactor, "all of it", |_| {
+            wire.taken() == round * 3010
+        });
+        settle(&mut fed.reactor);
+        assert!(!fed.is_held(), "nothing waits any more");
+    }
+    fed.act(|framing, cx| framing.push_producer(cx, io::repeat(b'p').take(10)));
+    fed.push(3000).expect("room up to the cap");
+    let error = fed.push(1).expect_err("over the cap");
+    assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+}
+
+#[test]
+fn more_than_sixteen_producers_hold_who_feeds_them_until_eight_are_left() {
+    let mut fed = Fed::new();
+    let dropped = Rc::new(Cell::new(0));
+    for count in 1..=17 {
+        let (mut producer, ..) = Counting::new(1000);
+        producer.dropped = Rc::clone(&dropped);
+        fed.act(|framing, cx| framing.push_producer(cx, producer));
+        assert_eq!(fed.is_held(), count > 16, "{count} producers");
+    }
+    let mut left = 17;
+    while left > 0 {
+        // One gives as much as the outbox takes at a time.
+        turn(&mut fed.reactor);
+        assert!(left - (17 - dropped.get()) <= 1, "one in a turn");
+        left = 17 - dropped.get();
+        assert_eq!(fed.is_held(), left > 8, "{left} producers are left");
+    }
+    assert_eq!(fed.wire.taken(), 17_000);
+}
+
+/// Little things that wait behind a producer are no reason to read no more.
+#[test]
+fn many_small_pieces_and_empty_files_behind_a_producer_hold_nobody() {
+    let mut fed = Fed::new();
+    let file =
+        || File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).expect("it is there");
+    fed.act(|framing, cx| framing.push_producer(cx, io::repeat(b'p').take(10)));
+    for _ in 0..100 {
+        fed.push(1).expect("room");
+        fed.act(|framing, cx| framing.push_file(cx, file(), 5..5))
+            .expect("a file");
+        assert!(!fed.is_held());
+    }
+    settle(&mut fed.reactor);
+    assert_eq!(fed.wire.taken(), 110);
+}
+
+#[test]
+fn a_producer_that_is_interrupted_is_asked_again() {
+    struct Interrupted {
+        before: usize,
+        left: usize,
+    }
+    impl Read for Interrupted {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.before > 0 {
+                self.before -= 1;
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let count = buffer.len().min(self.left);
+            self.left -= count;
+            self.before = 3;
+            Ok(count)
+        }
+    }
+    let mut fed = Fed::new();
+    let producer = Interrupted {
+        before: 1,
+        left: 5000,
+    };
+    fed.act(|framing, cx| framing.push_producer(cx, producer));
+    settle(&mut fed.reactor);
+    assert_eq!(fed.wire.taken(), 5000);
+    assert!(fed.seen.events().is_empty());
+}
+
+/// A close that did not come through the framing lets the producers finish that are there, and takes nothing more.
+#[test]
+fn nothing_can_be_pushed_after_a_close_however_many_producers_are_left() {
+    let mut fed = Fed::new();
+    let file = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).expect("it is there");
+    let (late, drawn, dropped) = Counting::new(1000);
+    let refused = fed.act(|framing, cx| {
+        framing.push_producer(cx, io::repeat(b'p').take(10));
+        cx.close();
+        framing.push_producer(cx, late);
+        [
+            framing.push(cx, b"late").expect_err("closing").kind(),
+            framing.push_file(cx, file, ..).expect_err("closing").kind(),
+        ]
+    });
+    assert_eq!(refused, [io::ErrorKind::NotConnected; 2]);
+    assert_eq!((drawn.get(), dropped.get()), (0, 1));
+    settle(&mut fed.reactor);
+    assert_eq!(fed.wire.taken(), 10);
+}
+
 /// A peer that asks for files without end and reads none of them: each answer is a producer, which puts
 /// nothing into the outbox until it is asked. Before they counted, each request opened another file.
 #[test]
@@ -1228,4 +1438,39 @@ fn a_handler_is_told_that_all_is_sent() {
     let mut answer = [0; 9];
     peer.read_exact(&mut answer).expect("it was sent");
     assert_eq!(&answer, b"all of it");
+}
+
+#[test]
+fn a_handler_is_told_who_of_those_that_it_watches_has_gone() {
+    struct Watches(Rc<RefCell<Vec<(AnyId, Cause)>>>);
+    impl Handler for Watches {
+        fn found_terminator(
+            &mut self,
+            _: &mut Context<'_>,
+            _: &mut Framing,
+            _: &[u8],
+        ) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn handle_gone(
+            &mut self,
+            _: &mut Context<'_>,
+            _: &mut Framing,
+            id: AnyId,
+            cause: Cause,
+        ) -> io::Result<()> {
+            self.0.borrow_mut().push((id, cause));
+            Ok(())
+        }
+    }
+    let gone = Rc::default();
+    let watches = Framed::new(Terminator::Line, Watches(Rc::clone(&gone))).expect("a terminator");
+    let mut reactor = Reactor::new().expect("a poller");
+    let (id, _peer) = join(&mut reactor, unix_pair(), watches);
+    let other = reactor.add_service(Echo).expect("room");
+    assert!(reactor.at(id).expect("open").watch(other));
+    reactor.at(other).expect("there").abort();
+    turn_until(&mut reactor, "the callback", |_| !gone.borrow().is_empty());
+    assert_eq!(*gone.borrow(), [(other.any(), Cause::Aborted)]);
 }

@@ -693,3 +693,34 @@ fn an_accepted_connection_tells_the_path_of_a_client_that_has_one() {
         std::fs::remove_file(path).expect("our own file");
     }
 }
+
+/// No event announces it: the kernel has nothing more to say.
+#[test]
+fn what_a_detached_connection_had_read_is_the_first_input_of_the_next_reactor() {
+    struct Keeps(Vec<u8>);
+    impl Dispatcher for Keeps {
+        fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            let mut buffer = [0; 16];
+            let count = cx.recv(&mut buffer)?;
+            self.0.extend(&buffer[..count]);
+            Ok(())
+        }
+
+        fn take_unread(&mut self) -> Vec<u8> {
+            std::mem::take(&mut self.0)
+        }
+    }
+    let mut first = Reactor::new().expect("a poller");
+    let (ours, mut peer) = tcp_pair();
+    let id = first.add(ours, Keeps(Vec::new())).expect("a stream");
+    peer.write_all(b"half a line").expect("room");
+    turn_until(&mut first, "the input", |reactor| {
+        reactor.with(id, |keeps, _| keeps.0.len()) == Some(11)
+    });
+    let detached = first.detach(id).expect("open");
+    let mut second = Reactor::new().expect("a poller");
+    let id = second.add(detached, Keeps(Vec::new())).expect("a stream");
+    turn_until(&mut second, "the same input", |reactor| {
+        reactor.with(id, |keeps, _| keeps.0.clone()) == Some(b"half a line".to_vec())
+    });
+}

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use noting::{Notes, Noting};
 use records::{HELLO, Records, decoded, record};
+use slabloop::test::run_until_quiet;
 use slabloop::testing::SimClock;
 use slabloop::{Below, Context, Dispatcher, Id, Layer, Reactor, Socket, Timeout};
 use util::*;
@@ -343,6 +344,94 @@ fn an_answer_to_a_peer_that_has_ended_still_gets_its_closing_message() {
     expected.push(0);
     assert_eq!(room.sent(), expected);
     assert_eq!(*room.notes.borrow(), ["eof", "Finished"]);
+}
+
+/// Understands nothing that comes, and may say so to the peer.
+struct Refuses {
+    tells: bool,
+}
+
+impl Layer for Refuses {
+    fn handshake(&mut self, _: &mut Below<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        let _ = below.read(buffer)?;
+        if self.tells {
+            // There may be no room for it.
+            let _ = below.write(b"alert");
+        }
+        Err(ErrorKind::InvalidData.into())
+    }
+
+    fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
+        below.write(bytes)
+    }
+
+    fn finish(&mut self, below: &mut Below<'_>) -> io::Result<()> {
+        below.write_all(b"the end")
+    }
+
+    fn has_told_failure(&self) -> bool {
+        self.tells
+    }
+}
+
+/// What stands before the layer refuses what comes, and whether it tells the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    /// The layer does not tell.
+    Silence,
+    /// An answer waits for room.
+    Queued,
+    /// Somebody was about to send more.
+    Producing,
+}
+
+#[test]
+fn the_peer_can_read_why_it_was_refused_and_takes_no_part_for_the_whole() {
+    for before in [
+        Before::Nothing,
+        Before::Silence,
+        Before::Queued,
+        Before::Producing,
+    ] {
+        let mut reactor = Reactor::builder().clock(SimClock::new()).build();
+        let reactor = reactor.as_mut().expect("a reactor");
+        let noting = slow_noting();
+        let notes = Rc::clone(&noting.notes);
+        let (peer, socket) = slabloop::test::connection();
+        let tells = before != Before::Silence;
+        let id = reactor
+            .add(socket.layered(Refuses { tells }), noting)
+            .expect("a stream");
+        run_until_quiet(reactor, 100);
+        let mut cx = reactor.at(id).expect("open");
+        match before {
+            Before::Nothing | Before::Silence => {}
+            Before::Queued => {
+                peer.set_room(0);
+                cx.send(b"half an answer").expect("room");
+            }
+            Before::Producing => cx.start_writing(),
+        }
+        peer.send("what is this");
+        run_until_quiet(reactor, 100);
+        reactor.check_invariants();
+        let error = "InvalidData: invalid data";
+        if before == Before::Nothing {
+            assert_eq!(peer.take_received(), b"alert", "and no closing message");
+            assert!(peer.is_ended() && !peer.is_closed(), "it may read it");
+            assert_eq!(*notes.borrow(), [error]);
+            peer.half_close();
+            run_until_quiet(reactor, 100);
+        }
+        assert!(peer.is_closed(), "{before:?}");
+        assert_eq!(peer.is_reset(), before != Before::Nothing, "{before:?}");
+        assert_eq!(*notes.borrow(), [error, "Error(InvalidData)"], "{before:?}");
+    }
 }
 
 #[test]

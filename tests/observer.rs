@@ -7,11 +7,12 @@ mod log_lines;
 mod scripted;
 mod util;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log_lines::{keep_log, take_log};
 use scripted::Script;
@@ -671,6 +672,86 @@ fn deferred_and_posted_closures_are_told_in_one_step() {
     assert_eq!(lines, expected);
 }
 
+/// On the real clock, for it is that by which other threads post.
+#[test]
+fn post_tells_how_long_it_has_waited_however_the_observer_was_added() {
+    struct Waits(Rc<RefCell<Vec<Duration>>>);
+    impl Observer for Waits {
+        fn callback_began(&mut self, _: Duration, begin: &CallbackBegin) {
+            if begin.callback == Callback::Post {
+                self.0.borrow_mut().push(begin.queued);
+            }
+        }
+    }
+    for through_a_context in [false, true] {
+        let mut reactor = Reactor::new().expect("a poller");
+        let waits = Rc::default();
+        let observer = Waits(Rc::clone(&waits));
+        if through_a_context {
+            let service = reactor.add_service(Echo).expect("room");
+            reactor.at(service).expect("there").observe(observer);
+            turns(&mut reactor, 1);
+        } else {
+            reactor.observe(observer);
+        }
+        reactor.handle().post(|_| {}).expect("room");
+        let posted = Instant::now();
+        while posted.elapsed() < MILLISECOND {
+            std::hint::spin_loop();
+        }
+        turns(&mut reactor, 1);
+        let waits = waits.borrow();
+        assert!(waits.len() == 1 && waits[0] >= MILLISECOND, "{waits:?}");
+    }
+}
+
+#[test]
+fn who_is_called_is_not_among_those_that_wait_though_it_is_ready_itself() {
+    let (mut reactor, clock, told) = observed();
+    let diary = Diary::default();
+    let spy = Spy::new("reader", &diary).on_read(|cx| cx.recv(&mut [0; 1]).map(|_| ()));
+    let (id, mut peer) = add(&mut reactor, spy);
+    peer.write_all(b"abcd").unwrap();
+    reactor.at(id).unwrap().set_timer(10 * MILLISECOND);
+    turns(&mut reactor, 1);
+    told.take();
+    clock.advance(10 * MILLISECOND);
+    turns(&mut reactor, 1);
+    let id = id.any();
+    let expected = [format!(
+        "begin handle_timer {id} at 10ms, queued 0ns, 0 waiting"
+    )];
+    assert_eq!(told.take_of(&["begin handle_timer"]), expected);
+}
+
+#[test]
+fn dispatch_that_only_goes_on_with_what_a_panic_left_is_told_as_a_step() {
+    let mut builder = Reactor::builder();
+    let (mut reactor, _) = clocked(builder.panic_policy(PanicPolicy::Propagate));
+    let told = Told::default();
+    reactor.observe(told.clone());
+    let diary = Diary::default();
+    let mut peers = Vec::new();
+    let has_panicked = Rc::new(Cell::new(false));
+    for _ in 0..3 {
+        let has_panicked = Rc::clone(&has_panicked);
+        let spy = Spy::new("reader", &diary).on_read(move |cx| {
+            assert!(has_panicked.replace(true), "on purpose");
+            cx.recv(&mut [0; 8]).map(|_| ())
+        });
+        let (_, mut peer) = add(&mut reactor, spy);
+        peer.write_all(b"x").unwrap();
+        peers.push(peer);
+    }
+    let turn = AssertUnwindSafe(|| reactor.turn(Duration::ZERO));
+    assert!(catch_unwind(turn).is_err());
+    told.take();
+    turns(&mut reactor, 1);
+    let steps = told.take_of(&["step dispatch", "begin handle_read"]);
+    assert_eq!(steps[0], "step dispatch");
+    assert_eq!(steps.len(), 3, "and the two that were left: {steps:?}");
+}
+
 // ---------------------------------------------------------------------------------------------------
 // Coming and going.
 
@@ -801,8 +882,8 @@ fn callback_that_panics_is_told_to_have_ended() {
         let (id, mut peer) = add(&mut reactor, spy);
         peer.write_all(b"x").unwrap();
         told.take();
-        let turn = std::panic::AssertUnwindSafe(|| reactor.turn(Duration::ZERO));
-        let outcome = std::panic::catch_unwind(turn);
+        let turn = AssertUnwindSafe(|| reactor.turn(Duration::ZERO));
+        let outcome = catch_unwind(turn);
         assert_eq!(outcome.is_err(), policy == PanicPolicy::Propagate);
         let id = id.any();
         let lines = told.take_of(&["end", "closed"]);
@@ -895,6 +976,29 @@ fn late_observer_is_told_who_is_there_and_then_everything() {
     assert_eq!(told.take_of(&["turn", "begin"]).len(), 2);
 }
 
+/// While nobody observed nothing was noted, and what had been noted before is long out of date.
+#[test]
+fn observer_that_comes_back_sees_those_wait_that_are_ready_from_then_on() {
+    let (mut reactor, clock, told) = observed();
+    let diary = Diary::default();
+    let spy = Spy::new("reader", &diary).on_read(|cx| cx.recv(&mut [0; 1]).map(|_| ()));
+    let (id, mut peer) = add(&mut reactor, spy);
+    peer.write_all(b"abcd").unwrap();
+    turns(&mut reactor, 1);
+    assert!(reactor.unobserve::<Told>().is_some());
+    clock.advance(10 * MILLISECOND);
+    turns(&mut reactor, 1);
+    reactor.observe(told.clone());
+    clock.advance(2 * MILLISECOND);
+    told.take();
+    turns(&mut reactor, 1);
+    let id = id.any();
+    let expected = [format!(
+        "begin handle_read {id} at 12ms, queued 2ms, 0 waiting"
+    )];
+    assert_eq!(told.take_of(&["begin"]), expected);
+}
+
 #[test]
 fn observer_added_in_a_callback_begins_with_the_next_turn() {
     let (mut reactor, clock) = clocked(&mut Reactor::builder());
@@ -906,6 +1010,7 @@ fn observer_added_in_a_callback_begins_with_the_next_turn() {
         if cx.observer::<Told>().is_none() {
             cx.observe(new.clone());
         }
+        assert!(cx.observer::<Told>().is_some());
         cx.observer_mut::<Told>()
             .expect("it is there")
             .line("found");

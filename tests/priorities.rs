@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use slabloop::observe::{CallbackBegin, Observer, TurnEnd};
 use slabloop::testing::SimClock;
 use slabloop::{
     Accepted, AnyId, Builder, Context, Dispatcher, PanicPolicy, Priority, Reactor, TimerId,
@@ -244,8 +245,57 @@ fn what_the_high_class_sends_is_written_before_the_others_are_served() {
     assert_eq!(shop.reactor.counters().writes, 1);
 }
 
+/// Nobody else is kept waiting by its output: it leaves with what comes later in the turn.
+#[test]
+fn what_the_high_class_sends_alone_is_written_once_at_the_end_of_the_turn() {
+    let mut shop = Shop::new(|builder| builder);
+    let mut echo = shop.worker("echo");
+    echo.act = Some(Box::new(|cx| cx.send(b"1")));
+    let id = shop.hire(echo, High, 1);
+    let post = move |reactor: &mut Reactor| {
+        let mut cx = reactor.at(id).expect("open");
+        cx.send(b"2").expect("room");
+    };
+    shop.reactor.handle().post(post).unwrap();
+    assert_eq!(shop.turn(), ["echo"]);
+    assert_eq!(shop.reactor.counters().writes, 1);
+    let mut got = [0; 2];
+    shop.peers[0].read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"12");
+}
+
 // ---------------------------------------------------------------------------------------------------
 // A limit to the turn's time.
+
+/// How many waited when a callback began, and how many at the end of the turn.
+#[derive(Clone, Default)]
+struct Waiting(Rc<RefCell<Vec<usize>>>);
+
+impl Observer for Waiting {
+    fn callback_began(&mut self, _: Duration, begin: &CallbackBegin) {
+        self.0.borrow_mut().push(begin.waiting);
+    }
+
+    fn turn_ended(&mut self, _: Duration, end: &TurnEnd) {
+        self.0.borrow_mut().push(end.ready);
+    }
+}
+
+#[test]
+fn those_for_whom_there_was_no_time_are_seen_to_wait() {
+    let mut shop = Shop::limited(1);
+    let waiting = Waiting::default();
+    shop.reactor.observe(waiting.clone());
+    for name in ["a", "b", "c", "d"] {
+        shop.busy(name, Normal);
+    }
+    for name in ["a", "b", "c"] {
+        assert_eq!(shop.turn(), [name]);
+        // Three beside the one that is called, which is ready again afterwards.
+        assert_eq!(waiting.0.take(), [3, 4]);
+        assert_eq!(shop.reactor.gauges().ready, 4);
+    }
+}
 
 #[test]
 fn a_limited_turn_serves_the_rest_in_the_next_ones_before_those_who_come_later() {

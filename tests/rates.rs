@@ -336,3 +336,25 @@ fn a_groups_new_rate_holds_from_then_on() {
     drop(reactor);
     flood.join().expect("no panic");
 }
+
+/// The peer takes all that it is given: it is the limit that lets so little through.
+#[test]
+fn who_waits_longer_for_its_share_than_a_peer_may_stall_is_not_stalled() {
+    let clock = SimClock::new();
+    let mut builder = Reactor::builder();
+    builder
+        .clock(clock.clone())
+        .stall_timeout(Duration::from_millis(300));
+    let mut reactor = builder.build().expect("a poller");
+    let (ours, mut peer) = tcp_pair();
+    let id = reactor.add(ours, Endless).expect("a stream");
+    let mut cx = reactor.at(id).expect("open");
+    cx.set_write_rate(Rate::per_second(1).burst(1))
+        .expect("a stream");
+    cx.send(b"five!").expect("room");
+    pass(&mut reactor, &clock, Duration::from_secs(6));
+    assert_eq!(reactor.end_of(id), None);
+    let mut received = [0; 5];
+    peer.read_exact(&mut received).expect("all of it");
+    assert_eq!(&received, b"five!");
+}

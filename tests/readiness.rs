@@ -1690,7 +1690,10 @@ fn a_foreign_source_answers_only_to_its_own_type_and_verbs() {
     let kind = |outcome: io::Result<usize>| outcome.unwrap_err().kind();
     let mut at = reactor.at(foreign).expect("added");
     let wrong_type = at.read_with(|other: &mut pipe::Receiver| other.read(&mut [0; 8]));
-    assert_eq!(kind(wrong_type), io::ErrorKind::Unsupported);
+    let wrong_type = wrong_type.unwrap_err();
+    assert_eq!(wrong_type.kind(), io::ErrorKind::Unsupported);
+    let text = wrong_type.to_string();
+    assert!(text.contains("a source of another type"), "{text}");
     assert_eq!(kind(at.recv(&mut [0; 8])), io::ErrorKind::Unsupported);
     assert_eq!(kind(at.send(b"x").map(|()| 1)), io::ErrorKind::Unsupported);
     assert_eq!(

@@ -409,3 +409,52 @@ fn what_is_sent_between_the_flush_and_handle_sent_has_left_as_well_when_that_com
     assert_eq!(*queued.borrow(), [0]);
     assert_eq!(wire.output(), b"more");
 }
+
+#[test]
+fn the_write_side_is_shut_when_the_producer_says_that_there_is_no_more() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let (ours, mut peer) = std::os::unix::net::UnixStream::pair().expect("descriptors");
+    peer.set_nonblocking(true).expect("a socket");
+    let id = reactor.add(ours, Echo).expect("a stream");
+    let mut cx = reactor.at(id).expect("open");
+    cx.has_more_output(true);
+    cx.shutdown_write();
+    settle(&mut reactor);
+    let kind = peer.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(kind, Err(io::ErrorKind::WouldBlock), "there may be more");
+    reactor.at(id).expect("open").has_more_output(false);
+    turn_until(&mut reactor, "the end of the stream", |_| {
+        matches!(peer.read(&mut [0]), Ok(0))
+    });
+}
+
+/// A producer that was there before the close may say again that it has more; one that was not comes too late.
+#[test]
+fn a_connection_that_is_closed_before_it_is_made_waits_for_its_producer() {
+    for has_producer in [true, false] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let mut reactor = Reactor::new().expect("a poller");
+        let id = reactor.connect(address, Echo).expect("an attempt");
+        let mut cx = reactor.at(id).expect("connecting");
+        cx.has_more_output(has_producer);
+        cx.close();
+        cx.has_more_output(true);
+        let (mut peer, _) = listener.accept().expect("it has come");
+        let reading = std::thread::spawn(move || {
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).map(|_| received)
+        });
+        if has_producer {
+            turn_until(&mut reactor, "the producer's turn", |reactor| {
+                let mut cx = reactor.at(id).expect("it waits");
+                cx.send(b"last").is_ok()
+            });
+            reactor.at(id).expect("it waits").has_more_output(false);
+        }
+        turn_until(&mut reactor, "the end", |reactor| reactor.count() == 0);
+        let received = reading.join().expect("no panic").expect("a clean end");
+        let expected: &[u8] = if has_producer { b"last" } else { b"" };
+        assert_eq!(received, expected);
+    }
+}

@@ -96,9 +96,11 @@ fn a_service_has_no_socket_to_read_or_write() {
     assert!(service.local_addr().is_err() && service.peer().is_none());
     assert_asleep(&mut reactor, "with a service alone");
     assert!(diary.all().is_empty(), "{:?}", diary.all());
+    assert_eq!(reactor.gauges().services, 1);
     reactor.at(id).expect("there").close();
     turn(&mut reactor);
     assert_eq!(diary.of("service"), ["close Some(Finished)"]);
+    assert_eq!(reactor.gauges().services, 0);
 }
 
 #[test]

@@ -481,6 +481,14 @@ fn a_stream_that_cannot_have_a_layer_now_says_why_and_stays_as_it_is() {
     );
     room.wire.make_room(&mut room.reactor, room.id, usize::MAX);
     settle(&mut room.reactor);
+    let mut full = Room::with(
+        Reactor::new().expect("a reactor"),
+        Wire::new(0),
+        Terminator::Line,
+    );
+    let mut cx = full.context();
+    cx.send(&pattern(1, 64 * 1024)).expect("room");
+    cx.start_layer(Records::default()).expect("just so much");
     let queues = |framed: &mut Framed<Mail>, cx: &mut Context<'_>| {
         framed.framing().push_producer(cx, io::repeat(7));
     };

@@ -7,7 +7,7 @@ mod util;
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -119,6 +119,28 @@ fn the_reactors_idle_timeout_holds_for_what_is_added_and_a_connections_own_repla
     bench.clock.advance(3600 * SECOND);
     settle(&mut bench.reactor);
     assert!(bench.reactor.at(bench.id).is_some(), "never");
+}
+
+#[test]
+fn the_reactors_idle_timeout_is_for_streams_alone() {
+    let mut bench = Bench::new(|builder| {
+        builder.idle_timeout(5 * SECOND);
+    });
+    let noting = bench.noted.clone();
+    let service = bench.reactor.add_service(noting.clone()).expect("room");
+    let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let datagrams = bench
+        .reactor
+        .add(datagrams, noting.clone())
+        .expect("a socket");
+    let listener = bench.reactor.listen("127.0.0.1:0", noting).expect("a port");
+    bench.ends_after(5 * SECOND, Timeout::Idle, |cause| cause == Cause::Idle);
+    bench.clock.advance(3600 * SECOND);
+    settle(&mut bench.reactor);
+    for id in [service.any(), datagrams.any(), listener.any()] {
+        assert!(bench.reactor.at(id).is_some());
+    }
+    assert_eq!(bench.noted.0.borrow().len(), 1);
 }
 
 #[test]
@@ -313,10 +335,13 @@ fn gauges_and_counters_show_what_there_is_also_from_inside_a_callback() {
     assert_eq!((before.held, before.listeners, before.services), (1, 1, 1));
     assert_eq!((before.dispatchers, before.connections), (6, 4));
     assert!(before.queued_bytes > 0 && before.held_bytes >= before.queued_bytes);
-    reactor.handle().post(|_| {}).expect("room");
-    assert_eq!(reactor.gauges().posts_waiting, 1);
+    for posted in 1..=2 {
+        reactor.handle().post(|_| {}).expect("room");
+        assert_eq!(reactor.gauges().posts_waiting, posted);
+        let context = reactor.at(service).expect("there");
+        assert_eq!(context.gauges().posts_waiting, posted);
+    }
     let context = reactor.at(service).expect("there");
-    assert_eq!(context.gauges().posts_waiting, 1, "as the reactor says");
     assert_eq!(context.count(), before.dispatchers);
     turn_until(&mut reactor, "the timer", |_| seen.borrow().is_some());
     let (counters, gauges, ids) = seen.take().expect("noted");

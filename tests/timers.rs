@@ -1081,3 +1081,21 @@ fn a_timer_that_is_due_when_the_outbox_has_gone_over_its_cap_does_not_fire() {
     );
     assert_eq!(reactor.timer_count(), 0);
 }
+
+/// Its timers fire when the test moves it, however long that takes in real time.
+#[test]
+fn on_a_clock_that_stands_still_a_timer_shortens_no_wait() {
+    let clock = SimClock::new();
+    let mut reactor = still(&clock);
+    let diary = Diary::default();
+    let (id, _peer) = spied(&mut reactor, Spy::new("spy", &diary));
+    reactor.call_later(MILLISECOND, |_| {});
+    reactor.take_waits();
+    reactor.turn(20 * MILLISECOND).unwrap();
+    assert_eq!(reactor.take_waits(), [Some(20 * MILLISECOND)]);
+    assert!(!reactor.at(id).unwrap().time_passes());
+
+    let mut reactor = Reactor::new().unwrap();
+    let (id, _peer) = spied(&mut reactor, Spy::new("spy", &diary));
+    assert!(reactor.at(id).unwrap().time_passes());
+}

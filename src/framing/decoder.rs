@@ -49,10 +49,8 @@ enum Progress {
     Ended(usize),
     /// Reading a length: its value so far and how many digits or bytes of it were seen.
     Length { value: usize, seen: usize },
-    /// So many bytes of the record are still to come.
+    /// So many bytes of the record are still to come, and a netstring's comma after them.
     Body(usize),
-    /// The record is whole, but for the netstring's comma.
-    Comma,
 }
 
 impl Decoder {
@@ -105,9 +103,7 @@ impl Decoder {
                 bytes[bytes.len() - seen..].to_vec()
             }
             (_, Progress::Length { value, .. }) => value.to_string().into_bytes(),
-            (_, Progress::Open | Progress::Ended(_) | Progress::Body(_) | Progress::Comma) => {
-                Vec::new()
-            }
+            (_, Progress::Open | Progress::Ended(_) | Progress::Body(_)) => Vec::new(),
         }
     }
 
@@ -136,11 +132,10 @@ impl Decoder {
 
     /// The length that came before a record, of which so many bytes have come.
     fn length_before(&self, data: usize) -> Vec<u8> {
-        let length = match self.progress {
-            Progress::Body(left) => left + data,
-            Progress::Comma => data,
-            _ => return Vec::new(),
+        let Progress::Body(left) = self.progress else {
+            return Vec::new();
         };
+        let length = left + data;
         match &self.terminator {
             Terminator::Netstring => format!("{length}:").into_bytes(),
             Terminator::Prefixed(prefix) => {
@@ -289,21 +284,17 @@ impl Decoder {
 
     fn step_netstring(&mut self, input: &[u8], max_record: usize) -> io::Result<Step> {
         let (mut value, mut seen) = match self.progress {
-            Progress::Body(0) => {
-                self.progress = Progress::Comma;
-                return Ok(Step::Framing(0));
-            }
-            Progress::Body(_) => return Ok(self.step_body(input)),
-            Progress::Comma if input[0] == b',' => {
+            Progress::Body(0) if input[0] == b',' => {
                 self.progress = Progress::Open;
                 return Ok(Step::Record(1));
             }
-            Progress::Comma => {
+            Progress::Body(0) => {
                 return Err(malformed(format!(
                     "a netstring ends in {:?} instead of ','",
                     input[0] as char
                 )));
             }
+            Progress::Body(_) => return Ok(self.step_body(input)),
             Progress::Length { value, seen } => (value, seen),
             Progress::Open | Progress::Matched(_) | Progress::Ended(_) => (0, 0),
         };
@@ -336,7 +327,7 @@ impl Decoder {
         let (value, seen) = match self.progress {
             Progress::Body(_) => return Ok(self.step_body(input)),
             Progress::Length { value, seen } => (value, seen),
-            Progress::Open | Progress::Matched(_) | Progress::Ended(_) | Progress::Comma => (0, 0),
+            Progress::Open | Progress::Matched(_) | Progress::Ended(_) => (0, 0),
         };
         let used = (width - seen).min(input.len());
         let append = |value, &byte: &u8| value << 8 | usize::from(byte);
@@ -369,24 +360,35 @@ pub(crate) fn decode(
     let mut decoder = Decoder::new(terminator, max)?;
     let (mut records, mut record) = (Vec::new(), Vec::new());
     for piece in pieces {
-        let mut rest = *piece;
-        loop {
-            match decoder.step(rest, max)? {
-                Step::Data(count) => {
-                    record.extend_from_slice(&rest[..count]);
-                    rest = &rest[count..];
-                }
-                Step::GiveBack(count) => record.extend_from_slice(decoder.given_back(count)),
-                Step::Framing(count) => rest = &rest[count..],
-                Step::Record(count) => {
-                    rest = &rest[count..];
-                    records.push(std::mem::take(&mut record));
-                }
-                Step::NeedMore => break,
-            }
-        }
+        decode_piece(&mut decoder, piece, max, &mut records, &mut record)?;
     }
     Ok((records, record))
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn decode_piece(
+    decoder: &mut Decoder,
+    piece: &[u8],
+    max: usize,
+    records: &mut Vec<Vec<u8>>,
+    record: &mut Vec<u8>,
+) -> io::Result<()> {
+    let mut rest = piece;
+    loop {
+        match decoder.step(rest, max)? {
+            Step::Data(count) => {
+                record.extend_from_slice(&rest[..count]);
+                rest = &rest[count..];
+            }
+            Step::GiveBack(count) => record.extend_from_slice(decoder.given_back(count)),
+            Step::Framing(count) => rest = &rest[count..],
+            Step::Record(count) => {
+                rest = &rest[count..];
+                records.push(std::mem::take(record));
+            }
+            Step::NeedMore => return Ok(()),
+        }
+    }
 }
 
 pub(super) fn too_long(max_record: usize) -> io::Error {
@@ -525,6 +527,7 @@ mod tests {
         let error = decode(prefixed, &[b"\xff\xff\xff\xff"]).unwrap_err();
         assert_eq!(error.to_string(), "a record is longer than 1000 bytes");
         assert!(Decoder::new(Terminator::Length(1001), MAX).is_err());
+        assert!(Decoder::new(Terminator::Length(1000), MAX).is_ok());
         assert!(Decoder::new(Terminator::Bytes(Vec::new()), MAX).is_err());
     }
 
@@ -535,5 +538,40 @@ mod tests {
         assert_eq!(left, b"world");
         let (records, left) = decode(Terminator::Length(0), &[b"x"]).unwrap();
         assert_eq!((records, left), (vec![Vec::new()], b"x".to_vec()));
+    }
+
+    #[test]
+    fn what_has_begun_of_a_record_is_given_back_whole_and_begins_anew() {
+        let cases: [(Terminator, &[u8], &[u8]); 6] = [
+            (Terminator::Length(5), b"hello", b"hello"),
+            (Terminator::Line, b"hello\r\n", b"hello"),
+            (Terminator::Bytes(b"lol".to_vec()), b"hello lol", b"hello "),
+            (Terminator::Netstring, b"5:hello,", b"hello"),
+            (
+                Terminator::Prefixed(LengthPrefix::One),
+                b"\x05hello",
+                b"hello",
+            ),
+            (
+                Terminator::Prefixed(LengthPrefix::Two),
+                b"\0\x05hello",
+                b"hello",
+            ),
+        ];
+        for (terminator, stream, expected) in cases {
+            for cut in 0..stream.len() {
+                let what = format!("{terminator:?}, cut at {cut}");
+                let mut decoder = Decoder::new(terminator.clone(), MAX).unwrap();
+                let (mut records, mut data) = (Vec::new(), Vec::new());
+                let begun = &stream[..cut];
+                decode_piece(&mut decoder, begun, MAX, &mut records, &mut data).unwrap();
+                assert_eq!(decoder.take_begun(data), begun, "{what}");
+                assert_eq!(decoder.terminator(), terminator, "{what}");
+                let mut data = Vec::new();
+                decode_piece(&mut decoder, stream, MAX, &mut records, &mut data).unwrap();
+                assert_eq!(records, [expected], "{what}");
+                assert!(data.is_empty(), "{what}");
+            }
+        }
     }
 }

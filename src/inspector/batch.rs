@@ -100,3 +100,35 @@ impl Sampling {
         self.turns = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The turns in whose middle events were looked at, and those whose batch may be shown.
+    fn sampled(sampling: &mut Sampling) -> (Vec<u32>, Vec<u32>) {
+        let (mut on, mut shown) = (vec![], vec![]);
+        for turn in 1..=20 {
+            if sampling.is_on() {
+                on.push(turn);
+            }
+            if sampling.shows_turn() {
+                shown.push(turn);
+            }
+            sampling.end_turn();
+        }
+        (on, shown)
+    }
+
+    #[test]
+    fn events_are_looked_at_in_the_first_turns_of_a_beat_and_one_more() {
+        let first = Vec::from_iter(1..=16);
+        let and_one_more = Vec::from_iter(1..=17);
+        let mut sampling = Sampling::default();
+        assert_eq!(sampled(&mut sampling), (and_one_more, first.clone()));
+        // What is looked at changes between two turns, and not in the one in which a beat is made.
+        sampling.begin_beat();
+        let but_the_first = Vec::from_iter(2..=17);
+        assert_eq!(sampled(&mut sampling), (but_the_first, first));
+    }
+}

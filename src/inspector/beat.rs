@@ -233,3 +233,21 @@ fn kind_name(kind: Kind) -> &'static str {
         _ => "service",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_a_name_of_its_own() {
+        for (kind, name) in [
+            (Kind::Stream, "stream"),
+            (Kind::Listener, "listener"),
+            (Kind::Datagram, "datagram"),
+            (Kind::Foreign, "foreign"),
+            (Kind::Service, "service"),
+        ] {
+            assert_eq!(kind_name(kind), name);
+        }
+    }
+}

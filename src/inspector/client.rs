@@ -128,7 +128,10 @@ impl Client {
             ("/lints.json", None) => json(Hub::lints(cx)?),
             ("/metrics", None) => metrics(cx, is_head),
             #[cfg(feature = "trace")]
-            ("/trace.json", None) if !is_head => return self.begin_trace(cx),
+            ("/trace.json", None) if is_head => json(Vec::new()),
+            #[cfg(feature = "trace")]
+            ("/trace.json", None) => return self.begin_trace(cx),
+            #[cfg(not(feature = "trace"))]
             ("/trace.json", None) => not_here(is_head, "built without the feature trace"),
             _ => not_here(is_head, "there is no such page"),
         };

@@ -1,6 +1,8 @@
 //! The observer: what happens is added up here, with a bound on each part. Nothing is allocated for a callback.
 
 mod observing;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -58,7 +60,7 @@ struct Turn {
 }
 
 /// What the last turn left, and what there is by kind.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct TurnFigures {
     pub(super) turn: u64,
     pub(super) ready: usize,

@@ -39,7 +39,7 @@ const MOST_OF_A_NAME: usize = 8;
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// What the lints about the loop look at: one second.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Second {
     /// When it began.
     pub(super) began: Duration,

@@ -1,5 +1,8 @@
 //! What is known of each dispatcher: one row a slot, found by its index.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -286,18 +289,5 @@ impl Row {
 fn note(noted: &mut Vec<usize>, row: &mut Row) {
     if !std::mem::replace(&mut row.is_noted, true) {
         noted.push(row.id.index());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::mem::offset_of;
-
-    #[test]
-    #[cfg(target_pointer_width = "64")]
-    fn what_most_callbacks_touch_is_in_one_line_of_the_cache() {
-        assert!(offset_of!(Row, watch) <= 64);
-        assert_eq!(align_of::<Row>(), 64);
     }
 }

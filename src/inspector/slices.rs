@@ -17,7 +17,7 @@ const MOST_SLOW: usize = 40;
 const MOST_WAITS: usize = 40;
 
 /// One callback. Times in nanoseconds since the reactor was built.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Slice {
     pub(super) id: AnyId,
     pub(super) callback: Callback,
@@ -135,5 +135,86 @@ impl Waits {
 
     pub(super) fn clear(&mut self) {
         self.longest.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a slow one is longer than.
+    const THRESHOLD: u64 = 50;
+
+    fn slice(began: u64, took: u64) -> Slice {
+        Slice {
+            id: AnyId::NONE,
+            callback: Callback::Post,
+            began,
+            took,
+            queued: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            outcome: "ok",
+        }
+    }
+
+    /// When those that are shown began.
+    fn shown(slices: &Slices) -> Vec<u64> {
+        slices.iter().map(|slice| slice.began).collect()
+    }
+
+    #[test]
+    fn the_last_callbacks_are_shown_and_of_those_before_the_slow_ones() {
+        let mut slices = Slices::default();
+        for began in 0..100 {
+            let took = match began {
+                3 | 5 => THRESHOLD + 1,
+                4 => THRESHOLD,
+                _ => 1,
+            };
+            slices.push(slice(began, took), THRESHOLD);
+        }
+        assert_eq!(shown(&slices), Vec::from_iter(0..100));
+        assert_eq!(slices.dropped(), 0);
+        for began in 100..250 {
+            slices.push(slice(began, 1), THRESHOLD);
+        }
+        assert_eq!(
+            shown(&slices),
+            Vec::from_iter([3, 5].into_iter().chain(150..250))
+        );
+        assert_eq!(slices.dropped(), 148);
+        slices.clear();
+        slices.push(slice(250, 1), THRESHOLD);
+        assert_eq!((shown(&slices), slices.dropped()), (vec![250], 0));
+    }
+
+    #[test]
+    fn of_many_slow_callbacks_the_first_and_the_last_are_shown() {
+        let mut slices = Slices::default();
+        for began in 0..200 {
+            slices.push(slice(began, 2 * THRESHOLD), THRESHOLD);
+        }
+        assert_eq!(shown(&slices), Vec::from_iter((0..40).chain(100..200)));
+        assert_eq!(slices.dropped(), 60);
+    }
+
+    #[test]
+    fn the_longest_waits_are_shown_in_the_order_of_time() {
+        let mut waits = Waits::default();
+        for wait in 0..40 {
+            waits.push(wait, 100 - wait);
+        }
+        let all: Vec<_> = (0..40).map(|wait| (wait, 100 - wait)).collect();
+        assert_eq!(waits.sorted(), all);
+        // As long as the shortest one, which stays, and shorter.
+        waits.push(40, 61);
+        waits.push(41, 60);
+        assert_eq!(waits.sorted(), all);
+        waits.push(42, 62);
+        let longest = all[..39].iter().chain([&(42, 62)]);
+        assert_eq!(waits.sorted(), Vec::from_iter(longest.copied()));
+        waits.clear();
+        assert_eq!(waits.sorted(), []);
     }
 }

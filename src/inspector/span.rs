@@ -6,7 +6,7 @@ use crate::observe::{CallbackEnd, Step};
 pub(super) type StepTimes = [u64; Step::ALL.len()];
 
 /// The figures of one beat.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Span {
     /// When the beat before was made, in nanoseconds.
     pub(super) began: u64,

@@ -8,7 +8,7 @@ use crate::observe::{Callback, CallbackEnd, Outcome};
 pub(super) const LONG: u64 = 1_000_000;
 
 /// What is counted of callbacks, in any span of time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Tally {
     pub(super) callbacks: u64,
     /// In nanoseconds, as the next.
@@ -30,7 +30,7 @@ impl Tally {
 }
 
 /// What is counted of the callbacks of one beat, and of which slot.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Recent {
     pub(super) slot: usize,
     pub(super) callbacks: u32,
@@ -49,7 +49,7 @@ impl Recent {
 }
 
 /// What the lints look at in one dispatcher. Most callbacks leave all of it alone.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Watch {
     /// Nanoseconds in callbacks that were [long](LONG) and not slow, and how many of them there were, in the second in
     /// hand, as the next.

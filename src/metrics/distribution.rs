@@ -244,6 +244,20 @@ mod tests {
     }
 
     #[test]
+    fn sizes_have_a_largest_quantiles_and_differences_as_well() {
+        let mut sizes = Sizes::default();
+        sizes.record(90_000);
+        let earlier = sizes.clone();
+        for size in 1..=100 {
+            sizes.record(size);
+        }
+        let since = sizes.since(&earlier);
+        assert_eq!((since.count(), since.total()), (100, 5_050));
+        assert_eq!((since.max(), since.quantile(0.5)), (100, 50));
+        assert!((90_000..90_900).contains(&sizes.max()));
+    }
+
+    #[test]
     fn what_is_longer_than_a_century_does_no_harm() {
         let mut durations = Durations::default();
         durations.record(Duration::MAX);

@@ -209,10 +209,8 @@ impl Chunks {
         let mut left = written as u32;
         outbox.len -= left;
         if outbox.is_staged() {
-            outbox.sent += left;
-            if outbox.is_empty() {
-                outbox.unstage();
-            }
+            debug_assert!(outbox.is_empty(), "what is left of it is in chunks first");
+            outbox.unstage();
             return;
         }
         while outbox.head != NO_CHUNK {
@@ -491,10 +489,25 @@ mod tests {
         for outbox in &mut outboxes {
             buffers.discard(outbox);
         }
+        assert_eq!(buffers.spare, SPARE_BYTES, "as much as may be is kept");
+    }
+
+    #[test]
+    fn spare_chunks_of_odd_sizes_stay_below_their_bound_too() {
+        let mut buffers = Chunks::default();
+        let size = 10_000;
+        let mut outboxes: Vec<Outbox> = (0..300).map(|_| Outbox::new(Marks::default())).collect();
+        for outbox in &mut outboxes {
+            buffers.append(outbox, &vec![7; size]);
+        }
+        for outbox in &mut outboxes {
+            assert_eq!(buffers.discard(outbox), size);
+        }
         assert!(
-            buffers.spare <= SPARE_BYTES && buffers.spare > SPARE_BYTES / 2,
+            buffers.spare <= SPARE_BYTES && buffers.spare > SPARE_BYTES - size,
             "{buffers:?}"
         );
+        assert_eq!((buffers.queued(), buffers.discarded()), (0, 300 * size));
     }
 
     /// 300 peers that each read all but the last 20 kB of 4 MiB once held 1.2 GB, of which 5 MiB were counted.
@@ -523,6 +536,21 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_that_is_full_gets_twice_its_room_up_to_its_full_size() {
+        let mut buffers = Chunks::default();
+        let mut outbox = Outbox::new(Marks::default());
+        let mut rooms = Vec::new();
+        for _ in 0..=CHUNK_BYTES {
+            buffers.append(&mut outbox, b"x");
+            rooms.push(buffers.held());
+        }
+        rooms.dedup();
+        let full = CHUNK_BYTES;
+        let expected = [256, 512, 1024, 2048, 4096, 8192, full, full + FIRST_BYTES];
+        assert_eq!(rooms, expected);
+    }
+
+    #[test]
     fn cap_counts_what_is_queued() {
         let mut buffers = Chunks::default();
         let mut outbox = Outbox::new(Marks {
@@ -534,5 +562,8 @@ mod tests {
         buffers.append(&mut outbox, b"1234");
         assert!(outbox.has_room_for(6) && !outbox.has_room_for(7));
         assert!(outbox.is_over_high() && !outbox.is_below_low());
+        buffers.discard(&mut outbox);
+        assert!(outbox.stays_below_high(2) && !outbox.stays_below_high(3));
+        assert!(!outbox.stays_below_high(usize::MAX));
     }
 }

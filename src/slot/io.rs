@@ -208,6 +208,19 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_the_stream_moves_no_time_and_can_be_read_again() {
+        let (mut slot, peer) = slot();
+        let now = Tick::default().after(Duration::from_secs(1));
+        drop(peer);
+        let mut buffer = [0; 4];
+        assert_eq!(slot.door().receive(&mut buffer, &now).ok(), Some(0));
+        let outcome = slot.door().receive_until_drained(&mut buffer, &now);
+        assert_eq!(outcome.and_then(Result::ok), Some(0));
+        assert!(slot.readiness.has(Flag::Readable));
+        assert_eq!(slot.touched, Tick::default());
+    }
+
+    #[test]
     fn a_write_that_would_block_clears_the_readiness_and_one_in_part_does_not() {
         let (mut slot, _peer) = slot();
         let now = Tick::default().after(Duration::from_secs(1));

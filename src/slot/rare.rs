@@ -97,6 +97,8 @@ mod tests {
         slot.id = AnyId::new(1, 1);
         let other = AnyId::new(2, 1);
         assert_eq!(slot.feeds(), slot.id);
+        slot.note_thrown_away(0);
+        assert!(slot.rare.is_none());
         slot.set_feeds(other);
         slot.link(Link::Feeder, other);
         slot.put_back(b"input");

@@ -461,6 +461,7 @@ mod tests {
                 readiness.can_read() && readiness.has(Flag::Writable),
                 "{readiness:?}"
             );
+            assert!(!readiness.has(Flag::UrgentUntold), "{readiness:?}");
         }
     }
 
@@ -502,24 +503,162 @@ mod tests {
         assert!(readiness.has(Flag::WantRead));
     }
 
+    type Question = fn(Readiness) -> bool;
+
+    /// The questions that choose a short way, each as the usual case answers it.
+    const SHORT_WAYS: [(&str, Question); 11] = [
+        ("just readable", Readiness::is_just_readable),
+        ("can only read", Readiness::can_only_read),
+        ("no work once it is read", |mut readiness| {
+            readiness.clear(Flag::Readable);
+            readiness.has_no_work()
+        }),
+        ("recv", Readiness::may_recv),
+        ("drain", Readiness::may_recv_until_drained),
+        ("queue", Readiness::can_queue_and_forget),
+        ("queue first", Readiness::can_queue_first),
+        ("write", Readiness::can_write_and_forget),
+        ("input is all", |readiness| !readiness.has_more_than_input()),
+        ("sound", Readiness::is_sound_after_a_callback),
+        ("a write is all", |readiness| {
+            !readiness.needs_more_after_a_write()
+        }),
+    ];
+
     #[test]
-    fn only_an_open_slot_with_nothing_else_due_takes_the_short_way() {
+    fn an_open_slot_takes_every_short_way_but_those_that_something_else_bars() {
         let mut usual = reading();
-        usual.merge(Signals::from_bits(Signals::READABLE));
-        assert!(usual.is_just_readable() && usual.may_recv());
-        let changes: [fn(&mut Readiness); 7] = [
-            |r| r.enter(Life::Broken),
-            |r| r.set_input(Input::Ended),
-            |r| r.set_output(Output::Broken),
-            |r| r.set(Flag::Held),
-            |r| r.set(Flag::WantWrite),
-            |r| r.set(Flag::More),
-            |r| r.merge(Signals::from_bits(Signals::HUNG_UP)),
+        assert!(usual.has_no_work());
+        usual.merge(Signals::from_bits(Signals::WRITABLE));
+        assert!(usual.becomes_just_readable() && usual.has(Flag::Readable));
+        assert!(!usual.has_no_work());
+        type Change = fn(&mut Readiness);
+        // What happens, and which ways it bars.
+        let changes: [(Change, &[&str]); 21] = [
+            (|_| {}, &[]),
+            (|r| r.clear(Flag::WantRead), &["just readable"]),
+            (|r| r.set(Flag::Held), &["just readable"]),
+            (|r| r.set(Flag::Queued), &["just readable"]),
+            (|r| r.set(Flag::Dirty), &["queue first"]),
+            (Readiness::cant_read, &["just readable", "recv", "drain"]),
+            (Readiness::cant_write, &["queue", "queue first", "write"]),
+            (|r| r.set(Flag::NoOutbox), &["queue", "queue first"]),
+            (
+                |r| r.set(Flag::Congested),
+                &["queue", "queue first", "write", "a write is all"],
+            ),
+            (|r| r.set(Flag::WantSent), &["write", "a write is all"]),
+            (
+                |r| r.set(Flag::WantWrite),
+                &[
+                    "just readable",
+                    "can only read",
+                    "no work once it is read",
+                    "write",
+                    "input is all",
+                    "a write is all",
+                ],
+            ),
+            (
+                |r| r.set(Flag::More),
+                &[
+                    "just readable",
+                    "can only read",
+                    "no work once it is read",
+                    "input is all",
+                ],
+            ),
+            (
+                |r| r.set(Flag::UrgentUntold),
+                &[
+                    "just readable",
+                    "can only read",
+                    "no work once it is read",
+                    "input is all",
+                ],
+            ),
+            (
+                |r| r.set(Flag::Replaced),
+                &[
+                    "just readable",
+                    "can only read",
+                    "no work once it is read",
+                    "input is all",
+                    "sound",
+                ],
+            ),
+            (|r| r.set(Flag::ReadClosed), &["drain"]),
+            (|r| r.set(Flag::Urgent), &["drain"]),
+            (
+                |r| r.set(Flag::HungUp),
+                &[
+                    "just readable",
+                    "can only read",
+                    "no work once it is read",
+                    "drain",
+                    "input is all",
+                ],
+            ),
+            (
+                |r| r.set(Flag::Error),
+                &[
+                    "just readable",
+                    "can only read",
+                    "no work once it is read",
+                    "drain",
+                    "input is all",
+                ],
+            ),
+            (
+                |r| r.set_input(Input::Ended),
+                &[
+                    "just readable",
+                    "can only read",
+                    "no work once it is read",
+                    "recv",
+                    "drain",
+                    "write",
+                    "input is all",
+                    "sound",
+                    "a write is all",
+                ],
+            ),
+            (
+                |r| r.set_output(Output::Broken),
+                &[
+                    "just readable",
+                    "can only read",
+                    "no work once it is read",
+                    "queue",
+                    "queue first",
+                    "write",
+                    "input is all",
+                    "sound",
+                    "a write is all",
+                ],
+            ),
+            (
+                |r| r.enter(Life::Broken),
+                &[
+                    "just readable",
+                    "can only read",
+                    "no work once it is read",
+                    "recv",
+                    "drain",
+                    "queue",
+                    "queue first",
+                    "write",
+                ],
+            ),
         ];
-        for change in changes {
+        for (change, expected) in changes {
             let mut readiness = usual;
             change(&mut readiness);
-            assert!(!readiness.is_just_readable(), "{readiness:?}");
+            let barred = SHORT_WAYS
+                .iter()
+                .filter(|(_, is_taken)| !is_taken(readiness));
+            let barred: Vec<&str> = barred.map(|(way, _)| *way).collect();
+            assert_eq!(barred, expected, "{readiness:?}");
         }
     }
 }

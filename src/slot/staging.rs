@@ -176,4 +176,19 @@ mod tests {
         staging.clear();
         assert!(staging.take(MOST_BYTES).is_some());
     }
+
+    #[test]
+    fn it_does_not_grow_for_what_fits_nor_for_what_never_will() {
+        let mut staging = Staging::default();
+        for (bytes, length) in [
+            (1, FIRST_BYTES),
+            (FIRST_BYTES, FIRST_BYTES),
+            (MOST_BYTES + 1, FIRST_BYTES),
+            (FIRST_BYTES + 1, 2 * FIRST_BYTES),
+            (MOST_BYTES, MOST_BYTES),
+        ] {
+            staging.grow(bytes);
+            assert_eq!(staging.buffer.len(), length, "for {bytes}");
+        }
+    }
 }

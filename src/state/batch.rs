@@ -72,3 +72,62 @@ impl<T: Copy> Batch<T> {
         &self.items[self.next..]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(count: u32) -> Batch<u32> {
+        let mut batch = Batch::default();
+        batch.load(&mut (0..count).collect());
+        batch
+    }
+
+    /// Works through the next `count`.
+    fn pass(batch: &mut Batch<u32>, count: usize) {
+        for _ in 0..count {
+            batch.next().expect("there are more");
+        }
+    }
+
+    #[test]
+    fn each_is_handed_out_once_and_those_that_are_left_come_before_a_new_list() {
+        let mut batch = batch(3);
+        pass(&mut batch, 2);
+        assert_eq!((batch.done(), batch.left()), (&[0, 1][..], &[2][..]));
+        let mut more = vec![3, 4];
+        batch.load(&mut more);
+        assert!(more.is_empty() && batch.done().is_empty());
+        assert_eq!(batch.left(), [2, 3, 4]);
+        pass(&mut batch, 3);
+        assert!(batch.is_empty() && batch.next().is_none());
+        assert_eq!(batch.done(), [2, 3, 4], "until the next load");
+        batch.load(&mut vec![5]);
+        assert_eq!(batch.left(), [5]);
+    }
+
+    #[test]
+    fn a_lot_is_handed_out_once_for_each_so_many_and_only_whole() {
+        let mut batch = batch(10);
+        let mut lots = Vec::new();
+        for place in 0..10 {
+            if let Some(lot) = batch.next_lot(4) {
+                lots.push((place, lot.to_vec()));
+            }
+            pass(&mut batch, 1);
+        }
+        assert_eq!(lots, [(0, vec![0, 1, 2, 3]), (4, vec![4, 5, 6, 7])]);
+    }
+
+    #[test]
+    fn a_refill_moves_those_that_are_left_once_they_are_the_smaller_half() {
+        for (done, kept) in [(4, 4), (5, 0), (10, 0)] {
+            let mut batch = batch(10);
+            pass(&mut batch, done);
+            batch.refill(|items| items.push(10));
+            assert_eq!(batch.done().len(), kept, "after {done} of 10");
+            let left: Vec<u32> = (0..=10).skip(done).collect();
+            assert_eq!(batch.left(), left);
+        }
+    }
+}

@@ -114,7 +114,7 @@ pub(crate) fn abort_when_sent<D>(state: &mut State<D>, id: AnyId) {
 /// `close_when_sent()` of the API: what is queued leaves first, then the socket is closed at once.
 pub(crate) fn close_when_sent<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
-    if slot.life() == Life::Open && slot.readiness.input() == Input::Open {
+    if matches!(slot.life(), Life::Connecting | Life::Open | Life::Producing) {
         // As if its end had come: then there is nothing to drain.
         slot.readiness.set_input(Input::Told);
     }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use crate::slot::life::{Input, Life};
 use crate::state::State;
 use crate::time::clock::Tick;
-use crate::watch::log_limit::LogLimit;
 use crate::world::endpoint::Kind;
 use crate::world::ids::AnyId;
 use crate::world::topics;
@@ -31,10 +30,8 @@ const HALF_OPEN_WATCHED: usize = 1024;
 pub(crate) struct Diagnostics {
     /// By place of the slot: whose input was left unread, the turn in which it was last, and in how many in a row.
     unread: Vec<(AnyId, u64, u32)>,
-    unread_lines: LogLimit,
     /// Whose peer has finished sending, and since when nothing was sent, as far as is known.
     half_open: VecDeque<(AnyId, Tick)>,
-    half_open_lines: LogLimit,
 }
 
 /// A slot goes back on the ready list.
@@ -64,7 +61,7 @@ fn look_for_unread_input<D>(state: &mut State<D>, id: AnyId) {
     if count != UNREAD_CALLS {
         return;
     }
-    if let Some(held_back) = state.diagnostics.unread_lines.pass(state.now) {
+    if let Some(held_back) = state.log_limits.unread.pass(state.now) {
         log::warn!(target: topics::CALLBACK,
             "{}: handle_read was called {count} times in a row and read nothing; it is called as long as there is \
              input: read it, or call pause_reading{held_back}",
@@ -106,7 +103,7 @@ fn review_half_open<D>(state: &mut State<D>) {
             state.diagnostics.half_open.push_back((id, state.now));
             continue;
         }
-        if let Some(held_back) = state.diagnostics.half_open_lines.pass(state.now) {
+        if let Some(held_back) = state.log_limits.half_open.pass(state.now) {
             log::warn!(target: topics::CALLBACK,
                 "{}: still open {HALF_OPEN:?} after its peer has finished sending, with nothing sent since; unless it \
                  has an answer to send, close it in handle_eof{held_back}",

@@ -134,7 +134,8 @@ fn after_write<D>(state: &mut State<D>, id: AnyId, outcome: io::Result<usize>) {
 fn write_continued<D>(state: &mut State<D>, id: AnyId) {
     let slot = state.slots.slot_mut(id);
     slot.readiness.clear(Flag::Stuck);
-    if slot.outbox.is_empty() && slot.has_files() {
+    // What is left of the outbox goes first.
+    if slot.has_files() {
         return files::write(state, id);
     }
     review_written(state, id);

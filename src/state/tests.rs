@@ -90,8 +90,10 @@ fn closing_sends_what_is_queued_then_drains_then_ends() {
     queue(&mut state, id, b"reply");
     closing::close(&mut state, id);
     assert_eq!(life(&state, id), Life::Flushing);
+    assert_eq!(state.timers.len(), 0, "the flush comes first");
     flush(&mut state);
     assert_eq!(life(&state, id), Life::Draining);
+    assert_eq!(state.timers.len(), 1, "its deadline");
     assert_eq!(received(&mut peer), b"reply");
     peer.write_all(b"late").expect("it is still read");
     arrive(&mut state, id);
@@ -103,6 +105,20 @@ fn closing_sends_what_is_queued_then_drains_then_ends() {
     assert_eq!(life(&state, id), Life::Ended);
     assert_eq!(state.slots.slot(id).fate.cause(), Some(Cause::Finished));
     assert_eq!(state.agenda.ending, [id]);
+}
+
+#[test]
+fn an_open_connection_needs_no_chunk_for_its_first_send_and_no_look_after_a_callback() {
+    let mut state = state();
+    let (id, _peer) = add(&mut state);
+    let slot = state.slots.slot(id);
+    assert!(slot.can_stage(200) && !slot.can_stage(201), "the high mark");
+    assert!(slot.may_go_on());
+    queue(&mut state, id, b"first");
+    let slot = state.slots.slot(id);
+    assert!(!slot.can_stage(1) && slot.may_go_on());
+    closing::close(&mut state, id);
+    assert!(!state.slots.slot(id).may_go_on());
 }
 
 #[test]

@@ -60,6 +60,9 @@ pub(crate) struct LogLimits {
     pub(crate) peer_faults: LogLimit,
     pub(crate) slow: LogLimit,
     pub(crate) panic: LogLimit,
+    /// In debug builds: input that is never read, and connections that stay half open.
+    pub(crate) unread: LogLimit,
+    pub(crate) half_open: LogLimit,
 }
 
 impl LogLimits {
@@ -74,6 +77,8 @@ impl LogLimits {
             ("too much queued in all", &mut self.over_total),
             ("slow callback", &mut self.slow),
             ("panic in a callback", &mut self.panic),
+            ("input that is not read", &mut self.unread),
+            ("open after the end of input", &mut self.half_open),
         ] {
             let HeldBack(count) = limit.take();
             if count > 0 {

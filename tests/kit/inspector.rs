@@ -249,7 +249,7 @@ fn a_trace_is_of_the_next_second_and_one_at_a_time() {
 fn a_head_request_gets_the_head_alone() {
     let mut reactor = Reactor::new().unwrap();
     let inspection = inspect(&mut reactor);
-    for path in ["/", "/snapshot.json", "/events"] {
+    for path in ["/", "/snapshot.json", "/events", "/trace.json"] {
         let request = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let answer = exchange(&mut reactor, &inspection, &request);
         assert_eq!(status(&answer), "200");
@@ -293,6 +293,42 @@ fn other_machines_are_let_in_only_if_that_was_asked_for() {
         reactor.counters().accepted == 1
     });
     drop(stream);
+}
+
+#[test]
+fn a_page_may_be_asked_for_by_the_names_that_were_given() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut options = Options::new();
+    options.host("build7.example").host("build8.example");
+    let inspection = inspector::listen(&mut reactor, "127.0.0.1:0", &options).unwrap();
+    for (host, expected) in [
+        ("build7.example:9000", "200"),
+        ("build8.example", "200"),
+        ("build9.example", "403"),
+    ] {
+        let request = format!("GET /snapshot.json HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let answer = exchange(&mut reactor, &inspection, &request);
+        assert_eq!(status(&answer), expected, "{host}: {answer}");
+        if expected == "200" {
+            let program = json(&answer)["program"].to_string();
+            assert!(program.starts_with("\"inspector-"), "its own: {program}");
+        }
+    }
+}
+
+#[test]
+fn a_request_of_more_than_8_kib_is_refused_however_it_comes() {
+    let mut reactor = Reactor::new().unwrap();
+    let inspection = inspect(&mut reactor);
+    for (bytes, expected) in [(8 * 1024, "200"), (8 * 1024 + 1, "431")] {
+        let mut request = "GET /lints.json HTTP/1.1\r\nHost: localhost\r\nX: ".to_owned();
+        let padding = bytes - request.len() - 4;
+        request.push_str(&"x".repeat(padding));
+        request.push_str("\r\n\r\n");
+        assert_eq!(request.len(), bytes);
+        let answer = exchange(&mut reactor, &inspection, &request);
+        assert_eq!(status(&answer), expected, "{bytes} bytes: {answer}");
+    }
 }
 
 #[test]
@@ -341,6 +377,7 @@ fn there_are_eight_places_and_one_that_leaves_makes_room() {
         reactor.counters().accepted == 59
     });
     assert!(reactor.gauges().connections <= 16);
+    assert_eq!(inspector::own_work(&reactor).connections, 59);
     drop(crowd);
     pages.clear();
     turn_until(&mut reactor, "they are gone", |reactor| {
@@ -373,6 +410,66 @@ fn beats_come_while_a_page_is_there_and_nothing_stirs_without_one() {
 }
 
 #[test]
+fn a_page_that_ends_its_stream_is_sent_nothing_more() {
+    let mut reactor = Reactor::new().unwrap();
+    let inspection = inspect(&mut reactor);
+    let mut page = connect(&inspection);
+    page.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    turn_until(&mut reactor, "a beat", |reactor| {
+        inspector::own_work(reactor).bytes_out > 1_000
+    });
+    page.shutdown(std::net::Shutdown::Write).unwrap();
+    let reading = thread::spawn(move || page.read_to_end(&mut Vec::new()));
+    turn_until(&mut reactor, "it is gone", |reactor| {
+        reactor.gauges().connections == 0
+    });
+    reading.join().unwrap().expect("no reset");
+}
+
+#[test]
+fn a_snapshot_is_made_again_when_it_is_no_longer_fresh() {
+    let (mut reactor, clock) = still();
+    let inspection = inspect(&mut reactor);
+    let mut at = || {
+        let answer = get(&mut reactor, &inspection, "/snapshot.json");
+        json(&answer)["beats"][0]["at"].as_f64().unwrap()
+    };
+    let first = at();
+    clock.advance(Duration::from_millis(250));
+    assert_eq!(at(), first);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(at(), first + 251_000.0);
+}
+
+#[test]
+fn a_lint_about_an_outbox_tells_what_is_in_it_now() {
+    let (mut reactor, clock) = still();
+    let inspection = inspect(&mut reactor);
+    let diary = Diary::default();
+    let (sender, _never_reads) = spied_pair(&mut reactor, Spy::new("sender", &diary));
+    reactor.narrow(sender, 4096).unwrap();
+    let mut at = reactor.at(sender).unwrap();
+    at.set_marks(1 << 10, 1 << 12, 1 << 23).unwrap();
+    at.send(&vec![0; 1 << 19]).unwrap();
+    settle(&mut reactor);
+    reactor.at(sender).unwrap().send(&vec![0; 1 << 20]).unwrap();
+    settle(&mut reactor);
+    clock.advance(Duration::from_secs(4));
+    let queued = reactor.gauges().queued_bytes;
+    assert!(queued > 1 << 20);
+    let snapshot = json(&get(&mut reactor, &inspection, "/snapshot.json"));
+    let lints = &snapshot["beats"][0]["lints"];
+    assert_eq!(lints[0]["lint"], "over-high-mark");
+    let text = lints[0]["text"].as_str().unwrap();
+    let queued = format!("{},{:03}", queued / 1024 / 1000, queued / 1024 % 1000);
+    assert!(
+        text.ends_with(&format!("for 4 s ({queued} of 8,192 KiB)")),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_beat_tells_what_others_did_and_leaves_the_inspector_out() {
     let (mut reactor, clock) = still();
     let inspection = inspect(&mut reactor);
@@ -398,6 +495,13 @@ fn a_beat_tells_what_others_did_and_leaves_the_inspector_out() {
         (&5.into(), &5.into())
     );
     assert_eq!(beat["span"], 100_000);
+    let steps: Vec<_> = beat["steps"].as_object().unwrap().keys().collect();
+    assert_eq!(
+        steps,
+        [
+            "close", "dispatch", "flush", "merge", "posts", "timers", "wait"
+        ]
+    );
     assert_eq!(beat["gauges"]["connections"], 0);
     assert_eq!(beat["gauges"]["listeners"], 1);
     let slices = beat["slices"].as_array().unwrap();
@@ -736,7 +840,9 @@ fn a_recording_is_shown_again_by_another_program() {
     let page = get(&mut other, &replay, "/");
     assert!(page.contains("name=\"slabloop-mode\" content=\"replay\""));
     assert_eq!(status(&get(&mut other, &replay, "/events")), "204");
-    assert_eq!(status(&get(&mut other, &replay, "/lints.json")), "404");
+    let lints = get(&mut other, &replay, "/lints.json");
+    assert_eq!(status(&lints), "404");
+    assert!(lints.contains("this is a recording"), "{lints}");
 }
 
 #[test]

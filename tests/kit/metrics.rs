@@ -124,6 +124,22 @@ fn the_one_that_waits_for_the_other_was_queued() {
 }
 
 #[test]
+fn a_timer_waits_for_nobody_in_the_list() {
+    let clock = SimClock::new();
+    let mut reactor = measured(&clock).build().unwrap();
+    let diary = Diary::default();
+    let (id, _peer) = spied_pair(&mut reactor, Spy::new("spy", &diary));
+    settle(&mut reactor);
+    let before = reactor.metrics();
+    reactor.at(id).unwrap().set_timer(MILLISECOND);
+    clock.advance(MILLISECOND);
+    turn_until(&mut reactor, "the timer", |_| {
+        diary.count("spy", "timer") == 1
+    });
+    assert_eq!(reactor.metrics().queued.since(&before.queued).count(), 0);
+}
+
+#[test]
 fn lag_is_how_late_a_timer_fires() {
     let clock = SimClock::new();
     let mut reactor = measured(&clock).build().unwrap();

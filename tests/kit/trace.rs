@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use programs::Server;
 use serde_json::Value;
-use slabloop::testing::SimClock;
+use slabloop::testing::{Bits, SimClock};
 use slabloop::trace::{Trace, Written};
 use slabloop::{Context, Dispatcher, Reactor};
 use util::*;
@@ -348,6 +348,8 @@ fn a_post_has_an_arrow_from_where_it_was_made_to_its_run() {
         panic!("{from:?} {to:?}");
     };
     assert_eq!(from["id"], to["id"]);
+    // It points into the slice that is there, not at the next one.
+    assert_eq!((&to["bp"], &from["bp"]), (&"e".into(), &Value::Null));
     let callbacks = records.callbacks();
     let run = callbacks.iter().find(|slice| slice.name == "post");
     let waited = run.expect("it ran").args["queued_us"].as_f64().unwrap();
@@ -388,6 +390,110 @@ fn times_are_those_of_the_clock() {
     assert_eq!((timer.began, timer.ended), (12_000_000, 19_000_000));
     assert_eq!(timer.args["late_us"], 2000.0);
     assert_eq!(records.named("i", "slow: 7ms").len(), 1);
+    let work: Vec<_> = records
+        .named("C", "work of a turn in µs")
+        .into_iter()
+        .map(|record| record["args"]["value"].as_u64().unwrap())
+        .collect();
+    assert!(work.contains(&7_000), "from the wait's end: {work:?}");
+}
+
+#[test]
+fn an_event_that_waits_for_others_has_no_arrow_of_a_post() {
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder().clock(clock.clone()).build().unwrap();
+    let paper = Paper::default();
+    reactor.observe(Trace::new(paper.clone()));
+    let diary = Diary::default();
+    let mut peers = ["one", "other"].map(|name| {
+        let clock = clock.clone();
+        let spy = Spy::new(name, &diary).on_read(move |cx| {
+            clock.advance(MILLISECOND);
+            cx.recv(&mut [0; 8]).map(|_| ())
+        });
+        spied_pair(&mut reactor, spy).1
+    });
+    for peer in &mut peers {
+        peer.write_all(b"x").unwrap();
+    }
+    turn_until(&mut reactor, "both have read", |_| {
+        diary.count("one", "read") + diary.count("other", "read") == 2
+    });
+    finish(&mut reactor);
+    let records = paper.read();
+    let waited: Vec<_> = records
+        .callbacks()
+        .iter()
+        .filter_map(|slice| slice.args["queued_us"].as_f64())
+        .collect();
+    assert!(waited.contains(&1000.0), "{waited:?}");
+    assert!(records.named("s", "posted").is_empty());
+}
+
+#[test]
+fn what_becomes_of_a_dispatcher_is_a_mark_on_its_lane() {
+    let mut reactor = Reactor::builder().max_connections(2).build().unwrap();
+    let paper = Paper::default();
+    reactor.observe(Trace::new(paper.clone()));
+    let diary = Diary::default();
+    // One is replaced.
+    let becomes_echo = Spy::new("old", &diary).on_read(|cx| cx.replace(Echo).map(|_| ()));
+    let (_, mut first) = spied_pair(&mut reactor, becomes_echo);
+    first.write_all(b"x").unwrap();
+    turn_until(&mut reactor, "an answer", |reactor| {
+        reactor.counters().bytes_out == 1
+    });
+    // One has more to send than its marks allow.
+    let (sender, mut second) = spied_pair(&mut reactor, Spy::new("sender", &diary));
+    reactor.narrow(sender, 4096).unwrap();
+    let mut at = reactor.at(sender).unwrap();
+    at.set_marks(1_000, 2_000, 1 << 20).unwrap();
+    at.send(&vec![0; 1 << 19]).unwrap();
+    assert!(at.queued() > 2_000);
+    second.set_nonblocking(true).unwrap();
+    turn_until(&mut reactor, "all is sent", |reactor| {
+        let _ = second.read(&mut [0; 1 << 16]);
+        reactor.gauges().queued_bytes == 0
+    });
+    // There is no room for a third, until one leaves; and an event comes too late for that one.
+    let (_, address) = serve(&mut reactor, || Echo);
+    let _third = std::net::TcpStream::connect(address).unwrap();
+    settle(&mut reactor);
+    assert_eq!(reactor.counters().accepted, 0);
+    drop(second);
+    turn_until(&mut reactor, "the third is there", |reactor| {
+        reactor.counters().accepted == 1
+    });
+    reactor.inject(sender, Bits::READABLE);
+    turn(&mut reactor);
+    finish(&mut reactor);
+
+    let records = paper.read();
+    records.check();
+    let marks: Vec<_> = records.of("i").map(|record| &record["name"]).collect();
+    for (expected, times) in [
+        ("replaced by Echo", 1),
+        ("accepting paused: connection limit", 2),
+        ("accepting resumed", 1),
+        ("stale event", 1),
+    ] {
+        let count = marks.iter().filter(|mark| **mark == expected).count();
+        assert_eq!(count, times, "{expected}: {marks:?}");
+    }
+    for beginning in ["over the high mark: ", "below the low mark: "] {
+        let begins = |mark: &&&Value| mark.as_str().unwrap().starts_with(beginning);
+        assert_eq!(marks.iter().filter(begins).count(), 1, "{marks:?}");
+    }
+    let of_the_first: Vec<_> = records
+        .callbacks()
+        .into_iter()
+        .map(|slice| slice.name)
+        .filter(|name| name.starts_with("handle_read") && name.ends_with(" 0.1"))
+        .collect();
+    assert_eq!(
+        of_the_first,
+        ["handle_read Spy 0.1", "handle_read Echo 0.1"]
+    );
 }
 
 #[test]
@@ -443,6 +549,11 @@ fn a_write_that_is_cut_short_points_at_the_one_that_goes_on() {
         reactor.gauges().held > 0
     });
     settle(&mut reactor);
+    // A look that finds no room is no write.
+    for _ in 0..50 {
+        reactor.inject(sink, Bits::WRITABLE);
+        turn(&mut reactor);
+    }
     let reading = std::thread::spawn(move || reads_late.read_exact(&mut vec![0; 512 * 1024]));
     turn_until(&mut reactor, "all is sent", |reactor| {
         reactor.gauges().queued_bytes == 0
@@ -459,6 +570,8 @@ fn a_write_that_is_cut_short_points_at_the_one_that_goes_on() {
         !begun.is_empty() && begun.len() == ended.len(),
         "{begun:?} {ended:?}"
     );
+    let writes = records.named("X", "flush").len();
+    assert!(begun.len() < writes - 49, "{} of {writes}", begun.len());
     let held: Vec<_> = records.named("f", "held");
     assert_eq!(held.len(), records.named("s", "held").len());
     assert!(!held.is_empty());
@@ -535,6 +648,11 @@ fn overfilled(limit: u64) -> (String, Written) {
         reactor.handle().post(|_| {}).unwrap();
         reactor.turn(Duration::ZERO).unwrap();
     }
+    let shown = format!("{:?}", reactor.observer::<Trace>());
+    assert!(
+        shown.contains(&format!("bytes: {}", paper.bytes.borrow().len())),
+        "{shown}"
+    );
     let written = finish(&mut reactor);
     let text = String::from_utf8(paper.bytes.borrow().clone()).unwrap();
     (text, written)

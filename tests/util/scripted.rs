@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) register: Option<i32>,
     pub(crate) deregister: Option<i32>,
     pub(crate) panics_when_dropped: bool,
+    /// Whether the reactor goes the short ways of a stream socket of the system's.
+    pub(crate) stands_for_a_stream: bool,
     /// What was sent.
     pub(crate) sent: Vec<u8>,
     pub(crate) registered: usize,
@@ -108,6 +110,10 @@ impl Drop for Scripted {
 impl SimSocket for Scripted {
     fn kind(&self) -> SimKind {
         self.kind
+    }
+
+    fn stands_for_a_stream(&self) -> bool {
+        self.script.with(|state| state.stands_for_a_stream)
     }
 
     fn register(&mut self, _: Token) -> io::Result<()> {

@@ -149,7 +149,7 @@ impl Observer for Gather {
                 }
                 return;
             }
-            if self.half_open > 0 && end.bytes_out > 0 && row.watch.half_open.is_some() {
+            if self.half_open != 0 && end.bytes_out > 0 && row.watch.half_open.is_some() {
                 row.watch.half_open = Some(at);
             }
             if callback == Callback::Eof && row.watch.half_open.replace(at).is_none() {

@@ -95,6 +95,7 @@ fn unread_input_is_left_again_and_again_by_a_stream() {
         one(lazy(9_000, long)),
         ["unread-input: Thing 0.1 was called 9,000 times in a row and took no byte"]
     );
+    assert_eq!(one(lazy(500, long)).len(), 1);
     assert!(one(lazy(499, long)).is_empty());
     assert!(
         one(lazy(9_000, Duration::from_millis(499))).is_empty(),
@@ -155,8 +156,9 @@ fn turn_hog_has_most_of_a_busy_loop_in_long_callbacks_beside_others() {
         of(hog, busy(1_000 * millis, false)).is_empty(),
         "it is alone"
     );
+    assert_eq!(of(hog, busy(1_660 * millis, true)).len(), 1, "half");
     assert!(
-        of(hog, busy(1_700 * millis, true)).is_empty(),
+        of(hog, busy(1_661 * millis, true)).is_empty(),
         "less than half"
     );
     let idle = Watch {
@@ -242,8 +244,77 @@ fn timer_storm_is_a_thousand_turns_for_timers_alone() {
         ]
     );
     assert!(of(turns(2_000, 1_960, 9_000))[0].ends_with("9,000 timers of closures"));
+    assert_eq!(of(turns(1_000, 1_000, 0)).len(), 1);
     assert!(of(turns(999, 999, 0)).is_empty());
-    assert!(of(turns(3_000, 2_000, 0)).is_empty(), "there is other work");
+    assert_eq!(of(turns(3_000, 2_700, 0)).len(), 1);
+    assert!(of(turns(3_000, 2_699, 0)).is_empty(), "there is other work");
+    let in_two_seconds = |turns| Second {
+        began: AT - Duration::from_secs(2),
+        turns,
+        timer_turns: turns,
+        ..Second::default()
+    };
+    assert_eq!(of(in_two_seconds(2_000)).len(), 1);
+    assert!(of(in_two_seconds(1_999)).is_empty(), "not a thousand each");
+}
+
+#[test]
+fn timer_storm_names_the_first_of_those_with_the_most_timers() {
+    let ticker = |timers| Watch {
+        timers,
+        ..Watch::default()
+    };
+    let second = Second {
+        turns: 2_000,
+        timer_turns: 2_000,
+        ..second()
+    };
+    let found = of(Kind::Service, &[1_000, 2_000, 2_000].map(ticker), &second);
+    let [only] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(only.ends_with("2,000 timers of Thing 1.1"), "{only}");
+}
+
+#[test]
+fn who_is_called_again_is_not_another() {
+    let [one, other] = ids(2)[..] else {
+        unreachable!("there are two");
+    };
+    let mut second = second();
+    second.note_caller(one);
+    second.note_caller(one);
+    assert!(!second.has_others);
+    second.note_caller(other);
+    assert!(second.has_others);
+}
+
+#[test]
+fn a_lint_as_json_has_an_id_if_it_is_about_a_dispatcher() {
+    let pressed = Second {
+        pressed: Some(Duration::ZERO),
+        posts: 1_024,
+        post_capacity: 1_024,
+        ..second()
+    };
+    let mut rows = Rows::default();
+    let id = ids(1)[0];
+    rows.add(Duration::ZERO, id, "Thing", Kind::Stream, false);
+    let idle_writes = 1_000;
+    let watch = Watch {
+        idle_writes,
+        ..Watch::default()
+    };
+    watched(&mut rows, id, watch);
+    let mut board = Board::default();
+    board.review(AT, &pressed, &rows);
+    let lints: Vec<_> = board.at(AT).collect();
+    let ids: Vec<_> = serde_json::to_value(lints).unwrap().as_array().unwrap()[..]
+        .iter()
+        .map(|lint| (lint["lint"].clone(), lint["id"].clone()))
+        .collect();
+    let expected = [("idle-writer", "0.1"), ("post-pressure", "")];
+    assert_eq!(ids, expected.map(|(lint, id)| (lint.into(), id.into())));
 }
 
 #[test]
@@ -306,6 +377,12 @@ fn a_lint_holds_for_a_while_and_keeps_when_it_began() {
     let last = later + HOLD - Duration::from_millis(1);
     assert_eq!(board.at(last).count(), 1);
     assert_eq!(board.at(later + HOLD).count(), 0);
+    let quiet = Second {
+        began: later + HOLD - Duration::from_secs(1),
+        ..Second::default()
+    };
+    board.review(later + HOLD, &quiet, &rows);
+    assert_eq!(board.ids().count(), 0, "it is forgotten");
 }
 
 #[test]

@@ -199,6 +199,11 @@ impl<K: Key, D: Reusable> Dispatcher for Pooled<K, D> {
         self.review(cx, result)
     }
 
+    fn handle_handshake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let result = self.inner.handle_handshake(cx);
+        self.review(cx, result)
+    }
+
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.phase == Phase::Idle {
             self.look(cx);
@@ -243,9 +248,9 @@ impl<K: Key, D: Reusable> Dispatcher for Pooled<K, D> {
     }
 
     fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        // A leased one goes when its lease comes back.
+        // A leased one goes when its lease comes back. For the end of another's server nobody waits.
         if self.phase != Phase::Leased {
-            cx.close();
+            cx.close_when_sent();
         }
         Ok(())
     }
