@@ -477,7 +477,7 @@ fn a_thread_that_fails_while_all_run_is_in_the_log_and_one_that_fails_at_the_sta
             Err(error) => error,
         };
     }
-    let log = LOG.lock().unwrap();
+    let log = LOG.lock().unwrap().clone();
     let lines: Vec<_> = log.iter().filter(|line| line.contains("logged-")).collect();
     let expected = "logged-1 has failed: the disk is full; the other reactors shut down";
     assert_eq!(lines, [expected]);

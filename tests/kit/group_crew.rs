@@ -532,6 +532,34 @@ fn nothing_is_lost_in_a_shutdown_by_a_reactor_that_is_the_last_to_know_of_it() {
     });
 }
 
+/// What comes to it then is read in the turn after the one that took it.
+#[test]
+fn nothing_is_lost_in_a_shutdown_by_a_reactor_that_is_busy_while_it_waits_for_the_others() {
+    let crew = crew(Choice::RoundRobin, 100);
+    let (group, address) = crew_group(&crew);
+    let handle = group.handle();
+    let [first, second] = [0, 1].map(|index| handle.reactor(index).expect("it runs"));
+    let held = block(&first);
+    let mut clients = [(); 2].map(|()| client(address));
+    for client in &mut clients {
+        client.write_all(b"waited").expect("room");
+    }
+    handle.shut_down();
+    wait_until("the second to wait", || {
+        format!("{handle:?}").contains("Leaving")
+    });
+    let busy = block(&second);
+    drop((first, second, held));
+    wait_until("the first to be done", || {
+        !format!("{handle:?}").contains("Ready")
+    });
+    drop(busy);
+    for mut client in clients {
+        assert_eq!(read_to_the_end(&mut client), b"waited");
+    }
+    assert_eq!(group.join().expect("no failure"), [1, 1]);
+}
+
 #[test]
 fn connections_come_in_and_go_while_others_are_handed_over() {
     const ROUNDS: usize = 200;
