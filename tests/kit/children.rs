@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use slabloop::kit::child::{Child, ChildHandler, Process, SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use slabloop::testing::{SimClock, without_pidfd};
-use slabloop::{Context, Dispatcher, Id, Reactor};
+use slabloop::{AnyId, Context, Dispatcher, Id, Reactor};
 use util::*;
 
 /// What a handler has been told.
@@ -906,6 +906,209 @@ fn a_shutdown_ends_the_input_and_takes_the_rest_of_the_output() {
     assert!(is_gone(pid));
 }
 
+/// Where one of a child's output streams is.
+fn stream_of(
+    reactor: &mut Reactor,
+    id: Id<Child<Watcher>>,
+    stream: fn(&Process) -> Option<AnyId>,
+) -> Option<AnyId> {
+    let stream = reactor.with(id, |child, _| stream(child.process()));
+    stream.expect("it is there")
+}
+
+#[track_caller]
+fn until_exited(reactor: &mut Reactor, id: Id<Child<Watcher>>) {
+    turn_until(reactor, "the child to exit", |reactor| {
+        reactor.with(id, |child, _| child.process().status().is_some()) == Some(true)
+    });
+}
+
+#[test]
+fn a_stream_that_ends_while_the_child_runs_begins_no_linger_time() {
+    let told = Sheet::default();
+    let mut reactor = Reactor::new().unwrap();
+    let id = reactor
+        .spawn_child(
+            &mut shell("exec 1>&-; read line; exit 3"),
+            Watcher::new(&told),
+        )
+        .unwrap();
+    turn_until(&mut reactor, "the end of the stream", |reactor| {
+        stream_of(reactor, id, Process::stdout).is_none()
+    });
+    assert_eq!(reactor.timer_count(), 0);
+    reactor.with(id, |child, cx| child.process().close_stdin(cx));
+    until_empty(&mut reactor);
+    assert_eq!(told.borrow().exits[0].code(), Some(3));
+}
+
+#[test]
+fn the_exit_comes_after_the_end_of_either_stream() {
+    let (stdout, stderr) = (Process::stdout, Process::stderr);
+    for (paused, other) in [
+        (stdout as fn(&Process) -> _, stderr as fn(&Process) -> _),
+        (stderr, stdout),
+    ] {
+        let told = Sheet::default();
+        let mut reactor = Reactor::new().unwrap();
+        let id = reactor
+            .spawn_child(&mut shell("echo out; echo err >&2"), Watcher::new(&told))
+            .unwrap();
+        let paused = stream_of(&mut reactor, id, paused).unwrap();
+        reactor.at(paused).unwrap().pause_reading();
+        until_exited(&mut reactor, id);
+        turn_until(&mut reactor, "the end of the other", |reactor| {
+            stream_of(reactor, id, other).is_none()
+        });
+        settle(&mut reactor);
+        assert!(told.borrow().exits.is_empty());
+        reactor.at(paused).unwrap().resume_reading();
+        until_empty(&mut reactor);
+        let told = told.borrow();
+        assert_eq!(
+            (&told.stdout[..], &told.stderr[..]),
+            (&b"out\n"[..], &b"err\n"[..])
+        );
+        assert_eq!((told.exits.len(), told.late), (1, 0));
+    }
+}
+
+/// Also if the linger time is over many times while it is read, because somebody else has the stream open.
+#[test]
+fn all_that_a_child_has_written_comes_before_its_exit() {
+    // The last of several full reads is followed by one that finds nothing.
+    const WRITTEN: usize = 8 * PIECE;
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder().clock(clock.clone()).build().unwrap();
+    let told = Sheet::default();
+    let script = format!("sleep 1000 & echo $! >&2; read go; exec head -c {WRITTEN} /dev/zero");
+    let id = reactor
+        .spawn_child(&mut shell(&script), Watcher::new(&told))
+        .unwrap();
+    let stdout = stream_of(&mut reactor, id, Process::stdout).unwrap();
+    reactor.at(stdout).unwrap().pause_reading();
+    // A pipe in which there is room for all of it.
+    let place = format!("/proc/{}/fd/1", pid_of(&mut reactor, id));
+    let pipe = std::fs::File::options().write(true).open(place).unwrap();
+    rustix::pipe::fcntl_setpipe_size(&pipe, 2 * WRITTEN).unwrap();
+    drop(pipe);
+    let sent = reactor.with(id, |child, cx| child.process().send(cx, b"go\n"));
+    sent.unwrap().unwrap();
+    until_exited(&mut reactor, id);
+    assert!(told.borrow().stdout.is_empty());
+    reactor.at(stdout).unwrap().resume_reading();
+    turn_until(&mut reactor, "the exit callback", |reactor| {
+        clock.advance(Duration::from_secs(1));
+        reactor.count() == 0
+    });
+    let told = told.borrow();
+    assert_eq!(told.stdout.len(), WRITTEN);
+    assert_eq!((told.exits.len(), told.late), (1, 0));
+    kill_other(std::str::from_utf8(&told.stderr).unwrap());
+}
+
+#[test]
+fn what_is_queued_for_a_detached_child_is_still_sent() {
+    let told = Sheet::default();
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder().clock(clock).build().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "test $(wc -c) -eq 500000"]);
+    let id = reactor
+        .spawn_child(command.stdin(Stdio::piped()), Watcher::new(&told))
+        .unwrap();
+    let child = reactor.with(id, |child, cx| {
+        child.process().send(cx, &[7; 500_000]).unwrap();
+        child.process().detach(cx)
+    });
+    until_empty(&mut reactor);
+    let mut child = child.unwrap().expect("it runs");
+    assert!(child.wait().unwrap().success(), "all of it has come");
+}
+
+/// Nobody waits until another process that has the pipe open takes it.
+#[test]
+fn what_is_queued_for_a_child_that_is_killed_is_dropped() {
+    let told = Sheet::default();
+    let clock = SimClock::new();
+    let mut reactor = Reactor::builder().clock(clock).build().unwrap();
+    let script = "exec 3<&0; sleep 1000 & echo $!; exec sleep 1000";
+    let id = reactor
+        .spawn_child(&mut shell(script), Watcher::new(&told))
+        .unwrap();
+    turn_until(&mut reactor, "the child's word", |_| {
+        !told.borrow().stdout.is_empty()
+    });
+    let sent = reactor.with(id, |child, cx| child.process().send(cx, &[7; 500_000]));
+    sent.unwrap().unwrap();
+    settle(&mut reactor);
+    reactor.at(id).unwrap().close();
+    until_empty(&mut reactor);
+    assert!(told.borrow().errors.is_empty());
+    kill_other(std::str::from_utf8(&told.borrow().stdout).unwrap());
+}
+
+/// Has the one method that it must have, and a fault.
+struct Terse;
+
+impl ChildHandler for Terse {
+    fn handle_stdout(&mut self, _: &mut Context<'_>, _: &mut Process, _: &[u8]) -> io::Result<()> {
+        Err(io::Error::other("not understood"))
+    }
+
+    fn handle_exit(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &mut Process,
+        _: ExitStatus,
+    ) -> io::Result<()> {
+        panic!("it is killed");
+    }
+}
+
+#[test]
+fn if_a_handler_says_nothing_writing_stops_and_a_fault_kills() {
+    let mut reactor = Reactor::new().unwrap();
+    let id = reactor
+        .spawn_child(&mut shell("read line; echo; exec sleep 1000"), Terse)
+        .unwrap();
+    let process = reactor.with(id, |child, _| {
+        let process = child.process();
+        (process.stdin().unwrap(), process.pid())
+    });
+    let (stdin, pid) = process.unwrap();
+    reactor.at(stdin).unwrap().start_writing();
+    assert_asleep(&mut reactor, "with nothing to write");
+    let sent = reactor.with(id, |child, cx| child.process().send(cx, b"go\n"));
+    sent.unwrap().unwrap();
+    until_empty(&mut reactor);
+    assert!(is_gone(pid));
+    assert_eq!(reactor.counters().panics, 0);
+}
+
+#[test]
+fn a_failure_of_an_output_stream_is_told_and_ends_it() {
+    let told = Sheet::default();
+    let mut reactor = Reactor::new().unwrap();
+    let handler = Watcher {
+        survives_errors: true,
+        ..Watcher::new(&told)
+    };
+    let id = reactor
+        .spawn_child(&mut shell("read line; exit 3"), handler)
+        .unwrap();
+    let stdout = stream_of(&mut reactor, id, Process::stdout).unwrap();
+    let failure = io::ErrorKind::InvalidData.into();
+    reactor.at(stdout).unwrap().fail(failure);
+    turn_until(&mut reactor, "the end of the stream", |reactor| {
+        stream_of(reactor, id, Process::stdout).is_none()
+    });
+    assert_eq!(told.borrow().errors, [io::ErrorKind::InvalidData]);
+    reactor.with(id, |child, cx| child.process().close_stdin(cx));
+    until_empty(&mut reactor);
+    assert_eq!(told.borrow().exits[0].code(), Some(3));
+}
+
 /// Shown in logs and in `Debug` as what it is.
 #[test]
 fn a_childs_dispatchers_are_named() {
@@ -924,17 +1127,16 @@ fn a_childs_dispatchers_are_named() {
     assert!(label.ends_with("(the reading end of a pipe)"), "{label}");
 }
 
-const OUT_OF_DESCRIPTORS: &str = "SLABLOOP_OUT_OF_DESCRIPTORS";
+const FEW_DESCRIPTORS: &str = "SLABLOOP_FEW_DESCRIPTORS";
 
-/// A child that runs and cannot be watched is killed and waited for before the error is returned. In a process
-/// of its own, whose descriptors can run out.
-#[test]
-fn a_child_that_cannot_be_watched_is_taken_down_at_once() {
+/// Runs another test in a process of its own, whose descriptors can run out.
+#[track_caller]
+fn with_few_descriptors(test: &str) {
     let output = Command::new("sh")
         .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "child_out_of_descriptors", "--ignored"])
-        .env(OUT_OF_DESCRIPTORS, "1")
+        .args(["--exact", test, "--ignored"])
+        .env(FEW_DESCRIPTORS, "1")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -945,9 +1147,39 @@ fn a_child_that_cannot_be_watched_is_taken_down_at_once() {
 }
 
 #[test]
+fn children_leave_no_descriptor_behind() {
+    with_few_descriptors("child_after_child");
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn child_after_child() {
+    if std::env::var_os(FEW_DESCRIPTORS).is_none() {
+        return;
+    }
+    by_both_ways(|| {
+        let told = Sheet::default();
+        let mut reactor = Reactor::new().unwrap();
+        for _ in 0..100 {
+            reactor
+                .spawn_child(&mut Command::new("true"), Watcher::new(&told))
+                .unwrap();
+            until_empty(&mut reactor);
+        }
+        assert_eq!(told.borrow().exits.len(), 100);
+    });
+}
+
+/// A child that runs and cannot be watched is killed and waited for before the error is returned.
+#[test]
+fn a_child_that_cannot_be_watched_is_taken_down_at_once() {
+    with_few_descriptors("child_out_of_descriptors");
+}
+
+#[test]
 #[ignore = "run by the test above"]
 fn child_out_of_descriptors() {
-    if std::env::var_os(OUT_OF_DESCRIPTORS).is_none() {
+    if std::env::var_os(FEW_DESCRIPTORS).is_none() {
         return;
     }
     let told = Sheet::default();

@@ -409,6 +409,39 @@ fn the_deadline_covers_the_lookup_and_the_attempts() {
 }
 
 #[test]
+fn the_only_attempt_has_its_own_timer_alone_if_there_is_no_deadline() {
+    let (_silent, port) = Silent::new(loopback(2), free_port());
+    let mut setting = setting(&[]);
+    let mut dial = Dial::new("127.0.0.2", port);
+    dial.deadline(Duration::MAX);
+    let dialling = setting.dial_with(dial);
+    settle(&mut setting.reactor);
+    assert_eq!(setting.others(), 2, "the race, and one attempt");
+    // That of every connection that is being opened.
+    assert_eq!(setting.reactor.timer_count(), 1);
+    assert!(dialling.cancel(&mut setting.reactor.at(setting.owner).unwrap()));
+}
+
+#[test]
+fn an_attempt_that_somebody_else_closes_gives_way_at_once() {
+    let (_silent, port) = Silent::new(loopback(2), free_port());
+    let mut setting = setting(&[loopback(2), loopback(1)]);
+    let _listener = listen(loopback(1), port);
+    setting.dial("host.test", port);
+    settle(&mut setting.reactor);
+    assert_eq!(setting.others(), 2, "the race, and one attempt");
+    for id in setting.reactor.ids() {
+        let mut cx = setting.reactor.at(id).unwrap();
+        if cx.label().to_string().contains("Attempt") {
+            cx.abort();
+        }
+    }
+    // No time passes: the clock stands still.
+    setting.outcome().unwrap();
+    assert_eq!(setting.notes(), ["connect 127.0.0.1"]);
+}
+
+#[test]
 fn a_connection_that_is_cancelled_in_the_turn_of_its_success_is_closed() {
     let mut setting = setting(&[loopback(1)]);
     let listener = listen(loopback(1), free_port());

@@ -402,6 +402,87 @@ fn a_thread_that_hangs_is_reported_and_does_not_hold_up_the_others() {
     assert_eq!(next(&ended), 1);
 }
 
+/// Lets another reactor go on when its own shuts down.
+struct Releases(Option<Blocked>);
+
+impl Dispatcher for Releases {
+    fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.0 = None;
+        cx.close();
+        Ok(())
+    }
+}
+
+/// Or there would be no time left for its own connections.
+#[test]
+fn a_reactor_does_not_wait_for_a_busy_one_until_the_deadline_to_shut_down() {
+    let builder = Group::builder().threads(2).name("waits");
+    let builder = builder
+        .drain(Duration::from_secs(4))
+        .grace(Duration::from_secs(10));
+    let group = builder.start(|member| member.run(&mut Reactor::new()?).map(|_| ()));
+    let group = group.expect("threads");
+    let [first, second] = [0, 1].map(|index| group.handle().reactor(index).expect("it runs"));
+    let blocked = block(&second);
+    let posted = first.post(|reactor| {
+        reactor
+            .add_service(Releases(Some(blocked)))
+            .expect("a service");
+    });
+    posted.expect("room");
+    // They keep their queues of posts alive, not the threads.
+    drop((first, second));
+    group.handle().shut_down();
+    group.join().expect("the busy one could go on in time");
+}
+
+static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Keeps what all threads log.
+struct Kept;
+
+impl log::Log for Kept {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() == log::Level::Error
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            LOG.lock().unwrap().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// `join` may return it much later, and `start` returns it at once.
+#[test]
+fn a_thread_that_fails_while_all_run_is_in_the_log_and_one_that_fails_at_the_start_is_not() {
+    log::set_logger(&Kept).expect("nobody else sets one");
+    log::set_max_level(log::LevelFilter::Error);
+    for name in ["logged", "unlogged"] {
+        let group = Group::builder().threads(2).name(name).start(move |member| {
+            if name == "logged" {
+                let mut reactor = Reactor::new()?;
+                reactor.call_later(Duration::ZERO, Reactor::stop);
+                member.run(&mut reactor)?;
+            }
+            match member.index() {
+                0 => Ok(()),
+                _ => Err(io::Error::other("the disk is full")),
+            }
+        });
+        match group {
+            Ok(group) => group.join().map(|_| ()).expect_err("one failed"),
+            Err(error) => error,
+        };
+    }
+    let log = LOG.lock().unwrap().clone();
+    let lines: Vec<_> = log.iter().filter(|line| line.contains("logged-")).collect();
+    let expected = "logged-1 has failed: the disk is full; the other reactors shut down";
+    assert_eq!(lines, [expected]);
+}
+
 #[test]
 fn handles_reach_each_reactor_while_it_runs() {
     let (told, posted) = channel();
@@ -452,6 +533,21 @@ fn settings_out_of_range_are_named() {
         error.contains("processor 1023: Invalid argument"),
         "{error}"
     );
+}
+
+/// As the kernel writes it: `0-3,8`.
+#[test]
+fn the_processors_are_those_that_the_kernel_allows_this_thread() {
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("Linux");
+    let mut lines = status.lines();
+    let list = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let mut allowed: Vec<usize> = Vec::new();
+    for range in list.expect("it is there").trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.parse::<usize>().expect("a number");
+        allowed.extend(number(first)..=number(last));
+    }
+    assert_eq!(processors().expect("Linux"), allowed);
 }
 
 #[test]

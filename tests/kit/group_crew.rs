@@ -2,6 +2,8 @@
 
 #[path = "util/group.rs"]
 mod group_util;
+#[path = "../util/log_lines.rs"]
+mod log_lines;
 #[path = "../util/mod.rs"]
 mod util;
 
@@ -12,6 +14,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use group_util::*;
+use log_lines::{keep_log, take_log};
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
 use slabloop::kit::group::{Choice, Crew, Group, GroupHandle, Place, Refusal, Service};
 use slabloop::{Accepted, AnyId, Context, Detached, Dispatcher, Id, Reactor};
@@ -338,6 +341,43 @@ fn a_reactor_that_is_shutting_down_passes_on_what_it_gets() {
     second.expect(5);
 }
 
+/// Its caller can still serve the connection elsewhere, or say what is wrong.
+#[test]
+fn a_connection_for_the_last_reactor_while_it_shuts_down_comes_back() {
+    struct Late {
+        crew: Crew,
+        connection: Option<Detached>,
+        refusal: Rc<RefCell<Option<Refusal>>>,
+    }
+    impl Dispatcher for Late {
+        fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            cx.set_timer(std::time::Duration::ZERO);
+            Ok(())
+        }
+        fn handle_timer(&mut self, cx: &mut Context<'_>, _: slabloop::TimerId) -> io::Result<()> {
+            let connection = self.connection.take().expect("one timer");
+            let refused = self.crew.hand_over(connection).err();
+            *self.refusal.borrow_mut() = refused.map(|refused| refused.refusal());
+            cx.abort();
+            Ok(())
+        }
+    }
+    let crew = crew(Choice::RoundRobin, 100);
+    let mut server = Server::new(&crew);
+    let (connection, _client) = accepted(b"");
+    let refusal = Rc::default();
+    let late = Late {
+        crew: crew.clone(),
+        connection: Some(connection),
+        refusal: Rc::clone(&refusal),
+    };
+    let (ours, _theirs) = tcp_pair();
+    server.reactor.add(ours, late).expect("a stream");
+    server.reactor.shutdown(DEADLINE).expect("no failure");
+    assert_eq!(*refusal.borrow(), Some(Refusal::NoReactor));
+    assert_eq!(crew.gauges().closed, 0);
+}
+
 #[test]
 fn a_service_that_is_closed_gets_no_more() {
     let crew = crew(Choice::RoundRobin, 100);
@@ -375,7 +415,11 @@ fn a_panic_while_serving_takes_the_reactor_out_and_an_error_does_not() {
     let service = service.expect("room");
     let (connection, mut client) = accepted(b"");
     crew.hand_over(connection).expect("room");
+    keep_log();
     turn_until(&mut fails, "the error", |_| *calls.borrow() == 1);
+    let log = take_log();
+    let said = |text: &str| log.iter().any(|(_, line)| line.contains(text));
+    assert!(said("this one cannot be served"), "{log:?}");
     assert!(is_closed(&mut client));
     assert!(fails.at(service).is_some(), "it goes on");
     assert_eq!(crew.gauges().connections, [0]);
@@ -486,6 +530,34 @@ fn nothing_is_lost_in_a_shutdown_by_a_reactor_that_is_the_last_to_know_of_it() {
             format!("{group:?}").contains("Leaving")
         });
     });
+}
+
+/// What comes to it then is read in the turn after the one that took it.
+#[test]
+fn nothing_is_lost_in_a_shutdown_by_a_reactor_that_is_busy_while_it_waits_for_the_others() {
+    let crew = crew(Choice::RoundRobin, 100);
+    let (group, address) = crew_group(&crew);
+    let handle = group.handle();
+    let [first, second] = [0, 1].map(|index| handle.reactor(index).expect("it runs"));
+    let held = block(&first);
+    let mut clients = [(); 2].map(|()| client(address));
+    for client in &mut clients {
+        client.write_all(b"waited").expect("room");
+    }
+    handle.shut_down();
+    wait_until("the second to wait", || {
+        format!("{handle:?}").contains("Leaving")
+    });
+    let busy = block(&second);
+    drop((first, second, held));
+    wait_until("the first to be done", || {
+        !format!("{handle:?}").contains("Ready")
+    });
+    drop(busy);
+    for mut client in clients {
+        assert_eq!(read_to_the_end(&mut client), b"waited");
+    }
+    assert_eq!(group.join().expect("no failure"), [1, 1]);
 }
 
 #[test]

@@ -152,12 +152,15 @@ fn an_answer_holds_for_its_time_to_live_and_is_asked_for_again_after_it() {
         vec![asked.addresses(&["192.0.2.1", "2001:db8::1"], 60)]
     });
     let dns = resolver(&mut reactor, &server.config());
-    client.outcome(&mut reactor, &dns, "host.test").unwrap();
+    let end = reactor.at(client.id).unwrap().now() + 60 * SECOND;
+    let outcome = client.outcome(&mut reactor, &dns, "host.test");
+    assert_eq!(outcome.unwrap().valid_until(), Some(end));
     assert_eq!(server.count(), 2);
     clock.advance(59 * SECOND);
     turn(&mut reactor);
-    let outcome = client.outcome(&mut reactor, &dns, "HOST.test");
-    assert_eq!(outcome.unwrap().origin(), Origin::Cache);
+    let outcome = client.outcome(&mut reactor, &dns, "HOST.test").unwrap();
+    assert_eq!(outcome.origin(), Origin::Cache);
+    assert_eq!(outcome.valid_until(), Some(end));
     assert_eq!(server.count(), 2);
     clock.advance(SECOND);
     turn(&mut reactor);
@@ -284,6 +287,62 @@ fn a_denial_holds_as_long_as_the_zone_says() {
         client.outcome(&mut reactor, &dns, "bare.test").unwrap_err();
     }
     assert_eq!(server.count(), before + 4);
+}
+
+/// How long a denial without a SOA record holds nobody knows, but that of an address is known.
+#[test]
+fn an_address_is_kept_whatever_the_denial_of_the_other_family_lacks() {
+    let Setting {
+        mut reactor,
+        client,
+        ..
+    } = setting();
+    let server = NameServer::new(&mut reactor, |asked| {
+        vec![if asked.is_a() {
+            asked.address("192.0.2.1")
+        } else {
+            asked.good().bytes()
+        }]
+    });
+    let dns = resolver(&mut reactor, &server.config());
+    for origin in [Origin::Asked, Origin::Cache] {
+        let outcome = client.outcome(&mut reactor, &dns, "host.test");
+        assert_eq!(texts(&outcome), ["192.0.2.1"]);
+        assert_eq!(outcome.unwrap().origin(), origin);
+    }
+}
+
+#[test]
+fn lookups_are_counted_by_where_their_answers_come_from_and_leave_no_timer() {
+    let Setting {
+        mut reactor,
+        client,
+        ..
+    } = setting();
+    let server = NameServer::new(&mut reactor, |asked| {
+        vec![match asked.name().as_str() {
+            "host.test" => asked.address("192.0.2.1"),
+            _ => asked.reply(RCODE::NameError).soa("test", 60, 60).bytes(),
+        }]
+    });
+    let hosts = std::env::temp_dir().join(format!("slabloop-counted-{}", std::process::id()));
+    fs::write(&hosts, "192.0.2.5 box.test\n").unwrap();
+    let mut config = server.config();
+    config.family(Family::V4).hosts_file(&hosts);
+    let dns = resolver(&mut reactor, &config);
+    for name in ["box.test", "host.test", "gone.test"] {
+        for _ in 0..3 {
+            let _ = client.outcome(&mut reactor, &dns, name);
+        }
+    }
+    let now = stats(&mut reactor, &client, &dns);
+    assert_eq!(
+        (now.lookups, now.from_hosts, now.from_cache, now.udp_queries),
+        (9, 3, 4, 2)
+    );
+    assert_eq!(now.cached, 2);
+    assert_eq!(reactor.timer_count(), 0);
+    fs::remove_file(&hosts).unwrap();
 }
 
 #[test]
@@ -500,6 +559,24 @@ fn a_deadline_ends_a_lookup_and_not_those_beside_it() {
 }
 
 #[test]
+fn a_lookup_without_a_deadline_has_the_timers_of_its_queries_alone() {
+    let Setting {
+        mut reactor,
+        client,
+        ..
+    } = setting();
+    let server = NameServer::new(&mut reactor, |_| vec![]);
+    let dns = resolver(&mut reactor, &server.config());
+    let mut cx = reactor.at(client.id).unwrap();
+    let none = Duration::MAX;
+    let lookup = dns.lookup_within(&mut cx, client.id, "host.test", none, |_, _, _| Ok(()));
+    settle(&mut reactor);
+    assert_eq!(reactor.timer_count(), 2);
+    assert!(dns.cancel(&mut reactor.at(client.id).unwrap(), lookup));
+    assert_eq!(reactor.timer_count(), 0);
+}
+
+#[test]
 fn a_second_family_that_is_late_is_not_waited_for() {
     let Setting {
         mut reactor,
@@ -637,7 +714,12 @@ fn the_hosts_file_comes_first_and_is_read_again_when_it_changes() {
     assert_eq!(server.count(), 2);
 
     fs::write(&hosts, "192.0.2.66 box.test\n").unwrap();
-    clock.advance(5 * SECOND);
+    // It is not looked at for each lookup.
+    clock.advance(4 * SECOND);
+    turn(&mut reactor);
+    let outcome = client.outcome(&mut reactor, &dns, "box.test");
+    assert_eq!(texts(&outcome).len(), 2);
+    clock.advance(2 * SECOND);
     turn(&mut reactor);
     let outcome = client.outcome(&mut reactor, &dns, "box.test");
     assert_eq!(texts(&outcome), ["192.0.2.66"]);
@@ -676,6 +758,68 @@ fn a_changed_resolv_conf_is_followed() {
     let error = client.outcome(&mut reactor, &dns, "host").unwrap_err();
     assert!(error.to_string().contains("127.0.0.2:53"), "{error}");
     fs::remove_file(&path).unwrap();
+}
+
+/// That nobody listens at these addresses is what is kept here.
+#[test]
+fn what_is_known_outlives_a_new_search_list_and_not_new_servers() {
+    let Setting {
+        mut reactor,
+        clock,
+        client,
+    } = setting();
+    let path = std::env::temp_dir().join(format!("slabloop-known-{}", std::process::id()));
+    fs::write(&path, "nameserver 127.0.0.2\nsearch one.test\n").unwrap();
+    let mut config = DnsConfig::from_file(&path).unwrap();
+    config.family(Family::V4).failure_ttl(60 * SECOND);
+    let dns = resolver(&mut reactor, &config);
+    client
+        .outcome(&mut reactor, &dns, "host.test.")
+        .unwrap_err();
+    let queries = stats(&mut reactor, &client, &dns).udp_queries;
+    assert!(queries > 0);
+
+    fs::write(&path, "nameserver 127.0.0.2\nsearch another.test\n").unwrap();
+    clock.advance(6 * SECOND);
+    turn(&mut reactor);
+    client
+        .outcome(&mut reactor, &dns, "host.test.")
+        .unwrap_err();
+    assert_eq!(stats(&mut reactor, &client, &dns).udp_queries, queries);
+
+    fs::write(&path, "nameserver 127.0.0.2\nnameserver 127.0.0.3\n").unwrap();
+    clock.advance(6 * SECOND);
+    turn(&mut reactor);
+    let error = client
+        .outcome(&mut reactor, &dns, "host.test.")
+        .unwrap_err();
+    assert!(error.to_string().contains("127.0.0.3:53"), "{error}");
+    assert!(stats(&mut reactor, &client, &dns).udp_queries > queries);
+    fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn all_options_of_resolv_conf_that_mean_something_here_are_understood() {
+    let config = DnsConfig::from_text(
+        "options rotate use-vc no-aaaa\n\
+         options edns0 single-request single-request-reopen trust-ad no-reload\n",
+    );
+    assert!(config.ignored().is_empty(), "{:?}", config.ignored());
+    let text = format!("{config:?}");
+    for part in ["rotate: true", "use_tcp: true", "family: V4"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn of_a_resolv_conf_without_end_a_bounded_part_is_kept() {
+    let domains: Vec<_> = (0..20).map(|number| format!("d{number}.test")).collect();
+    let search = format!("search {}\n", domains.join(" "));
+    let config = DnsConfig::from_text(&search);
+    assert_eq!(config.search_list(), domains[..16]);
+    assert_eq!(config.ignored(), [search.trim()], "not all of it");
+    let config = DnsConfig::from_text(&"nonsense\n".repeat(100));
+    assert_eq!(config.ignored(), ["nonsense"; 16]);
 }
 
 #[test]
@@ -893,10 +1037,50 @@ fn addresses_are_sorted_as_the_rfc_has_it() {
         sorted(&["fd00::1", "10.1.2.3"], &sources),
         ["10.1.2.3", "fd00::1"]
     );
-    // And with the kernel's own routes: loopback can always be reached, from itself.
-    let mut list: Vec<IpAddr> = vec!["127.0.0.1".parse().unwrap(); 2];
-    order::sort(&mut list);
-    assert_eq!(list.len(), 2);
+}
+
+/// Loopback can always be reached; for a broadcast a socket would need to be allowed to.
+#[test]
+fn addresses_are_sorted_by_the_kernels_own_routes() {
+    for before in [
+        &["255.255.255.255", "127.0.0.1"][..],
+        &["255.255.255.255", "127.0.0.2", "127.0.0.1"],
+    ] {
+        let mut list: Vec<IpAddr> = before.iter().map(|text| text.parse().unwrap()).collect();
+        order::sort(&mut list);
+        let after: Vec<_> = list.iter().map(ToString::to_string).collect();
+        let mut expected = before.to_vec();
+        expected.rotate_left(1);
+        assert_eq!(after, expected);
+    }
+}
+
+/// RFC 6724, 3.1 and 3.2: each pair in the order in which it is tried, and what it is reached from.
+#[test]
+fn an_address_of_the_same_scope_as_its_source_comes_first_and_then_the_smaller_scope() {
+    for pair in [
+        // A link's own address is not for the world beyond.
+        [
+            ("198.51.100.2", "198.51.100.9"),
+            ("198.51.100.1", "169.254.1.1"),
+        ],
+        // What is nearer is better.
+        [
+            ("169.254.1.1", "169.254.1.2"),
+            ("198.51.100.1", "198.51.100.9"),
+        ],
+        [("127.0.0.1", "127.0.0.1"), ("198.51.100.1", "198.51.100.9")],
+        // The scope of a group is in its address.
+        [("ff02::1", "fe80::1"), ("ff0e::1", "2001:db8::1")],
+        [("ff0e::1", "2001:db8::1"), ("ff05::1", "2001:db8::1")],
+        // A site's addresses are all that begin with these ten bits, and unique local ones are not among them.
+        [("3ffe::1", "fc00::9"), ("fedf::1", "fc00::9")],
+    ] {
+        let [better, worse] = pair.map(|(address, _)| address);
+        for list in [[better, worse], [worse, better]] {
+            assert_eq!(sorted(&list, &pair), [better, worse]);
+        }
+    }
 }
 
 /// A server that answers for IPv4 at once, for so many seconds, and for IPv6 when the test has it do so.

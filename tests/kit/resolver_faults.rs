@@ -7,14 +7,14 @@ mod name_server;
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
 use name_server::{Asked, NameServer, Setting, lowered, resolver, setting, stats, texts};
 use simple_dns::RCODE;
 use slabloop::kit::resolver::{DnsConfig, Failure, Family};
-use util::{settle, turn, turn_until};
+use util::{reset, settle, turn, turn_until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -461,6 +461,127 @@ fn a_server_without_edns_is_asked_without_it_from_then_on() {
 }
 
 #[test]
+fn a_server_with_edns_is_asked_with_it_each_time() {
+    let Setting {
+        mut reactor,
+        client,
+        ..
+    } = setting();
+    let server = NameServer::new(&mut reactor, |asked| vec![asked.address("192.0.2.1")]);
+    let dns = resolver(&mut reactor, &v4(&server));
+    for name in ["one.test", "two.test", "three.test"] {
+        client.outcome(&mut reactor, &dns, name).unwrap();
+    }
+    assert_eq!(server.count(), 3);
+    assert!(server.asked.borrow().iter().all(Asked::has_edns));
+}
+
+/// What it has said of EDNS holds, whether or not the next query is answered.
+#[test]
+fn a_server_without_edns_that_then_is_silent_is_asked_again_without_it() {
+    let Setting {
+        mut reactor,
+        clock,
+        client,
+    } = setting();
+    let server = NameServer::new(&mut reactor, |asked| match asked.has_edns() {
+        true => vec![asked.reply(RCODE::FormatError).bytes()],
+        false => vec![],
+    });
+    let mut config = v4(&server);
+    config.timeout(SECOND).attempts(2);
+    let dns = resolver(&mut reactor, &config);
+    client.ask(&mut reactor, &dns, "host.test");
+    settle(&mut reactor);
+    clock.advance(SECOND);
+    settle(&mut reactor);
+    let asked = server.asked.borrow();
+    let edns: Vec<_> = asked.iter().map(Asked::has_edns).collect();
+    assert_eq!(edns, [true, false, false]);
+}
+
+#[test]
+fn without_mixed_case_an_answer_may_be_in_any_letters() {
+    let Setting {
+        mut reactor,
+        client,
+        ..
+    } = setting();
+    let server = NameServer::new(&mut reactor, |asked| {
+        let mut loud = asked.address("192.0.2.1");
+        let end = 12 + asked.spelled().len() + 1;
+        loud[12..end].make_ascii_uppercase();
+        vec![loud]
+    });
+    let mut config = v4(&server);
+    config.mixed_case(false);
+    let dns = resolver(&mut reactor, &config);
+    let outcome = client.outcome(&mut reactor, &dns, "host.test");
+    assert_eq!(texts(&outcome), ["192.0.2.1"]);
+    assert_eq!((server.count(), server.over_tcp()), (1, 0));
+    assert_eq!(stats(&mut reactor, &client, &dns).other_case, 0);
+}
+
+/// No time passes in these: the clock stands still.
+#[test]
+fn a_query_over_tcp_that_is_refused_or_reset_ends_at_once_and_says_why() {
+    let refuses = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = refuses.local_addr().unwrap();
+    drop(refuses);
+    let resets = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (server, why) in [(nobody, "refused"), (resets.local_addr().unwrap(), "reset")] {
+        let Setting {
+            mut reactor,
+            client,
+            ..
+        } = setting();
+        let mut config = DnsConfig::new([server]);
+        config.family(Family::V4).use_tcp(true).attempts(1);
+        let dns = resolver(&mut reactor, &config);
+        client.ask(&mut reactor, &dns, "host.test");
+        if why == "reset" {
+            let (peer, _) = resets.accept().unwrap();
+            peer.set_nonblocking(true).unwrap();
+            turn_until(&mut reactor, "the query", |_| peer.peek(&mut [0]).is_ok());
+            reset(peer);
+        }
+        turn_until(&mut reactor, "the outcome", |_| client.len() == 1);
+        let error = client.outcomes.borrow_mut().pop().unwrap().unwrap_err();
+        assert_eq!(error.failure(), Failure::Unanswered);
+        assert!(error.to_string().contains(why), "{error}");
+        settle(&mut reactor);
+        assert_eq!(reactor.timer_count(), 0);
+    }
+}
+
+#[test]
+fn a_query_whose_socket_fails_ends_at_once_and_says_why() {
+    for use_tcp in [false, true] {
+        let Setting {
+            mut reactor,
+            client,
+            ..
+        } = setting();
+        let server = NameServer::new(&mut reactor, |_| vec![]);
+        let mut config = v4(&server);
+        config.use_tcp(use_tcp).attempts(1);
+        let dns = resolver(&mut reactor, &config);
+        let before = reactor.ids();
+        client.ask(&mut reactor, &dns, "host.test");
+        let after = reactor.ids();
+        let socket = after.into_iter().find(|id| !before.contains(id)).unwrap();
+        let mut socket = reactor.at(socket).unwrap();
+        socket.fail(std::io::Error::other("the card was pulled"));
+        turn_until(&mut reactor, "the outcome", |_| client.len() == 1);
+        let error = client.outcomes.borrow_mut().pop().unwrap().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("the card was pulled"), "{text}");
+        settle(&mut reactor);
+        assert_eq!(reactor.timer_count(), 0);
+    }
+}
+
+#[test]
 fn aliases_in_a_circle_end() {
     let Setting {
         mut reactor,
@@ -745,7 +866,7 @@ fn a_server_that_is_silent_over_tcp_is_given_up_and_the_next_is_asked() {
         client,
     } = setting();
     // It listens, and nobody accepts.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let good = NameServer::new(&mut reactor, |asked| vec![asked.address("192.0.2.1")]);
     let mut config = DnsConfig::new([silent.local_addr().unwrap(), good.address]);
     config.family(Family::V4).use_tcp(true).timeout(SECOND);

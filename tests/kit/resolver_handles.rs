@@ -106,6 +106,36 @@ fn a_lookup_is_cancelled_by_its_own_resolver_alone() {
 }
 
 #[test]
+fn a_lookup_can_be_cancelled_by_whoever_shares_the_resolver() {
+    let mut world = world();
+    let shared: Rc<dyn Resolve> = Rc::new(world.dns);
+    let lookup = world.client.ask(&mut world.reactor, &shared, "silent.test");
+    let mut cx = world.reactor.at(world.client.id).unwrap();
+    assert!(shared.cancel(&mut cx, lookup));
+    assert_eq!(world.dns.stats(&mut cx).waiting, 0);
+    assert!(!shared.cancel(&mut cx, lookup), "it is no more");
+}
+
+#[test]
+fn a_lookup_that_has_its_outcome_does_not_stand_for_a_later_one() {
+    let mut world = world();
+    let old = world
+        .client
+        .ask(&mut world.reactor, &world.dns, "host.test");
+    turn_until(&mut world.reactor, "the outcome", |_| {
+        world.client.len() == 1
+    });
+    let new = world
+        .client
+        .ask(&mut world.reactor, &world.dns, "silent.test");
+    assert_ne!(old, new);
+    let mut cx = world.reactor.at(world.client.id).unwrap();
+    assert!(!world.dns.cancel(&mut cx, old));
+    assert_eq!(world.dns.stats(&mut cx).waiting, 1);
+    assert!(world.dns.cancel(&mut cx, new));
+}
+
+#[test]
 fn a_dialling_is_cancelled_in_its_own_reactor_alone() {
     struct Dialled;
     impl Dispatcher for Dialled {}

@@ -67,6 +67,105 @@ fn what_is_no_name_never_gets_to_a_thread() {
     assert_eq!(stats(&mut reactor, &client, &system).calls, 0);
 }
 
+/// As many bytes as a name may have. Of it the C library says what there is to say.
+#[test]
+fn the_longest_name_gets_to_a_thread() {
+    let Setting {
+        mut reactor,
+        client,
+        ..
+    } = setting();
+    let system = resolver(&mut reactor, &SystemConfig::new());
+    let error = client.outcome(&mut reactor, &system, &"x".repeat(253));
+    assert_ne!(error.unwrap_err().failure(), Failure::InvalidName);
+    assert_eq!(stats(&mut reactor, &client, &system).calls, 1);
+}
+
+/// The C library reads this as 127.0.0.1, and needs nobody for that.
+#[test]
+fn a_name_without_an_address_of_the_family_has_none() {
+    let Setting {
+        mut reactor,
+        client,
+        ..
+    } = setting();
+    let mut config = SystemConfig::new();
+    config.family(Family::V6);
+    let system = resolver(&mut reactor, &config);
+    let error = client.outcome(&mut reactor, &system, "127.1").unwrap_err();
+    assert_eq!(error.failure(), Failure::NoAddress);
+}
+
+#[test]
+fn what_is_done_and_what_is_kept_is_counted() {
+    let Setting {
+        mut reactor,
+        client,
+        ..
+    } = setting();
+    let mut config = SystemConfig::new();
+    config.cache_entries(2);
+    let system = resolver(&mut reactor, &config);
+    for name in ["127.1", "127.1", "127.2", "127.3"] {
+        client.outcome(&mut reactor, &system, name).unwrap();
+    }
+    for name in ["127.4", "127.4", "127.5"] {
+        client.ask(&mut reactor, &system, name);
+    }
+    let now = stats(&mut reactor, &client, &system);
+    assert_eq!((now.lookups, now.calls, now.joined), (7, 5, 1));
+    assert_eq!((now.from_cache, now.cached, now.evicted), (1, 2, 1));
+    assert_eq!((now.waiting, now.in_flight), (3, 2));
+    system.clear_cache(&mut reactor.at(client.id).unwrap());
+    let now = stats(&mut reactor, &client, &system);
+    assert_eq!((now.cached, now.waiting, now.in_flight), (0, 3, 2));
+    turn_until(&mut reactor, "the rest", |_| client.len() == 3);
+    let now = stats(&mut reactor, &client, &system);
+    assert_eq!((now.cached, now.waiting, now.in_flight), (2, 0, 0));
+}
+
+#[test]
+fn the_deadline_of_the_configuration_is_that_of_a_lookup_without_one() {
+    let Setting {
+        mut reactor,
+        clock,
+        client,
+    } = setting();
+    let mut config = SystemConfig::new();
+    config.deadline(Duration::from_secs(1));
+    let system = resolver(&mut reactor, &config);
+    client.ask(&mut reactor, &system, "localhost");
+    // Timers come before posts within a turn.
+    clock.advance(Duration::from_secs(1));
+    turn_until(&mut reactor, "the deadline", |_| client.len() == 1);
+    let outcome = client.outcomes.borrow_mut().pop().unwrap();
+    assert_eq!(outcome.unwrap_err().failure(), Failure::DeadlinePassed);
+}
+
+/// The only thread has others to look up before it comes to their call.
+#[test]
+fn a_lookup_that_shares_a_call_has_its_outcome_when_the_other_is_cancelled() {
+    let Setting {
+        mut reactor,
+        client,
+        ..
+    } = setting();
+    let mut config = SystemConfig::new();
+    config.threads(1);
+    let system = resolver(&mut reactor, &config);
+    let before: Vec<_> = (0..200)
+        .map(|number| client.ask(&mut reactor, &system, &format!("host{number}.invalid")))
+        .collect();
+    let cancelled = client.ask(&mut reactor, &system, "127.1");
+    client.ask(&mut reactor, &system, "127.1");
+    let mut cx = reactor.at(client.id).unwrap();
+    for lookup in [cancelled].into_iter().chain(before) {
+        assert!(system.cancel(&mut cx, lookup));
+    }
+    turn_until(&mut reactor, "the other", |_| client.len() == 1);
+    assert_eq!(texts(&client.outcomes.borrow()[0]), ["127.0.0.1"]);
+}
+
 /// The C library refuses a label that is too long without asking anybody.
 #[test]
 fn a_name_that_is_not_there_is_kept_as_well() {

@@ -266,3 +266,18 @@ impl Drop for Process {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_was_never_added_is_killed_and_waited_for() {
+        let mut sleep = std::process::Command::new("sleep");
+        let process = Process::new(sleep.arg("1000").spawn().unwrap());
+        let place = format!("/proc/{}", process.pid());
+        assert!(std::fs::exists(&place).unwrap());
+        drop(process);
+        assert!(!std::fs::exists(&place).unwrap(), "not even a zombie");
+    }
+}

@@ -5,7 +5,6 @@ use std::io;
 use super::{Child, ChildHandler};
 use crate::context::Context;
 use crate::dispatcher::Dispatcher;
-use crate::world::errors::is_would_block;
 use crate::world::ids::Id;
 
 /// As much as a pipe holds by default.
@@ -34,10 +33,10 @@ impl<H: ChildHandler> Dispatcher for Output<H> {
                     let (bytes, backlog) = (&scratch[..*count], *count == scratch.len());
                     cx.with(child, |child, cx| child.output(cx, which, bytes, backlog));
                 }
-                Err(error) if is_would_block(error) => {
+                // It is empty, or it ends with this error.
+                Err(_) => {
                     cx.with(child, |child, _| child.process().note_read(which, 0, false));
                 }
-                Err(_) => {}
             }
             outcome.map(|_| ())
         })

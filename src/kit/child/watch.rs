@@ -17,7 +17,6 @@ use signal_hook::consts::SIGCHLD;
 use signal_hook::low_level::{pipe, unregister};
 
 use crate::world::descriptor::Descriptor;
-use crate::world::errors::{is_interrupted, is_would_block};
 use crate::world::socket::Socket;
 use crate::world::topics;
 
@@ -59,23 +58,15 @@ impl ExitWatch {
     /// The child's status, or `WouldBlock` if it has not exited.
     pub(super) fn exit(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
         // Before the look: what comes after it is another event.
-        self.clear()?;
+        self.clear();
         let status = child.try_wait()?;
         status.ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
-    fn clear(&mut self) -> io::Result<()> {
-        let ExitWatch::Sigchld { told, .. } = self else {
-            return Ok(());
-        };
-        loop {
-            match told.read(&mut [0; 64]) {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                Err(error) if is_would_block(&error) => return Ok(()),
-                Err(error) if is_interrupted(&error) => {}
-                Err(error) => return Err(error),
-            }
+    fn clear(&mut self) {
+        if let ExitWatch::Sigchld { told, .. } = self {
+            // Any error ends it: what counts is what the child itself says.
+            while matches!(told.read(&mut [0; 64]), Ok(1..)) {}
         }
     }
 

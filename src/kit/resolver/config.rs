@@ -361,3 +361,33 @@ pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
     }
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with nothing but holes, so many bytes long.
+    fn file_of(length: u64) -> PathBuf {
+        let name = format!("slabloop-read-{}-{length}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        File::create(&path).unwrap().set_len(length).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_end_and_none_of_more_than_16_mib() {
+        let length = |path: &Path| read(path).map(|text| text.map(|text| text.len()));
+        let [whole, too_long] = [16 << 20, (16 << 20) + 1].map(file_of);
+        assert_eq!(length(&whole).unwrap(), Some(16 << 20));
+        let error = length(&too_long).unwrap_err().to_string();
+        assert!(error.ends_with("it is longer than 16 MiB"), "{error}");
+        // That there is no file is no error; anything else is.
+        std::fs::remove_file(&too_long).unwrap();
+        assert_eq!(length(&too_long).unwrap(), None);
+        let inside = whole.join("inside");
+        let error = length(&inside).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+        assert!(error.to_string().contains("inside"), "{error}");
+        std::fs::remove_file(&whole).unwrap();
+    }
+}

@@ -235,7 +235,8 @@ impl Question {
                 Answer::Referral => (Failure::ServerFailed, "it knows no answer".to_owned()),
                 Answer::Endless => (Failure::ServerFailed, TOO_MANY_ALIASES.to_owned()),
             },
-            End::Cut | End::Guessed if self.way != Way::Tcp => {
+            // Only what came over UDP ends like this.
+            End::Cut | End::Guessed => {
                 self.way = Way::Tcp;
                 return Next::Ask;
             }
@@ -247,7 +248,6 @@ impl Question {
                 self.way = Way::UdpAnyCase;
                 return Next::Ask;
             }
-            End::Cut | End::Guessed => (Failure::ServerFailed, "the answer is too long".to_owned()),
             End::TimedOut => {
                 let limit = config.timeout;
                 (Failure::Unanswered, format!("no answer within {limit:?}"))

@@ -29,8 +29,8 @@ impl Lookup {
 /// A number that nothing else in the program has, and above 0. Ids are a reactor's own: two reactors may have the same
 /// one, for dispatchers of the same type.
 pub(super) fn next_number() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    LAST.fetch_add(1, Ordering::Relaxed) + 1
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// `S` is what a resolver keeps of a lookup that has no answer yet.
@@ -175,12 +175,13 @@ impl<S> Waiters<S> {
     /// To be handed out; `None` if it was cancelled.
     pub(super) fn take_settled(&mut self, lookup: Lookup) -> Option<(Then, Outcome)> {
         let waiter = self.places.get(lookup.key)?;
-        if waiter.serial != lookup.serial || matches!(waiter.state, State::Waiting(_)) {
+        if waiter.serial != lookup.serial {
             return None;
         }
         let waiter = self.places.remove(lookup.key);
         match waiter.state {
             State::Settled(outcome) => Some((waiter.then, outcome)),
+            // Nobody asks before it is settled, and it stays so.
             State::Waiting(_) => None,
         }
     }

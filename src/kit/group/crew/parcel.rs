@@ -25,9 +25,8 @@ impl Parcel {
     pub(super) fn deliver(mut self, reactor: &mut Reactor, id: Id<Service>) {
         // If the service is gone, the connection is still in here afterwards.
         let _ = reactor.call(id, |service, cx| {
-            // During a shutdown nothing can be added.
+            // During a shutdown nothing can be added: another gets it.
             if cx.is_shutting_down() {
-                service.close();
                 return Ok(());
             }
             match self.contents.take() {
@@ -43,7 +42,6 @@ impl Drop for Parcel {
         let Some((connection, place)) = self.contents.take() else {
             return;
         };
-        place.close();
         drop(place);
         let counts = &self.crew.counts;
         match give(&self.crew, connection) {

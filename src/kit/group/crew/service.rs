@@ -19,7 +19,7 @@ pub(super) struct Server {
 #[derive(Debug, Default)]
 pub(super) struct Load {
     connections: AtomicUsize,
-    /// It takes no more.
+    /// It shuts down, and takes no more. One that has ended is not in the list.
     is_closed: AtomicBool,
 }
 
@@ -49,13 +49,6 @@ impl Load {
 #[must_use = "the connection counts as long as its place exists"]
 pub struct Place {
     load: Arc<Load>,
-}
-
-impl Place {
-    /// Its reactor gets no more connections.
-    pub(super) fn close(&self) {
-        self.load.is_closed.store(true, Ordering::Release);
-    }
 }
 
 impl Drop for Place {
@@ -99,10 +92,6 @@ impl Service {
     ) -> io::Result<()> {
         (self.serve)(cx, connection, place)
     }
-
-    pub(super) fn close(&self) {
-        self.load.is_closed.store(true, Ordering::Release);
-    }
 }
 
 impl Dispatcher for Service {
@@ -112,12 +101,11 @@ impl Dispatcher for Service {
     }
 
     fn handle_shutdown(&mut self, _: &mut Context<'_>) -> io::Result<()> {
-        self.close();
+        self.load.is_closed.store(true, Ordering::Release);
         Ok(())
     }
 
     fn handle_close(&mut self, _: &mut Context<'_>) {
-        self.close();
         if let Some(crew) = self.crew.upgrade() {
             crew.dismiss(&self.load);
         }

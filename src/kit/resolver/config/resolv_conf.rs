@@ -20,6 +20,11 @@ impl DnsConfig {
     /// local host.
     #[must_use]
     pub fn from_text(text: &str) -> DnsConfig {
+        DnsConfig::on_machine(own_name().as_deref(), text)
+    }
+
+    /// The same on a machine with another name.
+    fn on_machine(machine: Option<&str>, text: &str) -> DnsConfig {
         let mut config = DnsConfig::new([]);
         let mut has_search = false;
         for line in text.lines() {
@@ -48,7 +53,7 @@ impl DnsConfig {
             config.servers.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
         }
         if !has_search {
-            config.search.extend(own_domain());
+            config.search.extend(machine.and_then(domain_of));
         }
         config
     }
@@ -135,9 +140,54 @@ fn interface_index(name: &str) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// What follows the first dot of this machine's name.
-fn own_domain() -> Option<Name> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    let (_, domain) = name.trim().split_once('.')?;
+/// This machine's name.
+fn own_name() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").ok()
+}
+
+/// What follows the first dot of a machine's name.
+fn domain_of(machine: &str) -> Option<Name> {
+    let (_, domain) = machine.trim().split_once('.')?;
     Name::of_domain(domain).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search_list(machine: &str, text: &str) -> Vec<String> {
+        DnsConfig::on_machine(Some(machine), text).search_list()
+    }
+
+    #[test]
+    fn without_a_search_list_it_is_the_domain_of_the_machine() {
+        assert_eq!(search_list("box.one.test\n", ""), ["one.test"]);
+        assert_eq!(search_list("box.one.test", "domain two.test"), ["two.test"]);
+        for (machine, text) in [("box", ""), ("box.", ""), ("box.one.test", "search .")] {
+            assert!(search_list(machine, text).is_empty(), "{machine}, {text}");
+        }
+        let nameless = DnsConfig::on_machine(None, "");
+        assert!(nameless.search_list().is_empty());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_machine_is_known_by_the_name_that_it_says() {
+        let said = std::process::Command::new("uname").arg("-n").output();
+        let said = String::from_utf8(said.unwrap().stdout).unwrap();
+        assert_eq!(own_name(), Some(said));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_interface_of_a_server_is_found_by_its_name() {
+        let server = |word: &str| server_address(word).map(|server| server.to_string());
+        // It has this number on every machine.
+        assert_eq!(server("fe80::1%lo").as_deref(), Some("[fe80::1%1]:53"));
+        assert_eq!(server("fe80::1%7").as_deref(), Some("[fe80::1%7]:53"));
+        // None has this name; and what is a path is no name, wherever it leads.
+        for interface in ["nosuchone", "", "lo/../lo", "../net/lo"] {
+            assert_eq!(server(&format!("fe80::1%{interface}")), None, "{interface}");
+        }
+    }
 }

@@ -285,3 +285,26 @@ fn in_turns(addresses: &[IpAddr]) -> Vec<IpAddr> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_families_take_turns_and_the_first_addresss_begins() {
+        let turns = |texts: &[&str]| {
+            let addresses: Vec<IpAddr> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            let turns = in_turns(&addresses).into_iter();
+            turns.map(|address| address.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            turns(&["::1", "::2", "::3", "192.0.2.1"]),
+            ["::1", "192.0.2.1", "::2", "::3"]
+        );
+        assert_eq!(
+            turns(&["192.0.2.1", "192.0.2.2", "::1", "::2"]),
+            ["192.0.2.1", "::1", "192.0.2.2", "::2"]
+        );
+        assert!(turns(&[]).is_empty());
+    }
+}

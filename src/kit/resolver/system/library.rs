@@ -16,14 +16,19 @@ pub(super) fn ask_the_library(name: &str, family: Family) -> Found {
         let text = error.to_string();
         (failure_of(&text), text)
     })?;
+    Ok(kept(found.map(|address| address.ip()), family))
+}
+
+/// Those of a family, each once, and no more than the most.
+fn kept(found: impl Iterator<Item = IpAddr>, family: Family) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
-    for address in found.map(|address| address.ip()) {
+    for address in found {
         let is_new = family.takes(address) && !addresses.contains(&address);
         if is_new && addresses.len() < MOST_ADDRESSES {
             addresses.push(address);
         }
     }
-    Ok(addresses)
+    addresses
 }
 
 /// The standard library keeps the text of the C library's error, and not its number. Texts that are not known count
@@ -47,5 +52,30 @@ fn failure_of(text: &str) -> Failure {
         Failure::NoAddress
     } else {
         Failure::ServerFailed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_the_library_finds_each_address_of_the_family_is_kept_once() {
+        let texts = ["192.0.2.1", "::1", "192.0.2.2", "192.0.2.1", "::1"];
+        let of = |family| {
+            let found = texts.iter().map(|text| text.parse().unwrap());
+            let kept = kept(found, family).into_iter();
+            kept.map(|address| address.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Family::Any), ["192.0.2.1", "::1", "192.0.2.2"]);
+        assert_eq!(of(Family::V4), ["192.0.2.1", "192.0.2.2"]);
+        assert_eq!(of(Family::V6), ["::1"]);
+    }
+
+    #[test]
+    fn no_more_than_128_addresses_are_kept() {
+        let found = || (0..200_u32).map(|number| IpAddr::from(number.to_be_bytes()));
+        let kept = kept(found(), Family::Any);
+        assert_eq!(kept, found().take(128).collect::<Vec<_>>());
     }
 }
