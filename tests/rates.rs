@@ -290,6 +290,17 @@ fn wrong_rates_wrong_sockets_and_groups_that_are_gone_are_refused() {
     cx.remove_rate_group(group);
     let next = cx.rate_group(Rate::per_second(1)).expect("in range");
     assert_ne!(group, next, "its name names no other");
+    // Neither does it reach the one that has its place now.
+    let error = cx.set_group_rate(group, Rate::per_second(3));
+    assert_eq!(error.expect_err("gone").kind(), io::ErrorKind::NotFound);
+    cx.remove_rate_group(group);
+    let error = cx.set_group_rate(next, Rate::per_second(0));
+    assert_eq!(
+        error.expect_err("no rate").kind(),
+        io::ErrorKind::InvalidInput
+    );
+    let error = cx.share_read_rate(next).expect_err("no stream");
+    assert!(error.to_string().contains("listener"), "{error}");
     let mut cx = reactor.at(stream).expect("open");
     let error = cx.share_write_rate(group).expect_err("gone");
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
