@@ -5,7 +5,7 @@ mod pooling;
 #[path = "../util/mod.rs"]
 mod util;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -17,12 +17,13 @@ use pooling::*;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use slabloop::framing::{Framed, Framing, Handler, Terminator};
 use slabloop::kit::pool::{
-    Acquired, AfterFailure, Pool, PoolOptions, Reason, ReusableHandler, Seat,
+    Acquired, AfterFailure, Lease, Pool, PoolOptions, Reason, Refused, Reusable, ReusableHandler,
+    Seat,
 };
 use slabloop::testing::SimClock;
-use slabloop::tls::Acceptor;
 use slabloop::tls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use slabloop::tls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
+use slabloop::tls::{Acceptor, Connector};
 use slabloop::{Accepted, Context, Dispatcher, Id, Reactor, Socket};
 use util::*;
 
@@ -752,7 +753,7 @@ fn after_a_failure_one_attempt_at_a_time_is_made_and_each_outage_is_counted_once
     let clock = SimClock::new();
     let builder = &mut Reactor::builder();
     let mut reactor = builder.clock(clock.clone()).build().expect("a poller");
-    let counts = Rc::new(std::cell::RefCell::new(Vec::new()));
+    let counts = Rc::new(RefCell::new(Vec::new()));
     let counted = Rc::clone(&counts);
     let pool = new_pool(&limits(4, 4), &Shared::default()).after_failure(move |_, _, count| {
         counted.borrow_mut().push(count);
@@ -1051,6 +1052,95 @@ fn connections_over_tls_are_pooled_and_ready_when_the_handshake_is_done() {
     assert_eq!(gauges(&mut reactor, pool).failed, 1);
 }
 
+/// Looks at what was negotiated before it takes part.
+struct Choosy {
+    diary: Rc<RefCell<Vec<&'static str>>>,
+    refuses: bool,
+}
+
+impl Dispatcher for Choosy {
+    fn handle_handshake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.diary.borrow_mut().push("handshake");
+        let tls = cx.tls().expect("it has TLS").connection();
+        assert!(!tls.is_handshaking());
+        match self.refuses {
+            true => Err(io::Error::other("not this protocol")),
+            false => Ok(()),
+        }
+    }
+
+    fn handle_connect(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.diary.borrow_mut().push("connect");
+        Ok(())
+    }
+
+    fn handle_close(&mut self, _: &mut Context<'_>) {
+        self.diary.borrow_mut().push("close");
+    }
+}
+
+impl Reusable for Choosy {
+    fn is_reusable(&mut self, _: &mut Context<'_>) -> bool {
+        true
+    }
+}
+
+/// A check of the certificate or of the protocol that is left out lets everybody in.
+#[test]
+fn a_pooled_connection_hears_of_its_handshake_first_and_can_refuse_it() {
+    #[derive(Default)]
+    struct Asker(Option<Result<Lease<SocketAddr, Choosy>, Refused>>);
+    impl Dispatcher for Asker {}
+    let mut reactor = Reactor::new().unwrap();
+    let (server, client) = configs();
+    let listener = TlsListener(Acceptor::new(server));
+    let listener = reactor.listen("127.0.0.1:0", listener).unwrap();
+    let address = reactor.local_addr(listener).unwrap();
+    for refuses in [false, true] {
+        let diary = Rc::<RefCell<Vec<&'static str>>>::default();
+        let (its, connector) = (Rc::clone(&diary), Connector::new(Arc::clone(&client)));
+        let pool = Pool::new(&PoolOptions::new(), move |cx, address, seat: Seat<_, _>| {
+            let layer = connector.session("localhost")?;
+            let diary = Rc::clone(&its);
+            let choosy = seat.hold(Choosy { diary, refuses });
+            cx.add(Socket::dial(*address)?.layered(layer), choosy)
+        });
+        let pool = reactor.add_service(pool.unwrap()).unwrap();
+        let asker = reactor.add_service(Asker::default()).unwrap();
+        let mut cx = reactor.at(asker).unwrap();
+        let asked = Pool::acquire(
+            &mut cx,
+            pool,
+            &address,
+            asker,
+            |this: &mut Asker, _, outcome| {
+                this.0 = Some(outcome);
+                Ok(())
+            },
+        );
+        assert!(matches!(asked, Acquired::Later(_)));
+        let mut outcome = None;
+        turn_until(&mut reactor, "the outcome", |reactor| {
+            outcome = reactor.with(asker, |this, _| this.0.take()).unwrap();
+            outcome.is_some()
+        });
+        match outcome.unwrap() {
+            Ok(lease) => {
+                assert!(!refuses);
+                assert_eq!(*diary.borrow(), ["handshake", "connect"]);
+                lease.release(&mut reactor.at(asker).unwrap());
+            }
+            Err(refused) => {
+                assert!(refuses);
+                let text = refused.to_string();
+                assert!(text.contains("not this protocol"), "{text}");
+                turn(&mut reactor);
+                assert_eq!(*diary.borrow(), ["handshake", "close"]);
+            }
+        }
+    }
+}
+
 /// A client of records.
 struct Lines {
     outstanding: usize,
@@ -1232,6 +1322,7 @@ fn a_refusal_is_an_error_of_a_kind_that_says_nothing_of_the_holders_socket() {
 struct Rare {
     sent: Rc<Cell<u32>>,
     gone: Rc<Cell<u32>>,
+    urgent: Rc<Cell<u32>>,
 }
 
 impl Dispatcher for Rare {
@@ -1249,32 +1340,37 @@ impl Dispatcher for Rare {
         self.gone.set(self.gone.get() + 1);
         Ok(())
     }
+
+    fn handle_priority(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.urgent.set(self.urgent.get() + 1);
+        Ok(())
+    }
 }
 
-impl slabloop::kit::pool::Reusable for Rare {
+impl Reusable for Rare {
     fn is_reusable(&mut self, _: &mut Context<'_>) -> bool {
         true
     }
 }
 
-struct Lender(Option<slabloop::kit::pool::Lease<SocketAddr, Rare>>);
+struct Lender(Option<Lease<SocketAddr, Rare>>);
 
 impl Dispatcher for Lender {}
 
 #[test]
-fn a_leased_connection_is_told_that_all_is_sent_and_that_another_has_gone() {
+fn a_leased_connection_is_told_that_all_is_sent_of_urgent_data_and_that_another_has_gone() {
     let mut reactor = Reactor::new().unwrap();
-    let (_listener, server) = silent_server();
+    let (listener, server) = silent_server();
     let Where::Tcp(server) = server else {
         unreachable!("it is on TCP")
     };
-    let (sent, gone): (Rc<Cell<u32>>, Rc<Cell<u32>>) = Default::default();
-    let (for_sent, for_gone) = (Rc::clone(&sent), Rc::clone(&gone));
+    let [sent, gone, urgent] = [(); 3].map(|()| Rc::<Cell<u32>>::default());
+    let [for_sent, for_gone, for_urgent] = [&sent, &gone, &urgent].map(Rc::clone);
     let pool = Pool::new(
         &PoolOptions::new(),
         move |cx: &mut Context<'_>, server: &SocketAddr, seat: Seat<SocketAddr, Rare>| {
-            let (sent, gone) = (Rc::clone(&for_sent), Rc::clone(&for_gone));
-            cx.connect(*server, seat.hold(Rare { sent, gone }))
+            let [sent, gone, urgent] = [&for_sent, &for_gone, &for_urgent].map(Rc::clone);
+            cx.connect(*server, seat.hold(Rare { sent, gone, urgent }))
         },
     );
     let pool = reactor.add_service(pool.unwrap()).unwrap();
@@ -1299,11 +1395,17 @@ fn a_leased_connection_is_told_that_all_is_sent_and_that_another_has_gone() {
         let lease = this.0.as_ref().expect("it has come");
         lease.with(cx, |_, cx| {
             cx.watch(other);
+            cx.watch_priority();
             cx.send(b"hello").expect("room");
             cx.notify_when_sent().expect("it is open");
         })
     });
     used.unwrap().unwrap();
     reactor.at(other).unwrap().close();
-    turn_until(&mut reactor, "both", |_| (sent.get(), gone.get()) == (1, 1));
+    let (peer, _) = listener.accept().expect("it has connected");
+    let peer = socket2::Socket::from(peer);
+    peer.send_out_of_band(b"!").expect("room");
+    turn_until(&mut reactor, "all three", |_| {
+        (sent.get(), gone.get(), urgent.get()) == (1, 1, 1)
+    });
 }

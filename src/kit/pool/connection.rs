@@ -199,6 +199,11 @@ impl<K: Key, D: Reusable> Dispatcher for Pooled<K, D> {
         self.review(cx, result)
     }
 
+    fn handle_handshake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let result = self.inner.handle_handshake(cx);
+        self.review(cx, result)
+    }
+
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.phase == Phase::Idle {
             self.look(cx);
