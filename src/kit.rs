@@ -36,6 +36,9 @@ mod numbers;
 #[cfg_attr(docsrs, doc(cfg(feature = "pool")))]
 pub mod pool;
 
+#[cfg(any(feature = "pool", feature = "retry"))]
+mod random;
+
 #[cfg(feature = "resolver")]
 #[cfg_attr(docsrs, doc(cfg(feature = "resolver")))]
 pub mod resolver;

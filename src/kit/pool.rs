@@ -148,7 +148,7 @@ mod waiting;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -157,6 +157,7 @@ use self::lists::{Items, List};
 use self::stock::{Entry, STANDS, Stand};
 use self::supply::Destination;
 use self::waiting::{Limit, Waiter};
+use crate::kit::random::SplitMix64;
 use crate::{Context, Dispatcher, Handle, Id, TimerId, Unreached};
 
 pub use self::connection::{Pooled, Reusable, ReusableHandler, Seat};
@@ -210,8 +211,7 @@ pub struct Pool<K: Key, D: Reusable> {
     sweep: Option<TimerId>,
     is_shutting_down: bool,
     last_number: u64,
-    /// The state of a small generator of chance.
-    chance: u64,
+    random: SplitMix64,
     /// What is counted; the rest is filled in when it is asked for.
     gauges: PoolGauges,
 }
@@ -286,7 +286,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
             sweep: None,
             is_shutting_down: false,
             last_number: 0,
-            chance: RandomState::new().hash_one(0),
+            random: SplitMix64::unpredictable(),
             gauges: PoolGauges::default(),
         })
     }
@@ -324,7 +324,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
     #[doc(hidden)]
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Pool<K, D> {
-        self.chance = seed;
+        self.random = SplitMix64::new(seed);
         self
     }
 
@@ -465,14 +465,10 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         self.last_number
     }
 
-    /// A number from 0 to 1 (splitmix64).
+    /// A number from 0 to 1.
     fn chance(&mut self) -> f64 {
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.chance;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        f64::from((mixed >> 32) as u32) / f64::from(u32::MAX)
+        let drawn = self.random.up_to(u32::MAX.into());
+        u32::try_from(drawn).map_or(1.0, f64::from) / f64::from(u32::MAX)
     }
 
     fn set_timer(

@@ -13,7 +13,6 @@
 mod backoff;
 mod breaker;
 mod budget;
-mod random;
 mod reconnect;
 
 pub use self::backoff::{Backoff, BackoffBuilder};

@@ -6,6 +6,7 @@ mod pooling;
 mod util;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -21,9 +22,9 @@ use slabloop::kit::pool::{
     Seat,
 };
 use slabloop::testing::SimClock;
+use slabloop::tls::Acceptor;
 use slabloop::tls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use slabloop::tls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
-use slabloop::tls::{Acceptor, Connector};
 use slabloop::{Accepted, Context, Dispatcher, Id, Reactor, Socket};
 use util::*;
 
@@ -346,6 +347,28 @@ fn a_busy_destination_gives_way_to_one_that_has_waited_longer_and_has_none() {
     assert_eq!(gauges(&mut reactor, pool).made, 3);
 }
 
+#[test]
+fn of_several_that_come_back_one_makes_room_for_one_that_starves() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let [busy, other] = [(); 2].map(|()| Where::Tcp(serve(&mut reactor, || Echo).1));
+    let shared = Shared::default();
+    let pool = pool_of(&mut reactor, &limits(2, 2), &shared);
+    let holder = holder(&mut reactor);
+    get(&mut reactor, pool, holder, &busy, 0);
+    get(&mut reactor, pool, holder, &busy, 1);
+    ask(&mut reactor, pool, holder, &other, 2).expect("it waits");
+    ask(&mut reactor, pool, holder, &busy, 3).expect("it waits");
+    ask(&mut reactor, pool, holder, &busy, 4).expect("it waits");
+    // In one go: the first one is not closed yet when the second comes.
+    release(&mut reactor, holder, 0);
+    release(&mut reactor, holder, 1);
+    while !(has(&mut reactor, holder, 2) && has(&mut reactor, holder, 3)) {
+        checked_turn(&mut reactor, pool, &shared, 2);
+    }
+    let now = gauges(&mut reactor, pool);
+    assert_eq!((now.discarded.evicted, now.made), (1, 3));
+}
+
 /// As `with_echo`, but nothing passes unless the test says so, and nobody answers.
 fn with_clock(
     options: &PoolOptions,
@@ -397,6 +420,91 @@ fn who_has_waited_long_enough_is_told_and_the_others_wait_on() {
     turn(&mut reactor);
     assert!(has(&mut reactor, holder, 3));
     assert_eq!(gauges(&mut reactor, pool).refused.deadline, 1);
+}
+
+#[test]
+fn all_that_have_waited_long_enough_are_told() {
+    let mut options = limits(1, 1);
+    options.wait_timeout(5 * SECOND);
+    let (mut reactor, clock, _listener, place, pool, holder, _) = with_clock(&options);
+    get(&mut reactor, pool, holder, &place, 0);
+    for tag in 1..=8 {
+        ask(&mut reactor, pool, holder, &place, tag).expect("it waits");
+    }
+    clock.advance(3 * SECOND);
+    turn(&mut reactor);
+    // None of them has been served or refused yet.
+    let now = gauges(&mut reactor, pool);
+    assert_eq!(
+        (now.waiting, now.oldest_wait, now.longest_wait),
+        (8, 3 * SECOND, 3 * SECOND)
+    );
+    clock.advance(2 * SECOND);
+    turn(&mut reactor);
+    turn(&mut reactor);
+    let told = refusals(&mut reactor, holder).into_iter();
+    assert!(told.map(|(tag, _)| tag).eq(1..=8));
+    assert_eq!(gauges(&mut reactor, pool).refused.deadline, 8);
+}
+
+#[test]
+fn a_destination_has_no_more_than_its_own_limit() {
+    let (mut reactor, place, pool, holder, _) = with_echo(&limits(4, 2));
+    for tag in 0..3 {
+        ask(&mut reactor, pool, holder, &place, tag).expect("it waits");
+    }
+    settle(&mut reactor);
+    let now = gauges(&mut reactor, pool);
+    assert_eq!((now.open, now.connecting, now.waiting), (2, 0, 1));
+    release(&mut reactor, holder, 0);
+    turn(&mut reactor);
+    assert!(has(&mut reactor, holder, 2));
+    assert_eq!(gauges(&mut reactor, pool).made, 2);
+}
+
+#[test]
+fn a_connection_that_its_own_callback_gives_back_counts_as_leased_until_that_returns() {
+    let (mut reactor, place, pool, holder, _) = with_echo(&limits(1, 1));
+    let id = get(&mut reactor, pool, holder, &place, 1);
+    let lease = take(&mut reactor, holder, 1);
+    let within = reactor.with(id, |_, cx| {
+        lease.release(cx);
+        Pool::gauges(cx, pool)
+    });
+    let now = within.flatten().expect("both are there");
+    assert_eq!((now.open, now.leased, now.idle), (1, 1, 0));
+    turn(&mut reactor);
+    let now = gauges(&mut reactor, pool);
+    assert_eq!((now.open, now.leased, now.idle), (1, 0, 1));
+}
+
+#[test]
+fn from_inside_of_its_own_closure_a_pool_is_busy() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let holder = holder(&mut reactor);
+    let own: Rc<Cell<Option<Id<TestPool>>>> = Rc::default();
+    let told = Rc::new(Cell::new(None));
+    let (within, noted) = (Rc::clone(&own), Rc::clone(&told));
+    let connect = move |cx: &mut Context<'_>, place: &Where, _: Seat<Where, Client>| {
+        let pool = within.get().expect("it is added before it is asked");
+        assert!(Pool::gauges(cx, pool).is_none());
+        let asked = Pool::acquire(cx, pool, place, holder, |_, _, _| Ok(()));
+        if let Acquired::Now(Err(refused)) = asked {
+            noted.set(Some(refused.reason()));
+        }
+        Err(io::ErrorKind::Unsupported.into())
+    };
+    let pool = Pool::new(&limits(1, 1), connect).expect("good limits");
+    let pool = reactor.add_service(pool).expect("room");
+    own.set(Some(pool));
+    ask(&mut reactor, pool, holder, &nowhere(), 1);
+    assert_eq!(told.get(), Some(Reason::Busy));
+    // The attempt has failed, and takes no place.
+    turn_until(&mut reactor, "the refusal", |reactor| {
+        refusals(reactor, holder).len() == 1
+    });
+    let now = gauges(&mut reactor, pool);
+    assert_eq!((now.failed, now.connecting, now.open), (1, 0, 0));
 }
 
 #[test]
@@ -483,7 +591,7 @@ fn idle_connections_end_after_their_time_and_not_all_at_once() {
     turn(&mut reactor);
     turn(&mut reactor);
     assert_eq!(shared.alive.get(), COUNT as usize, "not before 90 %");
-    let mut times = std::collections::BTreeSet::new();
+    let mut times = BTreeSet::new();
     let mut before = shared.alive.get();
     for tenth in 0..102 {
         clock.advance(SECOND / 10);
@@ -749,6 +857,28 @@ fn what_follows_a_failure_is_the_hooks_decision() {
 }
 
 #[test]
+fn where_a_connection_is_left_a_failed_attempt_is_told_to_one_and_the_others_wait_for_it() {
+    let (mut reactor, _clock, listener, place, _, holder, shared) = with_clock(&limits(2, 2));
+    let pool = new_pool(&limits(2, 2), &shared);
+    let pool = pool.after_failure(|_, _, _| AfterFailure::Pause(SECOND));
+    let pool = reactor.add_service(pool).expect("room");
+    get(&mut reactor, pool, holder, &place, 1);
+    let _peer = listener.accept().expect("it is in the queue");
+    drop(listener);
+    ask(&mut reactor, pool, holder, &place, 2).expect("it waits");
+    ask(&mut reactor, pool, holder, &place, 3).expect("it waits");
+    turn_until(&mut reactor, "the refusal", |reactor| {
+        !refusals(reactor, holder).is_empty()
+    });
+    settle(&mut reactor);
+    let told = refusals(&mut reactor, holder);
+    assert!(told.len() == 1 && told[0].0 == 2, "{told:?}");
+    release(&mut reactor, holder, 1);
+    turn(&mut reactor);
+    assert!(has(&mut reactor, holder, 3));
+}
+
+#[test]
 fn after_a_failure_one_attempt_at_a_time_is_made_and_each_outage_is_counted_once() {
     let clock = SimClock::new();
     let builder = &mut Reactor::builder();
@@ -857,6 +987,56 @@ fn the_shutdown_of_the_reactor_waits_for_what_is_leased() {
     assert_eq!(reactor.counters().panics, 0, "it was there until the end");
     let notes = shared.notes.borrow();
     assert_eq!(*notes, ["close Finished", "close Finished"], "none was cut");
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_the_servers_of_idle_connections() {
+    // One that waited for its server's end would be there until the deadline.
+    let mut builder = Reactor::builder();
+    let mut reactor = builder.close_timeout(10 * DEADLINE).build().unwrap();
+    let (_listener, place) = silent_server();
+    let before = holder(&mut reactor);
+    let shared = Shared::default();
+    let pool = pool_of(&mut reactor, &limits(2, 2), &shared);
+    let holder = holder(&mut reactor);
+    // The first connection has its place before the pool's, the second one behind.
+    reactor.at(before).unwrap().close();
+    turn(&mut reactor);
+    for tag in 0..2 {
+        get(&mut reactor, pool, holder, &place, tag);
+    }
+    for tag in 0..2 {
+        release(&mut reactor, holder, tag);
+    }
+    assert_eq!(gauges(&mut reactor, pool).idle, 2);
+    assert_eq!(reactor.shutdown(DEADLINE).unwrap(), []);
+    assert_eq!(shared.alive.get(), 0);
+}
+
+#[test]
+fn a_connection_that_its_closure_has_made_and_given_up_does_not_hold_up_the_shutdown() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let (_listener, place) = silent_server();
+    let shared = Shared::default();
+    // Established, and never ready.
+    shared.greeting.set(true);
+    let made = shared.clone();
+    let connect = move |cx: &mut Context<'_>, place: &Where, seat: Seat<Where, Client>| {
+        let Where::Tcp(address) = place else {
+            unreachable!("it is on TCP")
+        };
+        cx.connect(*address, seat.hold(Client::new(&made, place)))?;
+        Err(io::Error::other("it has thought better of it"))
+    };
+    let pool = Pool::new(&limits(1, 1), connect).expect("good limits");
+    let pool = reactor.add_service(pool).expect("room");
+    let holder = holder(&mut reactor);
+    ask(&mut reactor, pool, holder, &place, 1);
+    settle(&mut reactor);
+    assert_eq!(refusals(&mut reactor, holder).len(), 1);
+    assert_eq!(shared.alive.get(), 1);
+    assert_eq!(reactor.shutdown(DEADLINE).expect("the loop works"), []);
+    assert_eq!(shared.alive.get(), 0);
 }
 
 #[test]
@@ -1039,6 +1219,7 @@ fn connections_over_tls_are_pooled_and_ready_when_the_handshake_is_done() {
         ..Shared::default()
     };
     exercise(&mut reactor, &Where::Tls(address), &shared);
+    assert_eq!(*shared.notes.borrow(), ["handshake", "handshake"]);
     // A server that speaks no TLS: the attempt has failed.
     let (_, plain) = serve(&mut reactor, || Echo);
     let pool = pool_of(&mut reactor, &limits(1, 1), &shared);
@@ -1050,95 +1231,6 @@ fn connections_over_tls_are_pooled_and_ready_when_the_handshake_is_done() {
     let told = refusals(&mut reactor, holder);
     assert!(told[0].1.contains("handshake failed"), "{told:?}");
     assert_eq!(gauges(&mut reactor, pool).failed, 1);
-}
-
-/// Looks at what was negotiated before it takes part.
-struct Choosy {
-    diary: Rc<RefCell<Vec<&'static str>>>,
-    refuses: bool,
-}
-
-impl Dispatcher for Choosy {
-    fn handle_handshake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.diary.borrow_mut().push("handshake");
-        let tls = cx.tls().expect("it has TLS").connection();
-        assert!(!tls.is_handshaking());
-        match self.refuses {
-            true => Err(io::Error::other("not this protocol")),
-            false => Ok(()),
-        }
-    }
-
-    fn handle_connect(&mut self, _: &mut Context<'_>) -> io::Result<()> {
-        self.diary.borrow_mut().push("connect");
-        Ok(())
-    }
-
-    fn handle_close(&mut self, _: &mut Context<'_>) {
-        self.diary.borrow_mut().push("close");
-    }
-}
-
-impl Reusable for Choosy {
-    fn is_reusable(&mut self, _: &mut Context<'_>) -> bool {
-        true
-    }
-}
-
-/// A check of the certificate or of the protocol that is left out lets everybody in.
-#[test]
-fn a_pooled_connection_hears_of_its_handshake_first_and_can_refuse_it() {
-    #[derive(Default)]
-    struct Asker(Option<Result<Lease<SocketAddr, Choosy>, Refused>>);
-    impl Dispatcher for Asker {}
-    let mut reactor = Reactor::new().unwrap();
-    let (server, client) = configs();
-    let listener = TlsListener(Acceptor::new(server));
-    let listener = reactor.listen("127.0.0.1:0", listener).unwrap();
-    let address = reactor.local_addr(listener).unwrap();
-    for refuses in [false, true] {
-        let diary = Rc::<RefCell<Vec<&'static str>>>::default();
-        let (its, connector) = (Rc::clone(&diary), Connector::new(Arc::clone(&client)));
-        let pool = Pool::new(&PoolOptions::new(), move |cx, address, seat: Seat<_, _>| {
-            let layer = connector.session("localhost")?;
-            let diary = Rc::clone(&its);
-            let choosy = seat.hold(Choosy { diary, refuses });
-            cx.add(Socket::dial(*address)?.layered(layer), choosy)
-        });
-        let pool = reactor.add_service(pool.unwrap()).unwrap();
-        let asker = reactor.add_service(Asker::default()).unwrap();
-        let mut cx = reactor.at(asker).unwrap();
-        let asked = Pool::acquire(
-            &mut cx,
-            pool,
-            &address,
-            asker,
-            |this: &mut Asker, _, outcome| {
-                this.0 = Some(outcome);
-                Ok(())
-            },
-        );
-        assert!(matches!(asked, Acquired::Later(_)));
-        let mut outcome = None;
-        turn_until(&mut reactor, "the outcome", |reactor| {
-            outcome = reactor.with(asker, |this, _| this.0.take()).unwrap();
-            outcome.is_some()
-        });
-        match outcome.unwrap() {
-            Ok(lease) => {
-                assert!(!refuses);
-                assert_eq!(*diary.borrow(), ["handshake", "connect"]);
-                lease.release(&mut reactor.at(asker).unwrap());
-            }
-            Err(refused) => {
-                assert!(refuses);
-                let text = refused.to_string();
-                assert!(text.contains("not this protocol"), "{text}");
-                turn(&mut reactor);
-                assert_eq!(*diary.borrow(), ["handshake", "close"]);
-            }
-        }
-    }
 }
 
 /// A client of records.
@@ -1317,18 +1409,27 @@ fn a_refusal_is_an_error_of_a_kind_that_says_nothing_of_the_holders_socket() {
     );
 }
 
-/// Counts its callbacks that are rarer.
-#[derive(Default)]
-struct Rare {
-    sent: Rc<Cell<u32>>,
-    gone: Rc<Cell<u32>>,
-    urgent: Rc<Cell<u32>>,
+/// What a connection was told of the rarer things.
+type Told = Rc<RefCell<BTreeSet<&'static str>>>;
+
+/// Notes its callbacks that are rarer.
+struct Rare(Told);
+
+impl Rare {
+    fn note(&mut self, what: &'static str) -> io::Result<()> {
+        self.0.borrow_mut().insert(what);
+        Ok(())
+    }
 }
 
 impl Dispatcher for Rare {
+    fn handle_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.stop_writing();
+        self.note("write")
+    }
+
     fn handle_sent(&mut self, _: &mut Context<'_>) -> io::Result<()> {
-        self.sent.set(self.sent.get() + 1);
-        Ok(())
+        self.note("sent")
     }
 
     fn handle_gone(
@@ -1337,13 +1438,11 @@ impl Dispatcher for Rare {
         _: slabloop::AnyId,
         _: slabloop::Cause,
     ) -> io::Result<()> {
-        self.gone.set(self.gone.get() + 1);
-        Ok(())
+        self.note("gone")
     }
 
     fn handle_priority(&mut self, _: &mut Context<'_>) -> io::Result<()> {
-        self.urgent.set(self.urgent.get() + 1);
-        Ok(())
+        self.note("priority")
     }
 }
 
@@ -1353,59 +1452,111 @@ impl Reusable for Rare {
     }
 }
 
-struct Lender(Option<Lease<SocketAddr, Rare>>);
+/// Keeps the one lease that it gets.
+struct Lender<D: Reusable>(Option<Lease<SocketAddr, D>>);
 
-impl Dispatcher for Lender {}
+impl<D: Reusable> Dispatcher for Lender<D> {}
+
+/// A holder that asks a pool of such connections, and a listener that does nothing by itself.
+fn lender<D: Reusable>(
+    reactor: &mut Reactor,
+    mut make: impl FnMut() -> D + 'static,
+) -> (Id<Lender<D>>, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let server = listener.local_addr().expect("it has one");
+    let connect = move |cx: &mut Context<'_>, server: &SocketAddr, seat: Seat<SocketAddr, D>| {
+        cx.connect(*server, seat.hold(make()))
+    };
+    let pool = Pool::new(&PoolOptions::new(), connect).expect("good limits");
+    let pool = reactor.add_service(pool).expect("room");
+    let lender = reactor.add_service(Lender(None)).expect("room");
+    let mut cx = reactor.at(lender).expect("there");
+    let keep = |this: &mut Lender<D>, _: &mut Context<'_>, got: Result<_, Refused>| {
+        this.0 = Some(got?);
+        Ok(())
+    };
+    let asked = Pool::acquire(&mut cx, pool, &server, lender, keep);
+    assert!(matches!(asked, Acquired::Later(_)));
+    (lender, listener)
+}
+
+fn has_lent<D: Reusable>(reactor: &mut Reactor, lender: Id<Lender<D>>) -> bool {
+    let has = reactor.with(lender, |this, _| this.0.is_some());
+    has.expect("there")
+}
 
 #[test]
-fn a_leased_connection_is_told_that_all_is_sent_of_urgent_data_and_that_another_has_gone() {
+fn a_leased_connection_is_told_what_any_other_is() {
     let mut reactor = Reactor::new().unwrap();
-    let (listener, server) = silent_server();
-    let Where::Tcp(server) = server else {
-        unreachable!("it is on TCP")
-    };
-    let [sent, gone, urgent] = [(); 3].map(|()| Rc::<Cell<u32>>::default());
-    let [for_sent, for_gone, for_urgent] = [&sent, &gone, &urgent].map(Rc::clone);
-    let pool = Pool::new(
-        &PoolOptions::new(),
-        move |cx: &mut Context<'_>, server: &SocketAddr, seat: Seat<SocketAddr, Rare>| {
-            let [sent, gone, urgent] = [&for_sent, &for_gone, &for_urgent].map(Rc::clone);
-            cx.connect(*server, seat.hold(Rare { sent, gone, urgent }))
-        },
-    );
-    let pool = reactor.add_service(pool.unwrap()).unwrap();
-    let lender = reactor.add_service(Lender(None)).unwrap();
-    let other = reactor.add_service(Lender(None)).unwrap();
-    let mut cx = reactor.at(lender).unwrap();
-    let asked = Pool::acquire(
-        &mut cx,
-        pool,
-        &server,
-        lender,
-        |this: &mut Lender, _, got| {
-            this.0 = Some(got?);
-            Ok(())
-        },
-    );
-    assert!(matches!(asked, Acquired::Later(_)));
+    let told = Told::default();
+    let noted = Rc::clone(&told);
+    let (lender, listener) = lender(&mut reactor, move || Rare(Rc::clone(&noted)));
     turn_until(&mut reactor, "the lease", |reactor| {
-        reactor.with(lender, |this, _| this.0.is_some()).unwrap()
+        has_lent(reactor, lender)
     });
+    let other = reactor.add_service(Holder::default()).unwrap();
     let used = reactor.with(lender, |this, cx| {
         let lease = this.0.as_ref().expect("it has come");
         lease.with(cx, |_, cx| {
             cx.watch(other);
             cx.watch_priority();
+            cx.start_writing();
             cx.send(b"hello").expect("room");
             cx.notify_when_sent().expect("it is open");
         })
     });
     used.unwrap().unwrap();
     reactor.at(other).unwrap().close();
-    let (peer, _) = listener.accept().expect("it has connected");
+    let (peer, _) = listener.accept().expect("it is in the queue");
     let peer = socket2::Socket::from(peer);
     peer.send_out_of_band(b"!").expect("room");
-    turn_until(&mut reactor, "all three", |_| {
-        (sent.get(), gone.get(), urgent.get()) == (1, 1, 1)
+    let all = BTreeSet::from(["gone", "priority", "sent", "write"]);
+    turn_until(&mut reactor, "all of it", |_| *told.borrow() == all);
+}
+
+/// A client of records that is ready when it has had one.
+struct Greeted(bool);
+
+impl Handler for Greeted {
+    fn found_terminator(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &mut Framing,
+        _: &[u8],
+    ) -> io::Result<()> {
+        self.0 = true;
+        Ok(())
+    }
+}
+
+impl ReusableHandler for Greeted {
+    fn is_reusable(&mut self, _: &mut Context<'_>, _: &mut Framing) -> bool {
+        true
+    }
+
+    fn is_ready(&mut self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn a_framed_connection_is_lent_after_its_greeting_and_leaves_the_loop_with_what_it_has_read() {
+    let mut reactor = Reactor::new().unwrap();
+    let make = || Framed::new(Terminator::Line, Greeted(false)).expect("a good terminator");
+    let (lender, listener) = lender(&mut reactor, make);
+    settle(&mut reactor);
+    let (mut peer, _) = listener.accept().expect("it is in the queue");
+    assert!(!has_lent(&mut reactor, lender), "it has not been greeted");
+    peer.write_all(b"welcome\nhal").expect("room");
+    turn_until(&mut reactor, "the lease", |reactor| {
+        has_lent(reactor, lender)
     });
+    let lease = reactor.with(lender, |this, _| this.0.take()).flatten();
+    let id = lease.as_ref().expect("it has come").id();
+    turn_until(&mut reactor, "half a record", |reactor| {
+        let half = reactor.with(id, |framed, _| framed.parts().1.unfinished() == b"hal");
+        half.expect("there")
+    });
+    let mut detached = reactor.detach(id).expect("it is open");
+    assert_eq!(detached.take_unread(), b"hal");
 }

@@ -47,13 +47,15 @@ impl Bench {
     }
 
     fn with(change: impl FnOnce(TestPool) -> TestPool) -> Bench {
+        Bench::of(&mut PoolOptions::new(), change)
+    }
+
+    fn of(options: &mut PoolOptions, change: impl FnOnce(TestPool) -> TestPool) -> Bench {
         let mut reactor = Reactor::new().expect("a poller");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let place = Where::Tcp(listener.local_addr().expect("it has one"));
         let shared = Shared::default();
-        let mut options = PoolOptions::new();
-        options.max_connections(1);
-        let pool = change(new_pool(&options, &shared));
+        let pool = change(new_pool(options.max_connections(1), &shared));
         let pool = reactor.add_service(pool).expect("room");
         let holder = holder(&mut reactor);
         Bench {
@@ -290,6 +292,29 @@ fn while_it_is_idle_and_the_loop_has_not_heard_of_it() {
         assert_eq!(bench.gauges().discarded.ended, 1, "{death:?}");
         second.release(&mut bench.reactor.at(bench.holder).expect("there"));
         bench.goes_on(3, "unheard");
+    }
+}
+
+#[test]
+fn without_the_probe_the_kernel_is_not_asked() {
+    for is_awaited in [false, true] {
+        let mut bench = Bench::of(PoolOptions::new().probe(false), |pool| pool);
+        let (_, peer) = bench.lease(1);
+        if is_awaited {
+            bench.ask(2);
+            kill(peer, Death::Fin);
+            bench.release(1);
+        } else {
+            bench.release(1);
+            settle(&mut bench.reactor);
+            kill(peer, Death::Fin);
+            bench.ask(2);
+            assert!(bench.has(2), "at once");
+        }
+        // It has been lent, although it is dead.
+        assert_eq!(bench.gauges().discarded.total(), 0);
+        bench.until("its end", |bench| bench.gauges().discarded.died == 1);
+        bench.goes_on(3, "without the probe");
     }
 }
 

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use slabloop::kit::bucket::Quota;
 use slabloop::kit::retry::{Backoff, BackoffBuilder, Breaker, Budget, Event, Reconnect, State};
 use slabloop::testing::SimClock;
-use slabloop::{AnyId, Cause, Context, Dispatcher, Id, Reactor};
+use slabloop::{AnyId, Cause, Context, Dispatcher, Id, Reactor, TimerId};
 use util::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -74,6 +74,22 @@ fn delays_are_spread_over_the_whole_window_and_the_same_for_the_same_seed() {
 }
 
 #[test]
+fn each_window_is_the_one_before_times_the_factor_up_to_the_cap() {
+    let windows = [1, 3, 9, 27, 60, 60].map(|seconds| seconds * SECOND);
+    for (attempt, window) in windows.into_iter().enumerate() {
+        let delays = (0..1000).map(|seed| {
+            let builder = backoff(SECOND, 60 * SECOND).factor(3.0).seed(seed);
+            let mut backoff = builder.build().unwrap();
+            backoff.nth(attempt).unwrap()
+        });
+        // The longest of so many is nearly the window itself.
+        let longest = delays.max().unwrap();
+        let range = window * 9 / 10..=window;
+        assert!(range.contains(&longest), "{attempt}: {longest:?}");
+    }
+}
+
+#[test]
 fn a_limit_ends_the_delays_until_a_reset_and_bad_settings_are_named() {
     let mut backoff = backoff(MS, SECOND).limit(2).build().unwrap();
     for _ in 0..2 {
@@ -94,6 +110,7 @@ fn a_limit_ends_the_delays_until_a_reset_and_bad_settings_are_named() {
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains(name), "{error}");
     }
+    assert!(Backoff::builder().factor(1.0).build().is_ok(), "no growth");
     let longest = Backoff::builder().base(Duration::MAX).cap(Duration::MAX);
     let mut longest = longest.factor(1e300).build().unwrap();
     assert!((0..100).all(|_| longest.next().is_some()));
@@ -122,7 +139,8 @@ fn a_budget_gives_what_was_earned_up_to_its_limit_and_the_floor() {
     // The floor comes with time alone, and not with a clock that goes back.
     assert_eq!(spend(start + SECOND / 2), 1);
     assert_eq!(spend(start), 0);
-    assert_eq!(budget.gauges().spent, 7);
+    let gauges = budget.gauges();
+    assert_eq!((gauges.spent, gauges.refused), (7, 6));
     let floor = Quota::per_second(1);
     assert!(Budget::new(1001, 1, floor).is_err() && Budget::new(1, 1, floor.burst(0)).is_err());
 }
@@ -162,6 +180,24 @@ fn a_breaker_opens_after_failures_in_a_row_and_closes_after_its_trials() {
     let gauges = breaker.gauges();
     assert_eq!((gauges.opened, gauges.refused, gauges.failures), (1, 3, 5));
     assert_eq!((gauges.allowed, gauges.successes), (8, 3));
+    // What failed before is forgotten: it takes three again.
+    for _ in 0..2 {
+        breaker.allow(until).unwrap().failure(until);
+    }
+    assert_eq!(breaker.state(until), State::Closed);
+}
+
+#[test]
+fn trials_may_come_one_after_the_other() {
+    let breaker = consecutive(1, 3);
+    let start = Instant::now();
+    breaker.allow(start).unwrap().failure(start);
+    let until = start + SECOND;
+    for _ in 0..3 {
+        assert_eq!(breaker.state(until), State::HalfOpen);
+        breaker.allow(until).unwrap().success(until);
+    }
+    assert_eq!(breaker.state(until), State::Closed);
 }
 
 #[test]
@@ -201,7 +237,8 @@ fn a_dropped_permit_is_a_failure_and_a_cancelled_one_is_nothing() {
     breaker.allow(until).unwrap().cancel();
     drop(breaker.allow(until).unwrap());
     assert!(matches!(breaker.state(until), State::Open { .. }));
-    assert_eq!(breaker.gauges().dropped, 3);
+    let gauges = breaker.gauges();
+    assert_eq!((gauges.dropped, gauges.failures), (3, 3));
 }
 
 #[test]
@@ -241,10 +278,40 @@ fn a_breaker_by_rate_forgets_what_is_older_than_its_window() {
     ] {
         assert_eq!(bad.build().unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
-    let far = Breaker::builder().consecutive(1).open_for(Duration::MAX);
-    let far = far.build().unwrap();
-    far.allow(start).unwrap().failure(start);
-    assert!(far.allow(start + SECOND).is_err());
+    assert!(Breaker::builder().rate(50, MS, 1).build().is_ok());
+}
+
+#[test]
+fn a_breaker_by_rate_counts_the_failures_of_its_whole_window_however_old_it_is() {
+    let breaker = Breaker::builder().rate(100, SECOND, 4).build().unwrap();
+    let start = Instant::now();
+    breaker.allow(start).unwrap().success(start);
+    // The success was long ago. The failures are in four different parts of the window.
+    let hour = start + Duration::from_secs(3600);
+    for at in [0, 250, 500, 750] {
+        let now = hour + at * MS;
+        assert_eq!(breaker.state(now), State::Closed);
+        breaker.allow(now).unwrap().failure(now);
+    }
+    assert!(matches!(breaker.state(hour + 750 * MS), State::Open { .. }));
+}
+
+#[test]
+fn a_breaker_may_be_open_for_decades_and_for_ever() {
+    let start = Instant::now();
+    let opened = |open_for| {
+        let breaker = Breaker::builder().consecutive(1).open_for(open_for);
+        let breaker = breaker.build().unwrap();
+        breaker.allow(start).unwrap().failure(start);
+        breaker.state(start)
+    };
+    let decades = Duration::from_secs(50 * 365 * 24 * 3600);
+    let until = start + decades;
+    assert_eq!(opened(decades), State::Open { until });
+    assert!(matches!(
+        opened(Duration::MAX),
+        State::Open { until: later } if later > until
+    ));
 }
 
 /// What a reconnecting client has reported.
@@ -463,10 +530,31 @@ fn run_goes_on_while_an_attempt_is_waited_for() {
     assert_eq!(dials.get(), 3, "closing its context ended it");
 }
 
+/// A connection that stays for a few turns of a shutdown.
+struct Lingering(u32);
+impl Dispatcher for Lingering {
+    fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.set_timer(MS);
+        Ok(())
+    }
+
+    fn handle_timer(&mut self, cx: &mut Context<'_>, _: TimerId) -> io::Result<()> {
+        self.0 -= 1;
+        if self.0 > 0 {
+            cx.set_timer(MS);
+        } else {
+            cx.abort();
+        }
+        Ok(())
+    }
+}
+
 #[test]
 fn shutdown_ends_it_while_connected_and_while_waiting() {
     for connected in [true, false] {
         let mut reactor = Reactor::new().unwrap();
+        let (ours, _peer) = tcp_pair();
+        reactor.add(ours, Lingering(5)).unwrap();
         let dials: Rc<Cell<u32>> = Rc::default();
         let (_, address) = serve(&mut reactor, || Echo);
         let diary = Diary::default();
@@ -479,7 +567,10 @@ fn shutdown_ends_it_while_connected_and_while_waiting() {
                 Err(io::ErrorKind::NotFound.into())
             }
         });
-        let client = client.backoff(backoff(60 * SECOND, 60 * SECOND).build().unwrap());
+        let log = Log::default();
+        let client = client
+            .backoff(backoff(60 * SECOND, 60 * SECOND).build().unwrap())
+            .report(logging(&log));
         client.start(&mut reactor).unwrap();
         turn_until(&mut reactor, "the first attempt", |_| {
             dials.get() == 1 && (!connected || diary.count("client", "connect") == 1)
@@ -487,6 +578,13 @@ fn shutdown_ends_it_while_connected_and_while_waiting() {
         let aborted = reactor.shutdown(DEADLINE).unwrap();
         assert!(aborted.is_empty());
         assert_eq!((dials.get(), reactor.count()), (1, 0));
+        // It has ended first: the end of its connection is none to it.
+        let expected: &[&str] = if connected {
+            &["try 1"]
+        } else {
+            &["try 1", "failed"]
+        };
+        assert_eq!(*log.borrow(), expected);
     }
 }
 
@@ -560,10 +658,52 @@ fn a_breaker_holds_attempts_until_it_is_half_open_and_stability_closes_it() {
     // What the breaker has lent it comes back when the client ends by itself.
     let id = link(&mut reactor, client).unwrap();
     reactor.at(id).unwrap().abort();
-    pass(&mut reactor, &clock, 10 * MS, 5 * MS);
+    pass(&mut reactor, &clock, 30 * MS, 5 * MS);
+    assert!(link(&mut reactor, client).is_some(), "connected again");
     reactor.at(client).unwrap().close();
     turn_for(&mut reactor, Duration::ZERO);
     assert_eq!(breaker.gauges().dropped, 0);
+}
+
+/// How long a client that cannot connect was told to wait because it was held.
+fn held(client: impl FnOnce(Reconnect<Fake>) -> Reconnect<Fake>) -> Vec<Duration> {
+    let (mut reactor, clock) = simulated();
+    let refused = |_: &mut Context<'_>| Err(io::ErrorKind::ConnectionRefused.into());
+    let holds = Rc::new(RefCell::new(Vec::new()));
+    let noted = Rc::clone(&holds);
+    let client = client(Reconnect::new(refused)).report(move |_, event| {
+        if let Event::Held { retry_in } = event {
+            noted.borrow_mut().push(retry_in);
+        }
+    });
+    client.start(&mut reactor).unwrap();
+    pass(&mut reactor, &clock, 100 * SECOND, 100 * MS);
+    holds.take()
+}
+
+#[test]
+fn who_has_no_budget_asks_again_after_delays_of_the_backoff_and_without_its_limit() {
+    // The one retry of this hour is for the second attempt.
+    let budget = Budget::new(0, 0, Quota::per(1, 3600 * SECOND)).unwrap();
+    let backoff = backoff(10 * SECOND, 10 * SECOND).limit(2).build().unwrap();
+    let holds = held(|client| client.backoff(backoff).budget(budget));
+    assert!(holds.len() > 4, "{holds:?}");
+    let range = MS..=10 * SECOND;
+    assert!(holds.iter().all(|delay| range.contains(delay)), "{holds:?}");
+    // The default begins with a tenth of a second.
+    assert!(holds[..3].iter().any(|delay| *delay > SECOND), "{holds:?}");
+}
+
+#[test]
+fn who_is_held_by_an_open_breaker_does_not_ask_before_its_trials_begin() {
+    let breaker = consecutive(1, 1);
+    let asked = breaker.clone();
+    let backoff = backoff(500 * MS, 500 * MS).build().unwrap();
+    let holds = held(|client| client.backoff(backoff).breaker(breaker));
+    let (count, gauges) = (holds.len() as u64, asked.gauges());
+    assert!(count > 10, "{holds:?}");
+    assert_eq!(gauges.refused, count);
+    assert!(gauges.opened >= count, "once while it is open: {gauges:?}");
 }
 
 /// A server with ten thousand clients restarts.

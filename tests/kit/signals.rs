@@ -1,5 +1,7 @@
 //! Signals of the system as callbacks. They reach the whole process, so each test has its own signals.
 
+#[path = "../util/log_lines.rs"]
+mod log_lines;
 #[path = "../util/mod.rs"]
 mod util;
 
@@ -7,8 +9,9 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
+use log_lines::{keep_log, take_log};
 use slabloop::kit::signals::{
-    SIGALRM, SIGCONT, SIGHUP, SIGKILL, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SignalHandler,
+    SIGALRM, SIGCONT, SIGHUP, SIGKILL, SIGQUIT, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH, SignalHandler,
 };
 use slabloop::{Context, Id, Reactor};
 use util::*;
@@ -148,6 +151,29 @@ fn an_error_is_reported_and_after_the_close_the_signal_does_nothing() {
     raise(SIGQUIT);
     assert_asleep(&mut reactor, "after the close");
     assert_eq!(diary.of("it"), ["close"]);
+}
+
+#[test]
+fn an_error_of_a_closure_is_logged_and_the_next_signal_comes_all_the_same() {
+    let mut reactor = Reactor::new().unwrap();
+    let count = Rc::new(RefCell::new(0));
+    let counted = Rc::clone(&count);
+    let failing = move |_: &mut Context<'_>, _: i32| {
+        *counted.borrow_mut() += 1;
+        Err(io::Error::other("no configuration"))
+    };
+    reactor.signals([SIGTSTP], failing).unwrap();
+    keep_log();
+    for calls in 1..=2 {
+        raise(SIGTSTP);
+        turn_until(&mut reactor, "the call", |_| *count.borrow() == calls);
+    }
+    let lines = take_log();
+    let told = lines
+        .iter()
+        .filter(|(level, line)| *level <= log::Level::Warn && line.contains("no configuration"));
+    // The second one is held back.
+    assert_eq!(told.count(), 1, "{lines:?}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The pool of threads: order, refusals, cancelling, panics, and every way in which it can end.
 
+#[path = "../util/log_lines.rs"]
+mod log_lines;
 #[path = "../util/mod.rs"]
 mod util;
 
@@ -11,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use log_lines::{keep_log, take_log};
 use slabloop::kit::workers::{FullQueue, Job, SpawnError, WorkerPanic, Workers};
 use slabloop::{Cause, Context, Dispatcher, Id, Reactor};
 use util::*;
@@ -101,6 +104,13 @@ fn gated(reactor: &mut Reactor, workers: &Workers, asker: Id<Asker>, answer: u32
     spawn(reactor, workers, asker, work);
     gate.wait();
     gate
+}
+
+/// What was logged as a warning, or worse, since the last look.
+fn warnings() -> Vec<String> {
+    let lines = take_log().into_iter();
+    let warnings = lines.filter(|(level, _)| *level <= log::Level::Warn);
+    warnings.map(|(_, line)| line).collect()
 }
 
 /// Notes the thread on which it is dropped.
@@ -595,8 +605,12 @@ fn at_the_deadline_a_shutdown_drops_what_is_queued_and_leaves_the_thread_that_do
     let mut gate = gated(&mut reactor, &workers, asker, 1);
     let mut second = gated(&mut reactor, &workers, asker, 2);
     let waiting = spawn(&mut reactor, &workers, asker, || 3);
+    keep_log();
     let stopped = workers.shutdown(&mut reactor, Duration::ZERO).unwrap();
+    assert!(!stopped.is_clean(), "{stopped:?}");
     assert_eq!(stopped.joined, 0);
+    let warning = "worker: shut down with 1 jobs dropped and 2 threads still in a job";
+    assert_eq!(warnings(), [warning]);
     let names = |list: &[slabloop::kit::workers::Unfinished]| -> Vec<_> {
         list.iter()
             .map(|job| (job.number, job.dispatcher))
@@ -610,6 +624,7 @@ fn at_the_deadline_a_shutdown_drops_what_is_queued_and_leaves_the_thread_that_do
     second.open();
     let stopped = workers.shutdown(&mut reactor, DEADLINE).unwrap();
     assert!(stopped.is_clean() && stopped.joined == 2, "{stopped:?}");
+    assert!(warnings().is_empty(), "a clean end is nothing to warn of");
     let mut answers = answers(&mut reactor, asker);
     answers.sort_unstable();
     assert_eq!(answers, [1, 2]);
@@ -711,11 +726,35 @@ fn jobs_that_the_reactors_shutdown_leaves_are_dropped_there_and_reported() {
     assert_eq!(stopped.joined, 1);
     assert_eq!(stopped.dropped.len(), 1);
     assert_eq!(stopped.dropped[0].number, queued.number());
+    assert!(!stopped.is_clean(), "{stopped:?}");
     // The reactor can be used again; the pool is over.
     let asker = reactor.add_service(Asker::default()).unwrap();
     let mut cx = reactor.at(asker).unwrap();
     let refused = workers.spawn(&mut cx, asker, || 1, note).unwrap_err();
     assert!(!refused.is_full(), "{refused:?}");
+}
+
+#[test]
+fn a_job_that_outlasts_the_reactors_shutdown_is_waited_for_until_the_deadline() {
+    let (mut reactor, workers, asker) = pool(2, 8);
+    let mut gate = gated(&mut reactor, &workers, asker, 1);
+    // Nobody is left for its result, so no turn of the loop ends the wait.
+    reactor.shutdown(DEADLINE).unwrap();
+    let deadline = Duration::from_millis(50);
+    let stopped = workers.shutdown(&mut reactor, deadline).unwrap();
+    assert_eq!((stopped.joined, stopped.left.len()), (1, 1), "{stopped:?}");
+    assert!(!stopped.is_clean());
+    gate.open();
+    let stopped = workers.shutdown(&mut reactor, DEADLINE).unwrap();
+    assert!(stopped.is_clean() && stopped.joined == 1, "{stopped:?}");
+}
+
+#[test]
+fn a_pool_shows_whether_it_takes_jobs() {
+    let (mut reactor, workers, _) = pool(1, 8);
+    assert!(format!("{workers:?}").contains("closed: false"));
+    workers.shutdown(&mut reactor, DEADLINE).unwrap();
+    assert!(format!("{workers:?}").contains("closed: true"));
 }
 
 #[test]

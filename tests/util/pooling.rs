@@ -114,6 +114,11 @@ impl Dispatcher for Client {
         Ok(())
     }
 
+    fn handle_handshake(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.shared.notes.borrow_mut().push("handshake".to_owned());
+        Ok(())
+    }
+
     fn handle_error(&mut self, cx: &mut Context<'_>, error: io::Error) {
         self.shared
             .notes

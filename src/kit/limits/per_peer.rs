@@ -175,8 +175,9 @@ impl Drop for Place {
                 table.open.remove(&self.prefix);
             }
         }
-        // After a flood the memory goes back, in steps that make it cheap for each place.
-        if table.open.capacity() > SMALL && table.open.len() < table.open.capacity() / 4 {
+        // After a flood the memory goes back. A map's memory grows and shrinks by factors of two, so this does
+        // something only when half of it is enough for twice as many: rarely, and not again at the next place.
+        if table.open.capacity() > SMALL {
             table.open.shrink_to(table.open.len() * 2);
         }
     }

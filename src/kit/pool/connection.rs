@@ -248,9 +248,9 @@ impl<K: Key, D: Reusable> Dispatcher for Pooled<K, D> {
     }
 
     fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        // A leased one goes when its lease comes back.
+        // A leased one goes when its lease comes back. For the end of another's server nobody waits.
         if self.phase != Phase::Leased {
-            cx.close();
+            cx.close_when_sent();
         }
         Ok(())
     }

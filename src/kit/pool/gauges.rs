@@ -168,3 +168,33 @@ impl RefusedCounts {
         } += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_has_each_of_its_parts_once() {
+        let discarded = Discarded {
+            idle: 1,
+            age: 2,
+            unusable: 4,
+            input: 8,
+            ended: 16,
+            died: 32,
+            broken: 64,
+            evicted: 128,
+            shut_down: 256,
+        };
+        assert_eq!(discarded.total(), 511);
+        let refused = RefusedCounts {
+            connect: 1,
+            paused: 2,
+            deadline: 4,
+            too_many_waiting: 8,
+            no_place: 16,
+            shut_down: 32,
+        };
+        assert_eq!(refused.total(), 63);
+    }
+}

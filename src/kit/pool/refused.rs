@@ -124,3 +124,34 @@ impl From<Refused> for io::Error {
         io::Error::new(kind, refused)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted,
+        NotConnected, Other, TimedOut, WouldBlock,
+    };
+
+    use super::*;
+
+    /// A callback returns it, and the reactor would take the peer's end for the end of the callback's own connection.
+    #[test]
+    fn a_failed_attempt_is_never_an_error_that_looks_like_the_end_of_the_holders_connection() {
+        for failed in [
+            WouldBlock,
+            Interrupted,
+            ConnectionReset,
+            ConnectionAborted,
+            BrokenPipe,
+            NotConnected,
+        ] {
+            let refused = Refused::connect(&7000, &failed.into());
+            assert_eq!(refused.reason(), Reason::Connect(failed));
+            assert_eq!(io::Error::from(refused).kind(), Other, "{failed}");
+        }
+        for failed in [ConnectionRefused, TimedOut] {
+            let refused = Refused::connect(&7000, &failed.into());
+            assert_eq!(io::Error::from(refused).kind(), failed);
+        }
+    }
+}

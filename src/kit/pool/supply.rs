@@ -166,9 +166,10 @@ impl<K: Key, D: Reusable> Pool<K, D> {
         }
     }
 
-    /// If there is no room, and a request needs it: closes the connection that has been idle longest.
+    /// If a request needs room: closes the connection that has been idle longest. Called after `serve` has used the
+    /// room that there was.
     fn make_room(&mut self, cx: &mut Context<'_>) {
-        if self.wanting.is_empty() || self.connections.len() < self.options.max_connections {
+        if self.wanting.is_empty() {
             return;
         }
         if let Some(place) = self.idle.first() {
@@ -179,9 +180,8 @@ impl<K: Key, D: Reusable> Pool<K, D> {
     /// Whether a connection that has returned, and for which requests wait, is to make room for another destination,
     /// which has none and where a request has waited for longer: otherwise that one might never get one.
     pub(super) fn yields_to_another(&self, destination: usize) -> bool {
-        if self.connections.len() < self.options.max_connections
-            || self.counts[Stand::Closing as usize] > 0
-        {
+        // One that is closing makes room already. (If there is some, nobody starves: `serve` has seen to that.)
+        if self.counts[Stand::Closing as usize] > 0 {
             return false;
         }
         let first_of = |place: usize| {

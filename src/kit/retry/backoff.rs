@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::random::SplitMix64;
+use crate::kit::random::SplitMix64;
 
 /// The delays between attempts: exponential, with *full jitter*.
 ///

@@ -283,9 +283,9 @@ impl<D: Dispatcher> Reconnect<D> {
         self.go_on(cx, retry_in);
     }
 
+    /// If `report` has closed the context, that one gets no timer any more.
     fn go_on(&mut self, cx: &mut Context<'_>, retry_in: Option<Duration>) {
         match retry_in {
-            _ if cx.is_closing() => {}
             Some(delay) => self.set_timer(cx, delay),
             None => cx.close(),
         }

@@ -148,10 +148,8 @@ fn reserve(handle: &Handle) -> io::Result<Permit> {
 fn start(shared: &Arc<Shared>, index: usize, name: &str) -> io::Result<JoinHandle<()>> {
     let builder = thread::Builder::new().name(format!("{name}-{index}"));
     let threads_own = Arc::clone(shared);
-    shared.seat(index);
     let started = builder.spawn(move || queue::work(&threads_own, index));
     started.map_err(|error| {
-        shared.unseat(index);
         io::Error::new(
             error.kind(),
             format!("workers: cannot start {name}-{index}: {error}"),

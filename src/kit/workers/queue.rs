@@ -72,7 +72,7 @@ pub(super) enum Seat {
     Free,
     /// It has a job, since then. Whether it is still in the work says a flag, for it posts the result without the lock.
     Running(Name, Instant),
-    /// The thread has ended, or never began.
+    /// The thread has ended.
     Ended,
 }
 
@@ -108,7 +108,8 @@ impl Shared {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 cancelled: 0,
-                seats: vec![Seat::Ended; threads],
+                // Whose thread has not begun yet will look for a job as well.
+                seats: vec![Seat::Free; threads],
                 asleep: 0,
                 woken: false,
                 closed: false,
@@ -231,13 +232,8 @@ impl Shared {
         }
     }
 
-    /// A thread is about to begin.
-    pub(super) fn seat(&self, index: usize) {
-        self.lock().seats[index] = Seat::Free;
-    }
-
-    /// A thread could not be started, or has ended.
-    pub(super) fn unseat(&self, index: usize) {
+    /// A thread has ended.
+    fn unseat(&self, index: usize) {
         self.lock().seats[index] = Seat::Ended;
         self.ended.notify_all();
     }
@@ -317,15 +313,31 @@ mod tests {
 
     impl Dispatcher for Idle {}
 
-    #[test]
-    fn cancelled_jobs_behind_one_that_waits_take_no_memory() {
-        let mut reactor = Reactor::new().expect("a poller");
-        let dispatcher = reactor.add_service(Idle).expect("room").any();
-        let shared = Shared::new(0, 2);
-        let push = |number| {
-            let permit = reactor.handle().reserve().expect("room");
-            let pushed = shared.push(permit, |permit| Waiting {
-                name: Name { number, dispatcher },
+    /// A queue without threads: what is called here is what one of them would do.
+    struct Bench {
+        reactor: Reactor,
+        dispatcher: AnyId,
+        shared: Shared,
+    }
+
+    impl Bench {
+        fn new(capacity: usize) -> Bench {
+            let mut reactor = Reactor::new().expect("a poller");
+            let dispatcher = reactor.add_service(Idle).expect("room").any();
+            Bench {
+                reactor,
+                dispatcher,
+                shared: Shared::new(1, capacity),
+            }
+        }
+
+        fn push(&self, number: u64) {
+            let permit = self.reactor.handle().reserve().expect("room");
+            let pushed = self.shared.push(permit, |permit| Waiting {
+                name: Name {
+                    number,
+                    dispatcher: self.dispatcher,
+                },
                 key: 0,
                 since: Instant::now(),
                 body: Some(Body {
@@ -334,12 +346,84 @@ mod tests {
                 }),
             });
             assert!(pushed.is_ok(), "there is room");
-        };
-        push(0);
-        for number in 1..1_000 {
-            push(number);
-            assert!(shared.cancel(number).is_some());
-            assert!(shared.lock().waiting.len() <= 3);
         }
+
+        fn cancel(&self, number: u64) {
+            assert!(self.shared.cancel(number).is_some());
+        }
+
+        /// How many jobs wait, and how many take memory there.
+        fn queued(&self) -> (usize, usize) {
+            (self.shared.look().0, self.shared.lock().waiting.len())
+        }
+    }
+
+    #[test]
+    fn cancelled_jobs_behind_one_that_waits_take_no_memory() {
+        let bench = Bench::new(2);
+        bench.push(0);
+        for number in 1..1_000 {
+            bench.push(number);
+            bench.cancel(number);
+            assert!(bench.queued().1 <= 3);
+        }
+    }
+
+    #[test]
+    fn cancelled_jobs_are_taken_out_when_they_are_the_most() {
+        let bench = Bench::new(10);
+        (0..10).for_each(|number| bench.push(number));
+        for number in (5..10).rev() {
+            bench.cancel(number);
+        }
+        assert_eq!(bench.queued(), (5, 10), "as many are alive");
+        bench.cancel(4);
+        assert_eq!(bench.queued(), (4, 4));
+    }
+
+    #[test]
+    fn a_thread_passes_over_cancelled_jobs_and_they_are_counted_no_more() {
+        let bench = Bench::new(10);
+        (0..6).for_each(|number| bench.push(number));
+        bench.cancel(1);
+        bench.cancel(2);
+        assert_eq!(bench.queued(), (4, 6));
+        assert!(bench.shared.next(0).is_some());
+        assert_eq!(bench.queued(), (3, 3));
+        assert!(bench.shared.next(0).is_some());
+        assert_eq!(bench.queued(), (2, 2));
+    }
+
+    #[test]
+    fn a_job_runs_from_when_a_thread_takes_it_until_its_work_has_ended() {
+        let bench = Bench::new(1);
+        bench.push(0);
+        assert_eq!(bench.shared.look().2, None);
+        let (_, stint) = bench.shared.next(0).expect("it waits");
+        assert_eq!(bench.shared.look().2, Some(stint.began));
+        // The thread has not yet looked for the next one.
+        stint.end();
+        assert_eq!(bench.shared.look().2, None);
+    }
+
+    #[test]
+    fn a_result_that_nobody_takes_is_dropped_as_a_part_of_the_job_and_may_panic() {
+        struct Bomb<'a>(&'a AtomicBool);
+
+        impl Drop for Bomb<'_> {
+            fn drop(&mut self) {
+                assert!(!self.0.load(Ordering::Acquire), "this is seen in the job");
+            }
+        }
+
+        let in_work = AtomicBool::new(true);
+        let stint = Stint {
+            began: Instant::now(),
+            in_work: &in_work,
+        };
+        stint.end();
+        // It panics, and this test goes on.
+        stint.drop(Bomb(&in_work));
+        assert!(in_work.load(Ordering::Acquire));
     }
 }

@@ -1,4 +1,4 @@
-//! Random numbers for spreading retries over time.
+//! Random numbers for spreading retries, and the ends of connections, over time.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -18,7 +18,7 @@ impl SplitMix64 {
     }
 
     pub(super) fn unpredictable() -> SplitMix64 {
-        SplitMix64(RandomState::new().build_hasher().finish())
+        SplitMix64::new(RandomState::new().build_hasher().finish())
     }
 
     fn next(&mut self) -> u64 {
