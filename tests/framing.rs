@@ -1146,6 +1146,28 @@ fn many_small_pieces_and_empty_files_behind_a_producer_hold_nobody() {
     assert_eq!(fed.wire.taken(), 110);
 }
 
+/// Each file that waits is an open descriptor.
+#[test]
+fn a_file_behind_256_that_wait_is_refused_and_has_room_when_they_have_gone() {
+    let mut fed = Fed::new();
+    let file =
+        || File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).expect("it is there");
+    for _ in 0..256 {
+        fed.act(|framing, cx| framing.push_producer(cx, io::repeat(b'p').take(1)));
+    }
+    let refused = fed.act(|framing, cx| framing.push_file(cx, file(), ..10));
+    let error = refused.expect_err("256 are waiting");
+    assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+    assert!(error.to_string().contains("256"), "{error}");
+    settle(&mut fed.reactor);
+    assert_eq!(fed.wire.taken(), 256);
+    fed.act(|framing, cx| framing.push_file(cx, file(), ..10))
+        .expect("nobody waits any more");
+    settle(&mut fed.reactor);
+    assert_eq!(fed.wire.taken(), 266);
+    assert!(fed.seen.events().is_empty());
+}
+
 #[test]
 fn a_producer_that_is_interrupted_is_asked_again() {
     struct Interrupted {
@@ -1338,8 +1360,13 @@ fn a_producer_on_a_connection_shut_for_writing_is_dropped_and_nothing_spins() {
         cx.shutdown_write();
         framed.framing().push_producer(cx, late);
         cx.start_writing();
-        let error = framed.framing().push(cx, b"late").expect_err("shut");
-        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        let file = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        let (framing, file) = (framed.framing(), file.expect("it is there"));
+        let refused = [framing.push(cx, b"late"), framing.push_file(cx, file, ..)];
+        for refusal in refused {
+            let kind = refusal.expect_err("shut").kind();
+            assert_eq!(kind, io::ErrorKind::BrokenPipe);
+        }
     });
     assert_eq!((drawn.get(), dropped.get()), (0, 1));
     settle(&mut reactor);

@@ -305,6 +305,41 @@ fn what_is_put_back_after_the_end_was_seen_is_read_before_it() {
     assert_eq!(*sink.events.borrow(), ["eof", "eof"]);
 }
 
+#[test]
+fn input_can_be_put_back_on_an_open_stream_alone_and_others_are_told_why_not() {
+    let mut reactor = Reactor::new().expect("a poller");
+    let listener = reactor.listen("127.0.0.1:0", Sink::default());
+    let listener = listener.expect("a port").any();
+    let datagrams = reactor.bind_udp("127.0.0.1:0", Sink::default());
+    let datagrams = datagrams.expect("a port").any();
+    let service = reactor.add_service(Sink::default()).expect("room").any();
+    let address = reactor.local_addr(listener).expect("bound");
+    let connecting = reactor.connect(address, Sink::default());
+    let connecting = connecting.expect("it listens").any();
+    let (ours, _peer) = tcp_pair();
+    let closing = reactor.add(ours, Sink::default()).expect("a stream").any();
+    reactor.at(closing).expect("open").close();
+    let refused = |reactor: &mut Reactor, id| {
+        let error = reactor.at(id).expect("there").unread(b"x");
+        let error = error.expect_err("no open stream");
+        (error.kind(), error.to_string())
+    };
+    for (id, what) in [
+        (listener, "listener"),
+        (datagrams, "UDP"),
+        (service, "service"),
+    ] {
+        let (kind, text) = refused(&mut reactor, id);
+        assert_eq!(kind, io::ErrorKind::Unsupported, "{what}");
+        assert!(text.contains(what), "{text}");
+    }
+    for (id, why) in [(connecting, "before"), (closing, "after close")] {
+        let (kind, text) = refused(&mut reactor, id);
+        assert_eq!(kind, io::ErrorKind::NotConnected, "{why}");
+        assert!(text.contains(why), "{text}");
+    }
+}
+
 /// A connection with 3 bytes that a layer has read, and so many in its outbox.
 fn busy_connection(reactor: &mut Reactor, unsent: usize) -> (Id<Framed<Lines>>, TcpStream) {
     let (ours, mut peer) = tcp_pair();

@@ -1,15 +1,18 @@
 //! Rate limits: the rate asked for is the rate that comes, several under one limit share it evenly, nothing is
 //! lost, and a limit that nobody waits for costs no timer.
 
+#[path = "util/ports.rs"]
+mod ports;
 mod util;
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use ports::closed_port;
 use slabloop::testing::SimClock;
 use slabloop::{Cause, Context, Dispatcher, Id, Rate, Reactor};
 use util::*;
@@ -290,6 +293,17 @@ fn wrong_rates_wrong_sockets_and_groups_that_are_gone_are_refused() {
     cx.remove_rate_group(group);
     let next = cx.rate_group(Rate::per_second(1)).expect("in range");
     assert_ne!(group, next, "its name names no other");
+    // Neither does it reach the one that has its place now.
+    let error = cx.set_group_rate(group, Rate::per_second(3));
+    assert_eq!(error.expect_err("gone").kind(), io::ErrorKind::NotFound);
+    cx.remove_rate_group(group);
+    let error = cx.set_group_rate(next, Rate::per_second(0));
+    assert_eq!(
+        error.expect_err("no rate").kind(),
+        io::ErrorKind::InvalidInput
+    );
+    let error = cx.share_read_rate(next).expect_err("no stream");
+    assert!(error.to_string().contains("listener"), "{error}");
     let mut cx = reactor.at(stream).expect("open");
     let error = cx.share_write_rate(group).expect_err("gone");
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
@@ -312,6 +326,44 @@ fn a_limited_connection_can_be_detached() {
     let stream = TcpStream::try_from(reactor.detach(id).expect("open")).expect("nothing left");
     (&stream).write_all(b"x").expect("room");
     peer.read_exact(&mut [0]).expect("it lives on");
+}
+
+#[test]
+fn a_limit_that_is_set_while_connecting_holds_once_connected_and_hides_no_refusal() {
+    let (mut reactor, clock) = simulated();
+    let diary = Diary::default();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let rate = Rate::per_second(1_000).burst(1_000);
+    let id = reactor
+        .connect(address, Spy::new("client", &diary))
+        .expect("it listens");
+    let mut cx = reactor.at(id).expect("connecting");
+    cx.set_write_rate(rate).expect("a stream");
+    cx.set_read_rate(rate).expect("a stream");
+    cx.send(&[7; 3_000]).expect("room");
+    let (mut peer, _) = listener.accept().expect("in the queue");
+    peer.write_all(b"hello").expect("room");
+    turn_until(&mut reactor, "the connection", |_| {
+        diary.count("client", "connect") == 1
+    });
+    settle(&mut reactor);
+    let mut cx = reactor.at(id).expect("open");
+    assert_eq!(cx.queued(), 2_000, "a burst has left");
+    cx.shutdown_write();
+    pass(&mut reactor, &clock, Duration::from_secs(2) + 4 * STEP);
+    let mut received = Vec::new();
+    peer.read_to_end(&mut received).expect("a clean end");
+    assert_eq!(received.len(), 3_000);
+
+    let (_bound, nobody) = closed_port();
+    let id = reactor.connect(nobody, Spy::new("late", &diary));
+    let mut cx = reactor.at(id.expect("it may be tried")).expect("there");
+    cx.set_write_rate(rate).expect("a stream");
+    turn_until(&mut reactor, "the refusal", |_| {
+        diary.count("late", "close") == 1
+    });
+    assert_eq!(diary.of("late"), ["error ConnectionRefused", "close"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::dispatcher::Dispatcher;
 use crate::slot::life::Life;
 use crate::turn::replace;
 use crate::world::detached::Detached;
+use crate::world::endpoint::Kind;
 use crate::world::ids::{AnyId, Id};
 
 /// # Changing what serves a connection
@@ -96,14 +97,17 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// `NotConnected` after `close`; `Unsupported` on anything but a stream.
+    /// `NotConnected` before the connection is established and after `close`; `Unsupported` on anything but a stream.
     pub fn unread(&mut self, bytes: &[u8]) -> io::Result<()> {
         let slot = self.core.state.slots.slot(self.id);
-        if slot.life() != Life::Open {
-            return Err(self.refusal(io::ErrorKind::NotConnected, "unread after close"));
-        }
-        if slot.io.kind() != crate::world::endpoint::Kind::Stream {
-            return Err(self.not_for("unread"));
+        match slot.life() {
+            Life::Open if slot.io.kind() == Kind::Stream => {}
+            Life::Open | Life::Listening => return Err(self.not_for("unread")),
+            Life::Connecting => {
+                let what = "unread before the connection is established";
+                return Err(self.refusal(io::ErrorKind::NotConnected, what));
+            }
+            _ => return Err(self.refusal(io::ErrorKind::NotConnected, "unread after close")),
         }
         self.core.state.slots.slot_mut(self.id).put_back(bytes);
         self.core.state.requeue(self.id);

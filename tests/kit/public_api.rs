@@ -17,6 +17,7 @@ mod kit {
     pub(crate) mod group;
     pub(crate) mod limits;
     pub(crate) mod pool;
+    pub(crate) mod random;
     pub(crate) mod resolver;
     pub(crate) mod retry;
     pub(crate) mod workers;

@@ -619,6 +619,41 @@ fn a_second_family_that_is_late_is_not_waited_for() {
 }
 
 #[test]
+fn a_resolver_that_a_callback_makes_waits_for_a_late_family_as_long_as_it_was_told() {
+    let Setting {
+        mut reactor,
+        clock,
+        client,
+    } = setting();
+    let server = NameServer::new(&mut reactor, |asked| {
+        let address = asked.is_a().then(|| asked.address("192.0.2.1"));
+        address.into_iter().collect()
+    });
+    let mut config = server.config();
+    config.resolution_delay(SECOND);
+    let mut cx = reactor.at(client.id).unwrap();
+    let dns = DnsResolver::new_in(&mut cx, config.clone()).unwrap();
+    client.ask(&mut reactor, &dns, "half.test");
+    settle(&mut reactor);
+    clock.advance(SECOND - Duration::from_millis(1));
+    settle(&mut reactor);
+    assert_eq!(client.len(), 0, "both are waited for");
+    clock.advance(Duration::from_millis(1));
+    settle(&mut reactor);
+    let outcome = client.outcomes.borrow_mut().pop().unwrap();
+    assert_eq!(texts(&outcome), ["192.0.2.1"]);
+
+    // A hosts file that cannot be read, here because it is a folder: nothing is added.
+    config.hosts_file(env!("CARGO_MANIFEST_DIR"));
+    let before = reactor.count();
+    let mut cx = reactor.at(client.id).unwrap();
+    let error = DnsResolver::new_in(&mut cx, config).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(env!("CARGO_MANIFEST_DIR")), "{text}");
+    assert_eq!(reactor.count(), before);
+}
+
+#[test]
 fn the_cache_has_no_more_entries_than_it_may_and_keeps_what_is_used() {
     let Setting {
         mut reactor,

@@ -803,6 +803,19 @@ fn a_failure_is_kept_for_a_moment() {
     turn(&mut reactor);
     client.outcome(&mut reactor, &dns, "host.test").unwrap_err();
     assert_eq!(server.count(), 2);
+
+    // Or as long as the program says, which may be not at all.
+    for (kept, asked) in [(10 * SECOND, 1), (Duration::ZERO, 3)] {
+        let before = server.count();
+        config.failure_ttl(kept);
+        let dns = resolver(&mut reactor, &config);
+        for _ in 0..3 {
+            client.outcome(&mut reactor, &dns, "host.test").unwrap_err();
+            clock.advance(3 * SECOND);
+            turn(&mut reactor);
+        }
+        assert_eq!(server.count() - before, asked, "{kept:?}");
+    }
 }
 
 #[test]

@@ -486,6 +486,21 @@ fn a_connection_that_is_never_established_is_never_stable() {
 }
 
 #[test]
+fn a_client_that_a_callback_starts_dials_after_that_callback() {
+    let mut reactor = Reactor::new().unwrap();
+    let dials = Rc::new(Cell::new(0));
+    let starter = reactor.add_service(Fake).unwrap();
+    let client = reactor.with(starter, |_, cx| {
+        let client = fake(&dials).start_in(cx);
+        assert_eq!(dials.get(), 0, "no callback from inside start_in");
+        client
+    });
+    let client = client.unwrap().unwrap();
+    turn_until(&mut reactor, "the attempt", |_| dials.get() == 1);
+    assert!(link(&mut reactor, client).is_some());
+}
+
+#[test]
 fn at_the_limit_it_ends_and_run_returns() {
     let mut reactor = Reactor::new().unwrap();
     let log = Log::default();

@@ -53,6 +53,38 @@ fn localhost_is_found_and_kept_for_the_time_that_was_set() {
 }
 
 #[test]
+fn a_callback_can_make_a_resolver_with_a_family_and_a_deadline_of_its_own() {
+    let Setting {
+        mut reactor,
+        clock,
+        client,
+    } = setting();
+    let mut config = SystemConfig::new();
+    config.family(Family::V6).deadline(Duration::from_secs(2));
+    let mut cx = reactor.at(client.id).unwrap();
+    let system = SystemResolver::new_in(&mut cx, config.clone()).unwrap();
+    // The other family's literal has no address here, and no thread is asked for that.
+    let error = client.outcome(&mut reactor, &system, "192.0.2.1");
+    assert_eq!(error.unwrap_err().failure(), Failure::NoAddress);
+    let outcome = client.outcome(&mut reactor, &system, "::1");
+    assert_eq!(texts(&outcome), ["::1"]);
+    assert_eq!(stats(&mut reactor, &client, &system).calls, 0);
+    // Before the loop has had a chance to hear of the result.
+    client.ask(&mut reactor, &system, "localhost");
+    clock.advance(Duration::from_secs(2));
+    turn_until(&mut reactor, "the deadline", |_| client.len() == 1);
+    let outcome = client.outcomes.borrow_mut().pop().unwrap();
+    assert_eq!(outcome.unwrap_err().failure(), Failure::DeadlinePassed);
+
+    config.threads(0);
+    let before = reactor.count();
+    let mut cx = reactor.at(client.id).unwrap();
+    let error = SystemResolver::new_in(&mut cx, config).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    assert_eq!(reactor.count(), before);
+}
+
+#[test]
 fn what_is_no_name_never_gets_to_a_thread() {
     let Setting {
         mut reactor,

@@ -7,6 +7,8 @@
 mod programs;
 #[path = "../util/mod.rs"]
 mod util;
+#[path = "../util/wire.rs"]
+mod wire;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,10 +19,12 @@ use std::time::Duration;
 
 use programs::Server;
 use serde_json::Value;
-use slabloop::testing::{Bits, SimClock};
+use slabloop::metrics::Metrics;
+use slabloop::testing::{Bits, SimClock, SimKind, SimSocket};
 use slabloop::trace::{Trace, Written};
-use slabloop::{Context, Dispatcher, Reactor};
+use slabloop::{Context, Dispatcher, Reactor, Socket};
 use util::*;
+use wire::Wire;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -494,6 +498,80 @@ fn what_becomes_of_a_dispatcher_is_a_mark_on_its_lane() {
         of_the_first,
         ["handle_read Spy 0.1", "handle_read Echo 0.1"]
     );
+}
+
+/// A listener whose calls of `accept` fail with these, the last of them first, and then have nothing.
+struct Failing(Vec<i32>);
+
+impl SimSocket for Failing {
+    fn kind(&self) -> SimKind {
+        SimKind::Listener
+    }
+
+    fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn send(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn accept(&mut self) -> io::Result<Box<dyn SimSocket>> {
+        let errno = self.0.pop().map(io::Error::from_raw_os_error);
+        Err(errno.unwrap_or_else(|| io::ErrorKind::WouldBlock.into()))
+    }
+}
+
+#[test]
+fn why_a_listener_pauses_is_a_mark_and_is_counted() {
+    const EIO: i32 = 5;
+    const EMFILE: i32 = 24;
+    const RETRY: Duration = Duration::from_millis(100);
+    let clock = SimClock::new();
+    let mut builder = Reactor::builder();
+    let builder = builder.clock(clock.clone()).observer(Metrics::new);
+    let builder = builder.accept_retry(RETRY).max_queued(4_096);
+    let mut reactor = builder.build().unwrap();
+    let paper = Paper::default();
+    reactor.observe(Trace::new(paper.clone()));
+    let failing: Box<dyn SimSocket> = Box::new(Failing(vec![EIO, EMFILE]));
+    let listener = reactor.add(Socket::from(failing), Echo).unwrap();
+    reactor.inject(listener, Bits::READABLE);
+    let pauses = |reactor: &mut Reactor, count: u64| {
+        turn_until(reactor, "a pause", |reactor| {
+            let pauses = reactor.metrics().accept_pauses;
+            pauses.shortage + pauses.fault + pauses.over_total == count
+        });
+    };
+    pauses(&mut reactor, 1);
+    clock.advance(RETRY);
+    pauses(&mut reactor, 2);
+    // A peer that takes nothing.
+    let wire = Wire::new(0);
+    let sender = reactor.add(wire.socket(), Echo).unwrap();
+    reactor.at(sender).unwrap().send(&[0; 8_192]).unwrap();
+    turn(&mut reactor);
+    clock.advance(RETRY);
+    pauses(&mut reactor, 3);
+    let counted = reactor.metrics().accept_pauses;
+    assert_eq!(
+        (
+            counted.limit,
+            counted.shortage,
+            counted.fault,
+            counted.over_total
+        ),
+        (0, 1, 1, 1)
+    );
+    finish(&mut reactor);
+    let records = paper.read();
+    records.check();
+    let marks = records.of("i").filter_map(|record| record["name"].as_str());
+    let pauses = marks.filter_map(|mark| mark.strip_prefix("accepting paused: "));
+    let expected = [EMFILE, EIO].map(|errno| io::Error::from_raw_os_error(errno).to_string());
+    let expected = expected.iter().map(String::as_str);
+    let expected = expected.chain(["outboxes over their bound"]);
+    assert_eq!(pauses.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }
 
 #[test]
