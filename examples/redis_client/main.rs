@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `client.rs` | which connection a request uses, which requests wait, which are refused |
 //! | `connection.rs` | pipelining; the outcome of requests when a connection ends |
+//! | `server.rs` | where the server is, and the password |
 //! | `settings.rs`, `shared.rs` | limits; commands that are refused, because connections are shared |
 //! | `request.rs` | the three outcomes, exactly one for each request |
 //! | `resp.rs` | the protocol, and its limits |
@@ -40,7 +41,7 @@ use slabloop::{Context, Dispatcher, Id, Reactor};
 
 use common::{Dialer, Failure, Limit, UpstreamFlags};
 use load::{Load, Plan};
-use redis::{Client, Connection, Outcome, Reply, Settings, Version};
+use redis::{Client, Connection, Outcome, Reply, Server, Settings, Version};
 
 /// The command line, parsed.
 struct Wanted {
@@ -53,7 +54,7 @@ struct Wanted {
 }
 
 fn parse(mut parser: lexopt::Parser) -> Result<Wanted, Failure> {
-    let mut name = "127.0.0.1:6379".to_owned();
+    let mut server = Server::local();
     let mut settings = Settings::new(([127, 0, 0, 1], 6379).into());
     let mut plan = Plan {
         rate: None,
@@ -80,7 +81,11 @@ fn parse(mut parser: lexopt::Parser) -> Result<Wanted, Failure> {
         match flag.as_str() {
             "help" => return Err(Failure::Help),
             "version" => return Err(Failure::Version),
-            "connect" => name = common::host_and_port("--connect", &mut parser)?,
+            "connect" => {
+                let named = Server::of_short(parser.value()?);
+                let wrong = |why| Failure::Usage(format!("--connect: {why}"));
+                server = named.map_err(wrong)?;
+            }
             "connections" => {
                 settings.connections = common::number("--connections", &mut parser, 1)?;
             }
@@ -102,8 +107,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Wanted, Failure> {
             other => return Err(Failure::Usage(format!("unknown option --{other}"))),
         }
     }
-    settings.server = common::look_up("--connect", &name)?[0];
-    let dialers = upstream.dialers(&[name])?;
+    settings.server = common::look_up("--connect", &server.name)?[0];
+    settings.login = server.login;
+    let dialers = upstream.dialers(&[server.name])?;
     plan.at_a_time = (settings.connections * settings.pipeline) as u64;
     // What there is at a time without a rate is no overload.
     settings.max_waiting = settings
