@@ -228,7 +228,7 @@ A Redis client: runs one command and prints the reply as redis-cli does, or, wit
 
 Usage: redis_client [OPTIONS] [COMMAND [ARGUMENTS..]]
 
-  --connect HOST:PORT      the server [127.0.0.1:6379]
+  --connect HOST:PORT      the server, or redis://USER:PASSWORD@HOST:PORT [127.0.0.1:6379]
   --connections N          maximum number of connections [4]
   --pipeline N             maximum number of requests in flight on each connection [64]
   --waiting N              maximum number of requests that wait for a connection [10000]
@@ -249,6 +249,8 @@ Usage: redis_client [OPTIONS] [COMMAND [ARGUMENTS..]]
 Each request is answered once: done, with the server's reply, which may be an error; not sent, so that
 it is safe to send it again; or unknown: sent, and no answer came. Commands that change the connection
 itself (SELECT, MULTI, SUBSCRIBE and the like) are refused, for connections are shared.
+REDISCLI_AUTH has the server's password, if it wants one and it is not in --connect; a command line can be
+read by other users of the machine.
 RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 
 Examples:

@@ -37,8 +37,8 @@ pub(crate) enum Heard {
 type Deliver<H> = Rc<dyn Fn(&mut H, &mut Context<'_>, Heard) -> io::Result<()>>;
 
 /// Subscribes to `channel`, and again whenever the connection has ended, until the reactor shuts down. `deliver` is
-/// called with `holder`, as a callback of it. Of `settings` it takes the server, the login, the timeout (of the greeting, and of
-/// the answer to a `PING` that it sends as often) and the size of the largest message.
+/// called with `holder`, as a callback of it. Of `settings` it takes the server, the login, the timeout (of the
+/// greeting, and of the answer to a `PING` that it sends as often) and the size of the largest message.
 ///
 /// # Errors
 ///
