@@ -731,16 +731,20 @@ fn a_broker_that_wants_a_password_is_given_it() {
     let Some(redis) = Redis::start_with_password("password", "s:cret@1") else {
         return;
     };
-    // One who may do this and no more, as docs/chat-over-redis.md has it.
-    let user = "ACL SETUSER chat on >secret2 ~{chat}:* &{chat}:stream +ping +subscribe +eval +xrange +xrevrange +xadd \
+    // One who may do this and no more.
+    let user = "ACL SETUSER chat on >secret ~{chat}:* &{chat}:stream +ping +subscribe +eval +xrange +xrevrange +xadd \
         +publish +set +del +exists +pexpire +hget +hmget +hgetall +hset +hdel +hexists +sadd +srem +smembers";
+    assert!(redis_server::has(
+        include_str!("../../docs/chat-over-redis.md"),
+        user
+    ));
     redis.is_told("s:cret@1", &[user]);
     let address = redis.address();
     let servers = [
         chat_with_password(&format!("redis://:s%3Acret%401@{address}"), None),
         chat_with_password(&format!("redis://{address}"), Some("s:cret@1")),
-        chat_with_password(&format!("redis://chat:secret2@{address}"), Some("another")),
-        chat_with_password(&format!("redis://chat@{address}"), Some("secret2")),
+        chat_with_password(&format!("redis://chat:secret@{address}"), Some("another")),
+        chat_with_password(&format!("redis://chat@{address}"), Some("secret")),
     ];
     let mut people = Vec::new();
     for (server, nick) in servers.iter().zip(["ada", "bob", "cyd", "dan"]) {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use programs::{Lines, PATIENCE, Running, example};
-use redis::{Client, Connection, Gauges, Outcome, Reply, Settings};
+use redis::{Client, Connection, Gauges, Login, Outcome, Reply, Settings};
 use redis_server::Redis;
 use slabloop::{Context, Dispatcher, Id, Reactor, TimerId};
 
@@ -126,12 +126,13 @@ fn turn_until(reactor: &mut Reactor, what: &str, mut done: impl FnMut(&mut React
     }
 }
 
-fn play(name: &str, kills: u32, span: Duration) {
-    let Some(redis) = Redis::start(name) else {
+fn play(redis: Option<Redis>, login: Option<Login>, kills: u32, span: Duration) {
+    let Some(redis) = redis else {
         return;
     };
     let mut reactor = Reactor::new().expect("a poller");
-    let settings = Settings::new(redis.address());
+    let mut settings = Settings::new(redis.address());
+    settings.login = login;
     let for_connections = settings.clone();
     let client = Client::start(&mut reactor, &settings, move |cx, server, seat| {
         cx.connect(*server, seat.hold(Connection::new(&for_connections)))
@@ -231,13 +232,20 @@ fn play(name: &str, kills: u32, span: Duration) {
 
 #[test]
 fn every_request_is_accounted_for_when_the_server_is_killed() {
-    play("short", 2, Duration::from_secs(2));
+    play(Redis::start("short"), None, 2, Duration::from_secs(2));
+}
+
+#[test]
+fn every_request_is_accounted_for_when_each_connection_has_to_log_in() {
+    let redis = Redis::start_with_password("logins", "secret");
+    let login = Login::of_default_user(b"secret".to_vec());
+    play(redis, Some(login), 2, Duration::from_secs(2));
 }
 
 #[test]
 #[ignore = "takes eight seconds"]
 fn every_request_is_accounted_for_when_the_server_is_killed_five_times() {
-    play("long", 5, Duration::from_secs(8));
+    play(Redis::start("long"), None, 5, Duration::from_secs(8));
 }
 
 /// Runs the program to its end, however much it says.

@@ -911,6 +911,29 @@ fn what_answers_a_login_and_is_no_redis_is_left() {
 }
 
 #[test]
+fn a_connection_that_ends_during_its_login_was_sent_no_request() {
+    for answer in ["", "+OK\r\n", "+O"] {
+        let greeting = move |connection| match connection {
+            0 => answer.as_bytes().to_vec(),
+            _ => b"+OK\r\n+PONG\r\n".to_vec(),
+        };
+        let mut bench = Bench::greeting(with_password, greeting, |cx, asked| {
+            match (asked.connection, &asked.words[0][..]) {
+                (0, b"PING") => cx.close(),
+                (_, b"PING") => {}
+                _ => echo(cx, asked),
+            }
+        });
+        let requests = bench.ask_many(3);
+        let outcomes = bench.settled();
+        for number in requests {
+            assert_eq!(outcomes[number], Outcome::Done(bulk(&number.to_string())));
+        }
+        assert_eq!(bench.connections.get(), 2);
+    }
+}
+
+#[test]
 fn after_a_login_that_was_refused_another_is_tried_for_what_is_asked_later() {
     let mut bench = Bench::greeting(
         with_password,

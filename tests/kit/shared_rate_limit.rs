@@ -719,13 +719,17 @@ fn each_program_shares_a_rate_by_way_of_a_redis_that_wants_a_password() {
     let Some(redis) = Redis::start_with_password("shared-password", "s:cret@1") else {
         return;
     };
-    // One who may do this and no more, as docs/shared-rate-limit.md has it.
-    let user = "ACL SETUSER limits on >secret2 ~rate:* +ping +eval +evalsha +time +get +set";
+    // One who may do this and no more.
+    let user = "ACL SETUSER limits on >secret ~rate:* +ping +eval +evalsha +time +get +set";
+    assert!(redis_server::has(
+        include_str!("../../docs/shared-rate-limit.md"),
+        user
+    ));
     redis.is_told("s:cret@1", &[user]);
     let address = redis.address();
     let origin = proxied::answering(proxied::OK).to_string();
     let in_url = format!("redis://:s%3Acret%401@{address}");
-    let of_user = format!("redis://limits:secret2@{address}");
+    let of_user = format!("redis://limits:secret@{address}");
     let bare = url(address);
     let programs: [(&str, &[&str]); 3] = [
         ("http_server_tested", &[]),

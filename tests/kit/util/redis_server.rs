@@ -170,3 +170,10 @@ impl Drop for Redis {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
+
+/// Whether a page has these words, whatever is between them.
+pub(crate) fn has(page: &str, words: &str) -> bool {
+    let words: Vec<_> = words.split_whitespace().collect();
+    let page: Vec<_> = page.split_whitespace().collect();
+    page.windows(words.len()).any(|part| part == words)
+}
