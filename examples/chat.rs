@@ -255,7 +255,7 @@ Usage: chat [OPTIONS]
   --max-connections N      members at once; further ones wait in the kernel [no limit]
   --idle-timeout SECONDS   closes a member after SECONDS without traffic [never]
   --drain SECONDS          time limit for sending queued output at shutdown [5]
-  --backplane redis://HOST:PORT  one room with all processes that name this Redis; build with
+  --backplane URL          redis://HOST:PORT: one room with all processes that name this Redis; build with
                            --features examples
   --lease SECONDS          how long nicknames outlive a process that was killed, with --backplane [10]
   --keep N                 events that Redis keeps, for processes that were away from it [100000]
@@ -273,6 +273,8 @@ Usage: chat [OPTIONS]
   -h, --help               this text
       --version            the version of slabloop
 
+REDISCLI_AUTH has the password of Redis, if it wants one. So may the URL, redis://USER:PASSWORD@HOST:PORT, but a
+command line can be read by other users of the machine.
 RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 
 Examples:

@@ -26,13 +26,13 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::time::Duration;
 
-use lexopt::{Parser, ValueExt};
+use lexopt::Parser;
 use slabloop::{Id, Reactor};
 
 use super::Room;
 use super::common::{self, Failure};
 use link::Link;
-use redis::{Client, Connection, Settings};
+use redis::{Client, Connection, Server, Settings};
 pub(super) use wire::Wire;
 
 /// From a question to the broker to its answer, or for the lease if that is shorter. A longer silence is taken for its
@@ -45,7 +45,7 @@ const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 /// The flags, parsed.
 #[derive(Debug)]
 pub(super) struct Backplane {
-    server: Option<String>,
+    server: Option<Server>,
     lease: Duration,
     keep: usize,
     link: Option<Id<Link>>,
@@ -67,21 +67,9 @@ impl Backplane {
     pub(super) fn take(&mut self, flag: &str, parser: &mut Parser) -> Result<bool, Failure> {
         match flag {
             "backplane" => {
-                let text = parser.value()?.string()?;
-                let server = text.strip_prefix("redis://");
-                let server = server.map(|server| server.trim_end_matches('/'));
-                let is_whole = |server: &&str| {
-                    let parts = server.rsplit_once(':');
-                    parts
-                        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-                };
-                let Some(server) = server.filter(is_whole) else {
-                    let right = "redis://HOST:PORT, such as redis://127.0.0.1:6379";
-                    return Err(Failure::Usage(format!(
-                        "--backplane {text}: expected {right}"
-                    )));
-                };
-                self.server = Some(server.to_owned());
+                let server = Server::of(parser.value()?);
+                let wrong = |why| Failure::Usage(format!("--backplane: {why}"));
+                self.server = Some(server.map_err(wrong)?);
             }
             "lease" => {
                 self.lease = common::seconds("--lease", parser, common::Limit::AboveZero)?;
@@ -101,8 +89,9 @@ impl Backplane {
         let Some(server) = &self.server else {
             return Ok(());
         };
-        let address = common::look_up("--backplane", server)?[0];
+        let address = common::look_up("--backplane", &server.name)?[0];
         let mut settings = Settings::new(address);
+        settings.login = server.login.clone();
         settings.connections = 2;
         settings.timeout = self.lease.min(TIMEOUT);
         let link = self.start(reactor, room, &settings);

@@ -140,6 +140,8 @@ Files:
   -h, --help               this text
       --version            the version of slabloop
 
+REDISCLI_AUTH has the password of Redis, if it wants one. So may the URL, redis://USER:PASSWORD@HOST:PORT, but a
+command line can be read by other users of the machine.
 RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 ";
 

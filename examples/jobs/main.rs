@@ -47,7 +47,7 @@ Usage: jobs front [OPTIONS]
        jobs worker [OPTIONS]
 
 Both:
-  --redis HOST:PORT        the server with the queue [127.0.0.1:6379]
+  --redis HOST:PORT        the server with the queue, or redis://USER:PASSWORD@HOST:PORT [127.0.0.1:6379]
   --redis-timeout SECONDS  the longest time from a request to its answer [2]
   --queue NAME             what the names of its keys begin with [jobs]
   --callback-to HOST:PORT  outcomes may be posted there; may be given several times [nowhere]
@@ -79,6 +79,8 @@ worker:
   --longest-pause SECONDS  and up to this [60]
   --visibility SECONDS     a worker not heard of for so long has lost what it has in hand [30]
 
+REDISCLI_AUTH has the password of Redis, if it wants one and it is not in --redis; a command line can be read by other
+users of the machine.
 RUST_LOG sets the log level, for example RUST_LOG=info,jobs=debug.
 
 Examples:

@@ -1,7 +1,6 @@
 //! The queue as both roles reach it: a client of Redis, the names, the limits.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use lexopt::{Parser, ValueExt};
@@ -9,12 +8,12 @@ use slabloop::{Context, Dispatcher, Id, Reactor};
 
 use crate::common::{self, Failure, Limit};
 use crate::names::{GROUP, Lane, Names};
-use crate::redis::{Client, Connection, Outcome, Reply, Settings};
+use crate::redis::{Client, Connection, Outcome, Reply, Server, Settings};
 
 /// The flags that both roles have.
 #[derive(Clone, Debug)]
 pub(crate) struct QueueFlags {
-    redis: String,
+    redis: Server,
     timeout: Duration,
     name: String,
     keep: Duration,
@@ -24,7 +23,7 @@ pub(crate) struct QueueFlags {
 impl Default for QueueFlags {
     fn default() -> QueueFlags {
         QueueFlags {
-            redis: "127.0.0.1:6379".to_owned(),
+            redis: Server::local(),
             timeout: Duration::from_secs(2),
             name: "jobs".to_owned(),
             keep: Duration::from_secs(24 * 60 * 60),
@@ -37,7 +36,11 @@ impl QueueFlags {
     /// Takes one flag. False if it is none of these.
     pub(crate) fn take(&mut self, flag: &str, parser: &mut Parser) -> Result<bool, Failure> {
         match flag {
-            "redis" => self.redis = common::host_and_port("--redis", parser)?,
+            "redis" => {
+                let server = Server::of_short(parser.value()?);
+                let wrong = |why| Failure::Usage(format!("--redis: {why}"));
+                self.redis = server.map_err(wrong)?;
+            }
             "redis-timeout" => {
                 self.timeout = common::seconds("--redis-timeout", parser, Limit::AboveZero)?;
             }
@@ -55,14 +58,14 @@ impl QueueFlags {
 
     /// Connects to the server of the queue.
     pub(crate) fn open(&self, reactor: &mut Reactor) -> Result<Queue, Failure> {
-        let server = common::look_up("--redis", &self.redis)?[0];
+        let server = common::look_up("--redis", &self.redis.name)?[0];
         let mut settings = Settings::new(server);
+        settings.login = self.redis.login.clone();
         settings.connections = 2;
         settings.timeout = self.timeout;
         Ok(Queue {
             client: client(reactor, &settings)?,
-            server,
-            timeout: self.timeout,
+            settings,
             names: Names(self.name.clone()),
             keep: self.keep.as_secs().to_string(),
             most_dead: self.most_dead.to_string(),
@@ -91,8 +94,7 @@ fn client(reactor: &mut Reactor, settings: &Settings) -> Result<Id<Client>, Fail
 pub(crate) struct Queue {
     pub(crate) client: Id<Client>,
     pub(crate) names: Names,
-    server: SocketAddr,
-    timeout: Duration,
+    settings: Settings,
     /// How many seconds a job is kept when all is done.
     keep: String,
     /// Most dead letters.
@@ -106,10 +108,10 @@ impl Queue {
         reactor: &mut Reactor,
         block: Duration,
     ) -> Result<Id<Client>, Failure> {
-        let mut settings = Settings::new(self.server);
+        let mut settings = self.settings.clone();
         settings.connections = 1;
         settings.pipeline = 1;
-        settings.timeout = block + self.timeout;
+        settings.timeout = block + self.settings.timeout;
         client(reactor, &settings)
     }
 

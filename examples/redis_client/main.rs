@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `client.rs` | which connection a request uses, which requests wait, which are refused |
 //! | `connection.rs` | pipelining; the outcome of requests when a connection ends |
+//! | `server.rs` | where the server is, and the password |
 //! | `settings.rs`, `shared.rs` | limits; commands that are refused, because connections are shared |
 //! | `request.rs` | the three outcomes, exactly one for each request |
 //! | `resp.rs` | the protocol, and its limits |
@@ -40,7 +41,7 @@ use slabloop::{Context, Dispatcher, Id, Reactor};
 
 use common::{Dialer, Failure, Limit, UpstreamFlags};
 use load::{Load, Plan};
-use redis::{Client, Connection, Outcome, Reply, Settings, Version};
+use redis::{Client, Connection, Outcome, Reply, Server, Settings, Version};
 
 /// The command line, parsed.
 struct Wanted {
@@ -53,7 +54,7 @@ struct Wanted {
 }
 
 fn parse(mut parser: lexopt::Parser) -> Result<Wanted, Failure> {
-    let mut name = "127.0.0.1:6379".to_owned();
+    let mut server = Server::local();
     let mut settings = Settings::new(([127, 0, 0, 1], 6379).into());
     let mut plan = Plan {
         rate: None,
@@ -80,7 +81,11 @@ fn parse(mut parser: lexopt::Parser) -> Result<Wanted, Failure> {
         match flag.as_str() {
             "help" => return Err(Failure::Help),
             "version" => return Err(Failure::Version),
-            "connect" => name = common::host_and_port("--connect", &mut parser)?,
+            "connect" => {
+                let named = Server::of_short(parser.value()?);
+                let wrong = |why| Failure::Usage(format!("--connect: {why}"));
+                server = named.map_err(wrong)?;
+            }
             "connections" => {
                 settings.connections = common::number("--connections", &mut parser, 1)?;
             }
@@ -102,8 +107,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Wanted, Failure> {
             other => return Err(Failure::Usage(format!("unknown option --{other}"))),
         }
     }
-    settings.server = common::look_up("--connect", &name)?[0];
-    let dialers = upstream.dialers(&[name])?;
+    settings.server = common::look_up("--connect", &server.name)?[0];
+    settings.login = server.login;
+    let dialers = upstream.dialers(&[server.name])?;
     plan.at_a_time = (settings.connections * settings.pipeline) as u64;
     // What there is at a time without a rate is no overload.
     settings.max_waiting = settings
@@ -222,7 +228,7 @@ A Redis client: runs one command and prints the reply as redis-cli does, or, wit
 
 Usage: redis_client [OPTIONS] [COMMAND [ARGUMENTS..]]
 
-  --connect HOST:PORT      the server [127.0.0.1:6379]
+  --connect HOST:PORT      the server, or redis://USER:PASSWORD@HOST:PORT [127.0.0.1:6379]
   --connections N          maximum number of connections [4]
   --pipeline N             maximum number of requests in flight on each connection [64]
   --waiting N              maximum number of requests that wait for a connection [10000]
@@ -243,6 +249,8 @@ Usage: redis_client [OPTIONS] [COMMAND [ARGUMENTS..]]
 Each request is answered once: done, with the server's reply, which may be an error; not sent, so that
 it is safe to send it again; or unknown: sent, and no answer came. Commands that change the connection
 itself (SELECT, MULTI, SUBSCRIBE and the like) are refused, for connections are shared.
+REDISCLI_AUTH has the server's password, if it wants one and it is not in --connect; a command line can be
+read by other users of the machine.
 RUST_LOG sets the log level, for example RUST_LOG=info,slabloop=debug.
 
 Examples:

@@ -14,6 +14,7 @@ mod redis_server;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -706,18 +707,122 @@ fn a_broker_that_says_nothing_or_nonsense_keeps_nobody_waiting() {
     }
 }
 
+/// A process that was given a password, in the address or in the environment.
+fn chat_with_password(broker: &str, password: Option<&str>) -> Server {
+    let mut command = Command::new(programs::example("chat_tested"));
+    command.args(["--listen", "127.0.0.1:0", "--lease", "30"]);
+    command.args(["--backplane", broker]);
+    command.envs(password.map(|password| ("REDISCLI_AUTH", password)));
+    Server::spawn(command)
+}
+
+/// Ends a process, which has said nothing of a password.
+#[track_caller]
+fn ends_and_has_told_no_secret(server: Server) {
+    server.process.signal("-INT");
+    let ended = server.end();
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    let said = [ended.stdout, ended.stderr].concat().join("\n");
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
+fn a_broker_that_wants_a_password_is_given_it() {
+    let Some(redis) = Redis::start_with_password("password", "s:cret@1") else {
+        return;
+    };
+    // One who may do this and no more.
+    let user = "ACL SETUSER chat on >secret ~{chat}:* &{chat}:stream +ping +subscribe +eval +xrange +xrevrange +xadd \
+        +publish +set +del +exists +pexpire +hget +hmget +hgetall +hset +hdel +hexists +sadd +srem +smembers";
+    assert!(redis_server::has(
+        include_str!("../../docs/chat-over-redis.md"),
+        user
+    ));
+    redis.is_told("s:cret@1", &[user]);
+    let address = redis.address();
+    let servers = [
+        chat_with_password(&format!("redis://:s%3Acret%401@{address}"), None),
+        chat_with_password(&format!("redis://{address}"), Some("s:cret@1")),
+        chat_with_password(&format!("redis://chat:secret@{address}"), Some("another")),
+        chat_with_password(&format!("redis://chat@{address}"), Some("secret")),
+    ];
+    let mut people = Vec::new();
+    for (server, nick) in servers.iter().zip(["ada", "bob", "cyd", "dan"]) {
+        people.push(Person::enters(server, nick));
+    }
+    for (number, nick) in ["ada", "bob", "cyd", "dan"].into_iter().enumerate() {
+        people[number].says(&format!("I am {nick}"));
+        for person in &mut people {
+            person.hears_until(&format!("{nick}: I am {nick}"));
+        }
+    }
+    people[3].says("/nick eve");
+    people[0].hears_until("* dan is now eve");
+    drop(people);
+    for server in servers {
+        ends_and_has_told_no_secret(server);
+    }
+}
+
+#[test]
+fn a_password_that_is_wrong_is_told_in_the_log_and_tried_until_it_is_right() {
+    let Some(redis) = Redis::start_with_password("wrong-password", "first-secret") else {
+        return;
+    };
+    let broker = format!("redis://:second-secret@{}", redis.address());
+    let mut here = chat_with_password(&broker, None);
+    let refused = format!("{}): the server refuses the password", redis.address());
+    here.stderr_says(&refused);
+    let mut ada = Person::arrives(&here);
+    ada.says("ada");
+    ada.hears("* not now: the backplane is away; try again");
+    redis.is_told("first-secret", &["CONFIG SET requirepass second-secret"]);
+    ada.asks_for("ada", "* ada joined");
+    // Who is connected stays so, until its connection ends.
+    let another = "CONFIG SET requirepass third-secret";
+    redis.is_told("second-secret", &[another]);
+    ada.says("still here");
+    ada.hears("ada: still here");
+    let kills = ["CLIENT KILL TYPE normal", "CLIENT KILL TYPE pubsub"];
+    redis.is_told("third-secret", &kills);
+    ada.hears(AWAY);
+    here.stderr_says(&refused);
+    ada.says("anybody?");
+    ada.hears("* not sent (the backplane is away): anybody?");
+    redis.is_told("third-secret", &["CONFIG SET requirepass second-secret"]);
+    ada.hears(BACK);
+    ada.says("again");
+    ada.hears("ada: again");
+    drop(ada);
+    ends_and_has_told_no_secret(here);
+}
+
+#[test]
+fn a_password_for_a_broker_that_has_none_is_told_in_the_log() {
+    let Some(redis) = Redis::start("no-password") else {
+        return;
+    };
+    let mut here = chat_with_password(&format!("redis://:secret@{}", redis.address()), None);
+    let said = here.stderr_says("the server has no password, and this client was given one");
+    assert!(said.contains(&redis.address().to_string()), "{said}");
+    ends_and_has_told_no_secret(here);
+}
+
 #[test]
 fn an_address_that_is_none_is_refused() {
     for address in [
         "127.0.0.1:6379",
-        "redis://127.0.0.1",
         "redis://:6379",
+        "redis://:secret",
+        "redis://:secret@",
+        "redis://:secret@127.0.0.1:x",
         "rediss://a:1",
     ] {
         let ended = programs::run("chat_tested", &["--backplane", address]);
         let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
-        let said = format!("--backplane {address}: expected redis://HOST:PORT");
         assert_eq!(ended.status.code(), Some(2), "{stderr}");
-        assert!(stderr.contains(&said), "{stderr}");
+        let said = "chat_tested: --backplane: expected redis://HOST:PORT";
+        assert!(stderr.starts_with(said), "{stderr}");
+        assert!(!stderr.contains("secret"), "{stderr}");
     }
 }

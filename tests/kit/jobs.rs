@@ -21,7 +21,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use jobs::*;
-use programs::with_deadline;
+use programs::{Server, example, with_deadline};
 use redis_server::Redis;
 use socket2::{Domain, Socket, Type};
 
@@ -865,4 +865,74 @@ fn a_front_that_is_told_to_end_answers_the_request_in_hand() {
     drop(client);
     let ended = front.end();
     assert_eq!((ended.code, ended.totals().of("aborted")), (Some(0), 0));
+}
+
+#[test]
+fn a_redis_that_wants_a_password_is_given_it_and_a_wrong_one_is_told() {
+    let Some(redis) = Redis::start_with_password("jobs-password", "s:cret@1") else {
+        return;
+    };
+    let user = "ACL SETUSER jobs on >secret ~jobs:* +@all -@admin -@dangerous";
+    assert!(redis_server::has(include_str!("../../docs/jobs.md"), user));
+    redis.is_told("s:cret@1", &[user]);
+    let address = redis.address();
+    let job = r#"{"do": "primes", "below": 1000}"#;
+    let from_environment = |password: &str| {
+        let mut command = Command::new(example("jobs_tested"));
+        let redis = address.to_string();
+        command.args(["front", "--listen", "127.0.0.1:0", "--redis", &redis]);
+        command.args(["--redis-timeout", "10"]);
+        Server::spawn({
+            command.env("REDISCLI_AUTH", password);
+            command
+        })
+    };
+    let front = from_environment("s:cret@1");
+    let of_user = format!("redis://jobs:secret@{address}");
+    let worker = worker(address, &["--redis", &of_user]);
+    let id = post(front.address, "", job).id();
+    until_it_is(front.address, &id, "state", "done");
+    assert_eq!(
+        last_words(worker),
+        "jobs: done=1 failed=0 dead=0 claimed=0 lost=0 left=0"
+    );
+    let metrics = get(front.address, "/metrics").body;
+    assert!(metrics.contains("\njobs_queue_up 1\n"), "{metrics}");
+    front.stop();
+
+    let mut front = from_environment("another-secret");
+    let answer = post(front.address, "", job);
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(!answer.body.contains("secret"), "{answer:?}");
+    let said = format!("redis at {address}: the server refuses the password");
+    let said = front.stderr_says(&said);
+    assert!(!said.contains("secret"), "{said}");
+    // The server takes the password that it was not.
+    redis.is_told("s:cret@1", &["CONFIG SET requirepass another-secret"]);
+    let id = until("the login", || match post(front.address, "", job) {
+        answer if answer.status == 202 => Ok(answer.id()),
+        answer => Err(answer.body),
+    });
+    assert_eq!(get(front.address, &format!("/jobs/{id}")).status, 200);
+    front.stop();
+}
+
+#[test]
+fn an_address_of_redis_that_is_none_is_refused() {
+    for role in ["front", "worker"] {
+        for (server, said) in [
+            ("redis://secret@x:1", "before the @ expected"),
+            (":secret@x:0", "a port from 1 to 65535"),
+            ("rediss://:secret@x:1", "TLS is not possible"),
+        ] {
+            let output = programs::run("jobs_tested", &[role, "--redis", server]);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{stderr}");
+            assert!(
+                stderr.contains("--redis: ") && stderr.contains(said),
+                "{stderr}"
+            );
+            assert!(!stderr.contains("secret"), "{stderr}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use programs::{Lines, PATIENCE, Running, example};
-use redis::{Client, Connection, Gauges, Outcome, Reply, Settings};
+use redis::{Client, Connection, Gauges, Login, Outcome, Reply, Settings};
 use redis_server::Redis;
 use slabloop::{Context, Dispatcher, Id, Reactor, TimerId};
 
@@ -126,12 +126,13 @@ fn turn_until(reactor: &mut Reactor, what: &str, mut done: impl FnMut(&mut React
     }
 }
 
-fn play(name: &str, kills: u32, span: Duration) {
-    let Some(redis) = Redis::start(name) else {
+fn play(redis: Option<Redis>, login: Option<Login>, kills: u32, span: Duration) {
+    let Some(redis) = redis else {
         return;
     };
     let mut reactor = Reactor::new().expect("a poller");
-    let settings = Settings::new(redis.address());
+    let mut settings = Settings::new(redis.address());
+    settings.login = login;
     let for_connections = settings.clone();
     let client = Client::start(&mut reactor, &settings, move |cx, server, seat| {
         cx.connect(*server, seat.hold(Connection::new(&for_connections)))
@@ -231,19 +232,32 @@ fn play(name: &str, kills: u32, span: Duration) {
 
 #[test]
 fn every_request_is_accounted_for_when_the_server_is_killed() {
-    play("short", 2, Duration::from_secs(2));
+    play(Redis::start("short"), None, 2, Duration::from_secs(2));
+}
+
+#[test]
+fn every_request_is_accounted_for_when_each_connection_has_to_log_in() {
+    let redis = Redis::start_with_password("logins", "secret");
+    let login = Login::of_default_user(b"secret".to_vec());
+    play(redis, Some(login), 2, Duration::from_secs(2));
 }
 
 #[test]
 #[ignore = "takes eight seconds"]
 fn every_request_is_accounted_for_when_the_server_is_killed_five_times() {
-    play("long", 5, Duration::from_secs(8));
+    play(Redis::start("long"), None, 5, Duration::from_secs(8));
 }
 
 /// Runs the program to its end, however much it says.
 fn run(arguments: &[&str]) -> Output {
+    run_with_password(arguments, None)
+}
+
+/// The same with a password in the environment.
+fn run_with_password(arguments: &[&str], password: Option<&str>) -> Output {
     let mut command = Command::new(example("redis_client_tested"));
     command.args(arguments).env_remove("RUST_LOG");
+    command.envs(password.map(|password| ("REDISCLI_AUTH", password)));
     command.stdin(Stdio::null()).output().expect("it starts")
 }
 
@@ -361,4 +375,75 @@ fn the_program_prints_replies_as_redis_cli_does() {
     assert_eq!(away.status.code(), Some(1));
     let said = String::from_utf8_lossy(&away.stderr);
     assert!(said.contains("not sent: "), "{said}");
+}
+
+#[test]
+fn the_program_logs_in_or_says_why_it_cannot() {
+    let Some(redis) = Redis::start_with_password("login", "s:cret@1") else {
+        return;
+    };
+    let user = "ACL SETUSER reader on >secret2 ~* +ping +get";
+    redis.is_told("s:cret@1", &[user, "SET a 1"]);
+    let address = redis.address().to_string();
+    for (login, password) in [
+        ("redis://:s%3Acret%401@", None),
+        ("redis://default:s:cret@1@", None),
+        ("redis://reader:secret2@", Some("another")),
+        ("redis://reader@", Some("secret2")),
+        ("redis://", Some("s:cret@1")),
+        ("", Some("s:cret@1")),
+    ] {
+        for version in [&[][..], &["-3"]] {
+            let server = format!("{login}{address}");
+            let got = [version, &["--connect", &server, "get", "a"]].concat();
+            let output = run_with_password(&got, password);
+            assert_eq!(output.stdout, b"1\n", "{login} {output:?}");
+        }
+    }
+    for (login, password, said) in [
+        (
+            "redis://:secret@",
+            None,
+            "refuses the password, or the user: WRONGPASS",
+        ),
+        (
+            "redis://nobody:s:cret@1@",
+            None,
+            "refuses the password, or the user: WRONGPASS",
+        ),
+        (
+            "redis://reader@",
+            Some("s:cret@1"),
+            "refuses the password, or the user: WRONGPASS",
+        ),
+        (
+            "",
+            None,
+            "the server wants a password, and this client was given none",
+        ),
+    ] {
+        let server = format!("{login}{address}");
+        let output = run_with_password(&["--connect", &server, "get", "a"], password);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let last = stderr.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("redis_client_tested: not sent: "),
+            "{stderr}"
+        );
+        assert!(last.contains(&address) && last.contains(said), "{stderr}");
+        assert!(!stderr.contains("cret"), "{stderr}");
+    }
+    let server = format!("redis://reader:secret2@{address}");
+    let refused = run(&["--connect", &server, "set", "a", "2"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stdout.starts_with(b"NOPERM"), "{refused:?}");
+    let wrong = run(&["--connect", "redis://secret@127.0.0.1", "get", "a"]);
+    let stderr = String::from_utf8_lossy(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(2), "{stderr}");
+    assert!(
+        stderr.contains("--connect: before the @ expected"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains("secret"), "{stderr}");
 }

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use redis::{
-    Client, Connection, Connections, Gauges, Input, Outcome, Refusal, Reply, Settings, Version,
+    Client, Connection, Connections, Gauges, Input, Login, Outcome, Refusal, Reply,
+    Server as Named, Settings, Version, encode,
 };
 use slabloop::kit::pool::PoolOptions;
 use slabloop::testing::SimClock;
@@ -721,6 +722,237 @@ fn a_server_without_resp3_is_spoken_to_in_resp2() {
     );
     bench.ask(&["ECHO", "a"]);
     assert_eq!(bench.settled(), [Outcome::Done(bulk("a"))]);
+}
+
+/// What a server is sent to log in, and where it is.
+#[track_caller]
+fn named(url: &str, password: Option<&str>) -> (String, Option<Vec<u8>>) {
+    let password = password.map(|password| password.as_bytes().to_vec());
+    let named = Named::parse(url, password).expect("a good one");
+    let shown = format!("{named:?}");
+    assert!(!shown.contains("cret"), "{shown}");
+    (named.name, named.login.map(|login| login.command()))
+}
+
+#[test]
+fn a_url_says_where_the_server_is_and_how_to_log_in() {
+    let of_default = |password: &str| Some(encode(&["AUTH", password]));
+    let of = |user: &str, password: &str| Some(encode(&["AUTH", user, password]));
+    for (url, password, name, login) in [
+        ("redis://a", None, "a:6379", None),
+        ("redis://a:1/", None, "a:1", None),
+        ("redis://[::1]", None, "[::1]:6379", None),
+        ("redis://[::1]:2", None, "[::1]:2", None),
+        ("redis://:secret@a:1", None, "a:1", of_default("secret")),
+        ("redis://u:secret@a", None, "a:6379", of("u", "secret")),
+        (
+            "redis://u%40x:s%3acret%25@[::1]:3/",
+            None,
+            "[::1]:3",
+            of("u@x", "s:cret%"),
+        ),
+        // As it is, which other clients would not take.
+        (
+            "redis://u:se:c/r#e?t@2@a:1",
+            None,
+            "a:1",
+            of("u", "se:c/r#e?t@2"),
+        ),
+        ("redis://a:1", Some("secret"), "a:1", of_default("secret")),
+        (
+            "redis://u@a:1",
+            Some("secret%25"),
+            "a:1",
+            of("u", "secret%25"),
+        ),
+        ("redis://u:@a:1", Some("secret"), "a:1", of("u", "secret")),
+        (
+            "redis://u:secret1@a:1",
+            Some("secret2"),
+            "a:1",
+            of("u", "secret1"),
+        ),
+    ] {
+        assert_eq!(named(url, password), (name.to_owned(), login), "{url}");
+    }
+    let bytes = Named::parse("redis://:%ff%00@a", None).expect("a good one");
+    let bytes = bytes.login.expect("a login").command();
+    assert_eq!(bytes, encode(&[b"AUTH".as_slice(), b"\xff\0"]));
+}
+
+#[test]
+fn what_is_wrong_with_a_url_is_said_and_the_password_is_not() {
+    for (url, said) in [
+        ("secret", "or redis://USER:PASSWORD@HOST:PORT"),
+        (":secret@a:1", "or redis://USER:PASSWORD@HOST:PORT"),
+        ("rediss://:secret@a:1", "TLS is not possible"),
+        ("redis://:secret@a:1/3", "without a database"),
+        ("redis://:secret", "a port from 1 to 65535"),
+        ("redis://u:secret@a:0", "a port from 1 to 65535"),
+        ("redis://:secret@a:x", "a port from 1 to 65535"),
+        ("redis://:secret@", "such as redis://"),
+        ("redis://:secret@:1", "such as redis://"),
+        ("redis://:secret@::1", "such as redis://"),
+        ("redis://secret@a:1", "before the @"),
+        ("redis://secret:@a:1", "before the @"),
+        ("redis://@a:1", "before the @"),
+        ("redis://:secret%@a:1", "two hexadecimal digits"),
+        ("redis://:secret%4@a:1", "two hexadecimal digits"),
+        ("redis://s%xcret:a@a:1", "two hexadecimal digits"),
+        ("redis://:secret%+1@a:1", "two hexadecimal digits"),
+    ] {
+        let why = Named::parse(url, None).expect_err(url);
+        assert!(why.contains(said), "{url}: {why}");
+        assert!(!why.contains("cret"), "{url}: {why}");
+    }
+}
+
+fn with_password(settings: &mut Settings) {
+    settings.login = Some(Login::of_default_user(b"secret".to_vec()));
+}
+
+#[test]
+fn a_connection_logs_in_first_and_requests_wait_for_that() {
+    for version in [Version::Resp2, Version::Resp3] {
+        let log_in = |settings: &mut Settings| {
+            settings.version = version;
+            with_password(settings);
+        };
+        // `AUTH` is answered when all of the greeting has come, and the rest late.
+        let mut bench = Bench::greeting(
+            log_in,
+            |_| b"+OK\r\n".to_vec(),
+            |cx, asked| match &asked.words[0][..] {
+                b"HELLO" => send_later(cx, b"%1\r\n+proto\r\n:3\r\n"),
+                b"PING" => send_later(cx, b"+PONG\r\n"),
+                _ => echo(cx, asked),
+            },
+        );
+        let requests = bench.ask_many(3);
+        let outcomes = bench.settled();
+        for number in requests {
+            assert_eq!(outcomes[number], Outcome::Done(bulk(&number.to_string())));
+        }
+        let greeting: &[&[u8]] = match version {
+            Version::Resp2 => &[b"PING"],
+            Version::Resp3 => &[b"3", b"PING"],
+        };
+        let requests: [&[u8]; 3] = [b"0", b"1", b"2"];
+        assert_eq!(*bench.seen.borrow(), [greeting, &requests].concat());
+    }
+}
+
+#[test]
+fn a_login_that_is_refused_is_told_with_a_reason_and_nothing_is_sent() {
+    let quotes = "ERR unknown command 'AUTH', with args beginning with: 'secret' ";
+    let unknown = "does not let this client log in: ERR";
+    for (answer, said) in [
+        (
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            "WRONGPASS",
+        ),
+        ("ERR invalid password", "refuses the password"),
+        (
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure?",
+            "has no password, and this client was given one",
+        ),
+        (
+            "ERR Client sent AUTH, but no password is set",
+            "has no password, and this client was given one",
+        ),
+        (quotes, unknown),
+        ("secret", "does not let this client log in: an error"),
+    ] {
+        let answer = format!("-{answer}\r\n").into_bytes();
+        // It would answer `PING`.
+        let mut bench = Bench::greeting(
+            with_password,
+            move |_| answer.clone(),
+            |cx, asked| match &asked.words[0][..] {
+                b"PING" => send(cx, b"+PONG\r\n"),
+                _ => panic!("a request"),
+            },
+        );
+        bench.ask(&["ECHO", "a"]);
+        let outcomes = bench.settled();
+        let Outcome::NotSent(why) = &outcomes[0] else {
+            panic!("{outcomes:?}");
+        };
+        assert!(why.contains(said), "{why}");
+        assert!(why.contains(&bench.address.to_string()), "{why}");
+        assert!(!why.contains("secret"), "{why}");
+        // Not again and again while the request waits.
+        assert_eq!(bench.connections.get(), 1);
+    }
+}
+
+#[test]
+fn what_answers_a_login_and_is_no_redis_is_left() {
+    for answer in [
+        "+PONG",
+        "*2\r\n$4\r\nAUTH\r\n$6\r\nsecret",
+        ":1",
+        "$2\r\nOK",
+    ] {
+        let answer = format!("{answer}\r\n+PONG\r\n").into_bytes();
+        let greeting = move |connection| match connection {
+            0 => answer.clone(),
+            _ => b"+OK\r\n+PONG\r\n".to_vec(),
+        };
+        let mut bench = Bench::greeting(with_password, greeting, |cx, asked| {
+            if asked.words[0] != b"PING" {
+                echo(cx, asked);
+            }
+        });
+        bench.ask(&["ECHO", "a"]);
+        assert_eq!(bench.settled(), [Outcome::Done(bulk("a"))]);
+        assert_eq!(bench.connections.get(), 2);
+    }
+}
+
+#[test]
+fn a_connection_that_ends_during_its_login_was_sent_no_request() {
+    for answer in ["", "+OK\r\n", "+O"] {
+        let greeting = move |connection| match connection {
+            0 => answer.as_bytes().to_vec(),
+            _ => b"+OK\r\n+PONG\r\n".to_vec(),
+        };
+        let mut bench = Bench::greeting(with_password, greeting, |cx, asked| {
+            match (asked.connection, &asked.words[0][..]) {
+                (0, b"PING") => cx.close(),
+                (_, b"PING") => {}
+                _ => echo(cx, asked),
+            }
+        });
+        let requests = bench.ask_many(3);
+        let outcomes = bench.settled();
+        for number in requests {
+            assert_eq!(outcomes[number], Outcome::Done(bulk(&number.to_string())));
+        }
+        assert_eq!(bench.connections.get(), 2);
+    }
+}
+
+#[test]
+fn after_a_login_that_was_refused_another_is_tried_for_what_is_asked_later() {
+    let mut bench = Bench::greeting(
+        with_password,
+        |connection| match connection {
+            0 => b"-WRONGPASS invalid username-password pair or user is disabled.\r\n".to_vec(),
+            _ => b"+OK\r\n+PONG\r\n".to_vec(),
+        },
+        |cx, asked| {
+            if asked.words[0] != b"PING" {
+                echo(cx, asked);
+            }
+        },
+    );
+    bench.ask(&["ECHO", "early"]);
+    assert_not_sent(&bench.settled()[0], "WRONGPASS");
+    bench.clock.advance(Duration::from_secs(2));
+    bench.turn();
+    bench.ask(&["ECHO", "late"]);
+    assert_eq!(bench.settled()[1], Outcome::Done(bulk("late")));
 }
 
 #[test]

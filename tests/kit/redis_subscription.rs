@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use redis::{Heard, Input, Reply, Settings, encode, subscribe};
+use redis::{Heard, Input, Login, Reply, Settings, encode, subscribe};
 use slabloop::testing::SimClock;
 use slabloop::{Context, Dispatcher, Id, Reactor};
 use util::{DEADLINE, turn_until};
@@ -84,11 +84,16 @@ struct Bench {
 
 impl Bench {
     fn new(server: SocketAddr) -> Bench {
+        Bench::with_login(server, None)
+    }
+
+    fn with_login(server: SocketAddr, login: Option<Login>) -> Bench {
         let clock = SimClock::new();
         let reactor = Reactor::builder().clock(clock.clone()).build();
         let mut reactor = reactor.expect("a poller");
         let mut settings = Settings::new(server);
         settings.timeout = TIMEOUT;
+        settings.login = login;
         let listener = reactor.add_service(Listener::default()).expect("room");
         let hears = |listener: &mut Listener, _: &mut Context<'_>, heard| {
             listener.heard.push(heard);
@@ -201,4 +206,49 @@ fn what_is_no_subscription_is_left_and_not_told() {
         bench.subscribes(&told);
     }
     assert_eq!(bench.hears(1)[0], Heard::Subscribed);
+}
+
+#[test]
+fn a_subscription_logs_in_on_each_connection_and_a_refusal_is_not_told() {
+    const OK: &[u8] = b"+OK\r\n";
+    fn accepts(command: &str) -> Vec<u8> {
+        match command {
+            "AUTH secret" => OK.to_vec(),
+            _ => answers(command),
+        }
+    }
+    let refuses = |command: &str| match command {
+        "AUTH secret" => {
+            b"-WRONGPASS invalid username-password pair or user is disabled.\r\n".to_vec()
+        }
+        _ => b"-NOAUTH Authentication required.\r\n".to_vec(),
+    };
+    // What is subscribed before the login is accepted is none.
+    let forgets = |command: &str| match command {
+        "AUTH secret" => Vec::new(),
+        _ => answers(command),
+    };
+    let ends = |command: &str| match command {
+        "SUBSCRIBE news" => [SUBSCRIBED, b"oh\r\n"].concat(),
+        _ => OK.to_vec(),
+    };
+    let (address, told) = server(vec![refuses, forgets, ends, accepts]);
+    let login = Login::of_default_user(b"secret".to_vec());
+    let mut bench = Bench::with_login(address, Some(login));
+    let clock = bench.clock.clone();
+    let (listener, mut heard) = (bench.listener, Vec::new());
+    turn_until(&mut bench.reactor, "the fourth connection", |reactor| {
+        clock.advance(Duration::from_millis(20));
+        let all = reactor.with(listener, |listener, _| listener.heard.clone());
+        heard = all.expect("it is there");
+        heard.len() >= 4
+    });
+    let asked: Vec<_> = told.try_iter().collect();
+    assert_eq!(asked[0], "AUTH secret");
+    let logins = asked.iter().filter(|asked| *asked == "AUTH secret");
+    assert_eq!(logins.count(), 4, "{asked:?}");
+    let hello = Heard::Message(b"hello".to_vec());
+    assert_eq!([&heard[0], &heard[2]], [&Heard::Subscribed; 2]);
+    assert!(matches!(heard[1], Heard::Lost(_)), "{heard:?}");
+    assert_eq!(heard[3..], [hello]);
 }

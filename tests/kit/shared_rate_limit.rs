@@ -19,6 +19,7 @@ mod resp;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -54,12 +55,27 @@ fn read(stream: &mut TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
 
 /// Asks Redis by a connection of its own.
 fn ask(redis: SocketAddr, words: &[&str]) -> Reply {
+    ask_all(redis, &[words])
+}
+
+/// The same for one that wants a password.
+fn ask_as(redis: SocketAddr, password: &str, words: &[&str]) -> Reply {
+    ask_all(redis, &[&["AUTH", password], words])
+}
+
+/// The last reply.
+fn ask_all(redis: SocketAddr, all: &[&[&str]]) -> Reply {
     let mut stream = client(redis);
     let mut input = Input::new(1 << 20);
-    stream.write_all(&encode(words)).expect("it is there");
+    let questions: Vec<_> = all.iter().map(|words| encode(words)).collect();
+    stream.write_all(&questions.concat()).expect("it is there");
+    let mut left = all.len();
     loop {
-        if let Some(reply) = input.next().expect("RESP") {
-            return reply;
+        while let Some(reply) = input.next().expect("RESP") {
+            left -= 1;
+            if left == 0 {
+                return reply;
+            }
         }
         let mut bytes = [0; 4096];
         let count = read(&mut stream, &mut bytes).expect("an answer");
@@ -529,12 +545,12 @@ fn a_wrong_command_line_is_told_at_the_start() {
         (
             &["--rate", "1", "--shared-limit", "rediss://x:1"],
             2,
-            "does not speak TLS",
+            "TLS is not possible",
         ),
         (
-            &["--rate", "1", "--shared-limit", "redis://u:p@x:1"],
+            &["--rate", "1", "--shared-limit", "redis://secret@x:1"],
             2,
-            "without a password",
+            "--shared-limit: before the @ expected USER:PASSWORD",
         ),
         (
             &["--rate", "1", "--shared-limit", "redis://x:1/3"],
@@ -549,7 +565,7 @@ fn a_wrong_command_line_is_told_at_the_start() {
         (
             &["--rate", "1", "--shared-limit", "redis://x:0"],
             2,
-            "such as redis://",
+            "a port from 1 to 65535",
         ),
         (
             &["--rate", "1", "--shared-limit", "redis://:1"],
@@ -566,7 +582,7 @@ fn a_wrong_command_line_is_told_at_the_start() {
                 "--rate",
                 "1",
                 "--shared-limit",
-                "redis://no.such.name.invalid:1",
+                "redis://u:secret@no.such.name.invalid:1",
             ],
             1,
             "--shared-limit no.such",
@@ -591,6 +607,7 @@ fn a_wrong_command_line_is_told_at_the_start() {
             let output = run(program, &all);
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(said.contains(part), "{program} {arguments:?}: {said}");
+            assert!(!said.contains("secret"), "{program}: {said}");
             assert_eq!(output.status.code(), Some(*code), "{program} {arguments:?}");
         }
     }
@@ -686,6 +703,94 @@ fn two_proxies_close_connections_of_a_client_beyond_its_rate() {
         proxy.stderr_says("too many connections");
         Decisions::of(proxy);
     }
+}
+
+/// With a password in the environment, if any.
+#[track_caller]
+fn program(name: &str, arguments: &[&str], password: Option<&str>) -> Server {
+    let mut command = Command::new(example(name));
+    command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+    command.envs(password.map(|password| ("REDISCLI_AUTH", password)));
+    Server::spawn(command)
+}
+
+#[test]
+fn each_program_shares_a_rate_by_way_of_a_redis_that_wants_a_password() {
+    let Some(redis) = Redis::start_with_password("shared-password", "s:cret@1") else {
+        return;
+    };
+    // One who may do this and no more.
+    let user = "ACL SETUSER limits on >secret ~rate:* +ping +eval +evalsha +time +get +set";
+    assert!(redis_server::has(
+        include_str!("../../docs/shared-rate-limit.md"),
+        user
+    ));
+    redis.is_told("s:cret@1", &[user]);
+    let address = redis.address();
+    let origin = proxied::answering(proxied::OK).to_string();
+    let in_url = format!("redis://:s%3Acret%401@{address}");
+    let of_user = format!("redis://limits:secret@{address}");
+    let bare = url(address);
+    let programs: [(&str, &[&str]); 3] = [
+        ("http_server_tested", &[]),
+        ("http_proxy_tested", &["--allow", &origin]),
+        ("proxy_tested", &["--upstream", &origin]),
+    ];
+    for (name, arguments) in programs {
+        let logins = [(&in_url, None), (&of_user, None), (&bare, Some("s:cret@1"))];
+        for (shared_limit, password) in logins {
+            let common = ["--rate", "1000", "--shared-wait", "30", "--shared-limit"];
+            let all = [&common[..], &[shared_limit], arguments].concat();
+            let mut server = program(name, &all, password);
+            server.stderr_says(&format!("shared by way of redis at {address}"));
+            let mut client = server.client();
+            let request = format!("GET http://{origin}/ HTTP/1.1\r\nHost: {origin}\r\n\r\n");
+            client.write_all(request.as_bytes()).unwrap();
+            answer(&mut client);
+            drop(client);
+            let decisions = Decisions::of(server);
+            assert_eq!(decisions.count("shared"), 1, "{name}: {}", decisions.0);
+        }
+    }
+}
+
+#[test]
+fn a_password_that_is_wrong_is_told_and_tried_until_it_is_right() {
+    let Some(redis) = Redis::start_with_password("shared-wrong", "first-secret") else {
+        return;
+    };
+    let root = Root::new();
+    let address = redis.address();
+    let wrong = format!("redis://:second-secret@{address}");
+    let path = root.path();
+    let arguments = ["--root", &path, "--rate", "1000", "--shared-wait", "30"];
+    let arguments = [&arguments[..], &["--shared-limit", &wrong]].concat();
+    let mut server = program("http_server_tested", &arguments, Some("another"));
+    // Both lines name the server.
+    server.stderr_says(&format!(
+        "redis at {address}: the server refuses the password"
+    ));
+    let told = server.stderr_says(&format!("redis at {address} does not answer"));
+    assert!(told.contains("WRONGPASS"), "{told}");
+    let mut client = server.client();
+    assert_eq!(get(&mut client, "/small.txt").status(), 200);
+    redis.is_told("first-secret", &["CONFIG SET requirepass second-secret"]);
+    // A question that nobody waits for, once a second: where there are requests.
+    let is_asked = || match ask_as(address, "second-secret", &["INFO", "commandstats"]) {
+        Reply::Bulk(text) => String::from_utf8_lossy(&text).contains("cmdstat_eval:"),
+        other => panic!("{other:?}"),
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !is_asked() {
+        assert!(Instant::now() < deadline, "it is not asked again");
+        assert_eq!(get(&mut client, "/small.txt").status(), 200);
+        thread::sleep(Duration::from_millis(20));
+    }
+    server.stderr_says("answers again");
+    server.process.signal("-INT");
+    let ended = server.end();
+    let said = [ended.stdout, ended.stderr].concat().join("\n");
+    assert!(!said.contains("secret"), "{said}");
 }
 
 #[test]

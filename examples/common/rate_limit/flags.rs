@@ -1,6 +1,6 @@
 //! The flags of a rate limit.
 
-use std::net::SocketAddr;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use lexopt::{Parser, ValueExt};
@@ -9,9 +9,7 @@ use slabloop::kit::limits::Quota;
 
 use super::common::{self, Failure, Limit};
 use super::shared::{Settings, Shared};
-use super::{RateLimit, limit_of, shared};
-
-const DEFAULT_PORT: u16 = 6379;
+use super::{RateLimit, limit_of, redis, shared};
 
 #[derive(Clone, Debug)]
 pub(crate) struct RateFlags {
@@ -21,8 +19,7 @@ pub(crate) struct RateFlags {
     rate: u32,
     /// That many, if it is not said.
     burst: Option<u32>,
-    /// `HOST:PORT`.
-    shared: Option<String>,
+    shared: Option<redis::Server>,
     wait: Duration,
     processes: u32,
 }
@@ -46,7 +43,7 @@ impl RateFlags {
         match flag {
             "rate" => self.rate = common::value(&name, parser, "a whole number")?,
             "burst" => self.burst = Some(at_least_one(&name, parser)?),
-            "shared-limit" => self.shared = Some(host_and_port(&parser.value()?.string()?)?),
+            "shared-limit" => self.shared = Some(redis(parser.value()?)?),
             "shared-name" => self.name = parser.value()?.string()?,
             "shared-wait" => self.wait = common::seconds(&name, parser, Limit::AboveZero)?,
             "shared-by" => self.processes = at_least_one(&name, parser)?,
@@ -72,8 +69,8 @@ impl RateFlags {
             return limit.map(Some).map_err(Failure::io("--rate"));
         };
         let settings = Settings {
+            addresses: common::look_up("--shared-limit", &server.name)?,
             server: server.clone(),
-            addresses: addresses(server)?,
             name: self.name.clone(),
             rate: self.rate,
             burst,
@@ -98,41 +95,6 @@ fn at_least_one(name: &str, parser: &mut Parser) -> Result<u32, Failure> {
     }
 }
 
-/// Of `redis://HOST:PORT`.
-fn host_and_port(url: &str) -> Result<String, Failure> {
-    let wrong = |why: &str| {
-        Err(Failure::Usage(format!(
-            "--shared-limit {url}: expected redis://HOST:PORT{why}"
-        )))
-    };
-    if url.starts_with("rediss://") {
-        return wrong("; this client does not speak TLS");
-    }
-    let Some(rest) = url.strip_prefix("redis://") else {
-        return wrong("");
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains(['/', '?', '#']) {
-        return wrong(", without a database: it is number 0");
-    }
-    if rest.contains('@') {
-        return wrong(", without a password: this client has none");
-    }
-    let is_bracketed = rest.starts_with('[');
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if !is_bracketed || host.ends_with(']') => match port.parse() {
-            Ok(port) => (host, port),
-            Err(_) => return wrong(", with a port from 1 to 65535"),
-        },
-        _ => (rest, DEFAULT_PORT),
-    };
-    let is_address = !host.contains(':') || is_bracketed && host.ends_with(']');
-    if host.is_empty() || port == 0 || !is_address {
-        return wrong(", such as redis://192.0.2.7:6379 or redis://[2001:db8::7]:6379");
-    }
-    Ok(format!("{host}:{port}"))
-}
-
-fn addresses(server: &str) -> Result<Vec<SocketAddr>, Failure> {
-    common::look_up("--shared-limit", server)
+fn redis(url: OsString) -> Result<redis::Server, Failure> {
+    redis::Server::of(url).map_err(|why| Failure::Usage(format!("--shared-limit: {why}")))
 }

@@ -36,8 +36,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 const MOST_BYTES: usize = 64 * 1024;
 
 pub(crate) struct Settings {
-    /// As it is named in the log.
-    pub(crate) server: String,
+    pub(crate) server: redis::Server,
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) name: String,
     pub(crate) rate: u32,
@@ -84,6 +83,7 @@ pub(crate) struct Attendant {
 impl Shared {
     pub(crate) fn new(reactor: &mut Reactor, settings: Settings) -> io::Result<Shared> {
         let mut with_redis = redis::Settings::new(settings.addresses[0]);
+        with_redis.login = settings.server.login.clone();
         with_redis.connections = 2;
         with_redis.pipeline = MOST_OPEN / 2;
         with_redis.max_waiting = MOST_OPEN;
@@ -170,7 +170,7 @@ impl Shared {
     /// It has answered: says so, if that is news.
     fn has_answered(&self, now: Instant) {
         let stage = &mut self.status.borrow_mut().stage;
-        let server = &self.settings.server;
+        let server = &self.settings.server.name;
         match *stage {
             Stage::Starting => log::info!("rate limit: shared by way of redis at {server}"),
             Stage::Away { since } => {
@@ -290,7 +290,7 @@ fn has_failed(limit: &Rc<Limit>, cx: &mut Context<'_>, waiter: Waiter, why: &str
     if is_news {
         shared.status.borrow_mut().stage = Stage::Away { since: now };
         limit.count(|counts| counts.outages += 1);
-        let server = &shared.settings.server;
+        let server = &shared.settings.server.name;
         log::warn!(
             "rate limit: redis at {server} does not answer: {why}; each process decides by its part of the limit"
         );

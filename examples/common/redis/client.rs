@@ -419,21 +419,28 @@ impl Dispatcher for Client {
 }
 
 /// What follows when an attempt to connect has failed. While the budget pays for further attempts, requests wait for
-/// them; when it does not, they are refused at once until the next attempt.
+/// them; when it does not, they are refused at once until the next attempt. So they are where the server does not let
+/// this client in: that does not end by itself soon, and is told, once.
 fn reconnecting() -> io::Result<impl FnMut(&SocketAddr, &io::Error, u32) -> AfterFailure> {
     let mut backoff = Backoff::builder()
         .base(FIRST_PAUSE)
         .cap(LONGEST_PAUSE)
         .build()?;
     let budget = Budget::new(0, 0, Quota::per_second(2).burst(10))?;
+    let mut is_told = false;
     Ok(move |server: &SocketAddr, error: &io::Error, failures| {
         if failures == 1 {
             backoff.reset();
+            is_told = false;
         }
         let pause = backoff.next().unwrap_or(LONGEST_PAUSE);
-        let paid = budget.spend(Instant::now());
-        log::debug!("cannot connect to {server}: {error}; again in {pause:?}");
-        if paid {
+        let is_refused = error.kind() == io::ErrorKind::PermissionDenied;
+        if is_refused && !std::mem::replace(&mut is_told, true) {
+            log::warn!("redis at {server}: {error}; it is tried again");
+        } else {
+            log::debug!("cannot connect to {server}: {error}; again in {pause:?}");
+        }
+        if !is_refused && budget.spend(Instant::now()) {
             AfterFailure::Retry(pause)
         } else {
             AfterFailure::Pause(pause)

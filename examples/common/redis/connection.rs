@@ -11,6 +11,7 @@ use slabloop::{Cause, Context, Dispatcher, Id, TimerId};
 use super::client::Client;
 use super::request::{From, Outcome, Request};
 use super::resp::{Input, Reply, Version, encode};
+use super::server::Login;
 use super::settings::Settings;
 
 /// No more requests are sent while so many bytes are queued.
@@ -21,11 +22,23 @@ const READ_SIZE: usize = 64 * 1024;
 /// How far a connection is with its greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Greeting {
+    /// `AUTH` is to be answered, and then the rest.
+    Login,
     /// `HELLO 3` is to be answered, and then `PING`.
     Hello,
     /// `PING` is to be answered: a server that is loading its data says so here.
     Ping,
     Over,
+}
+
+impl Greeting {
+    /// After the login.
+    fn in_version(version: Version) -> Greeting {
+        match version {
+            Version::Resp2 => Greeting::Ping,
+            Version::Resp3 => Greeting::Hello,
+        }
+    }
 }
 
 /// A connection to Redis, kept by a pool and used by a [`Client`] that has leased it.
@@ -62,9 +75,9 @@ impl Connection {
     pub(crate) fn new(settings: &Settings) -> Connection {
         Connection {
             settings: settings.clone(),
-            greeting: match settings.version {
-                Version::Resp2 => Greeting::Ping,
-                Version::Resp3 => Greeting::Hello,
+            greeting: match settings.login {
+                Some(_) => Greeting::Login,
+                None => Greeting::in_version(settings.version),
             },
             input: Input::new(settings.max_reply),
             user: None,
@@ -163,6 +176,10 @@ impl Connection {
 
     fn greeted(&mut self, cx: &mut Context<'_>, reply: &Reply) -> io::Result<()> {
         match (self.greeting, reply) {
+            (Greeting::Login, reply) => {
+                Login::answered(reply)?;
+                self.greeting = Greeting::in_version(self.settings.version);
+            }
             (Greeting::Hello, Reply::Map(_)) => self.greeting = Greeting::Ping,
             (Greeting::Hello, Reply::Error(text)) if text.starts_with("ERR unknown command") => {
                 log::debug!("{}: it does not speak RESP3", cx.label());
@@ -174,12 +191,7 @@ impl Connection {
                     cx.cancel_timer(timer);
                 }
             }
-            (_, Reply::Error(text)) => {
-                let what = reply
-                    .refusal()
-                    .map_or_else(String::new, |what| format!(" ({what})"));
-                return Err(io::Error::other(format!("the server says {text}{what}")));
-            }
+            (_, Reply::Error(_)) => return Err(reply.as_error()),
             _ => return Err(fault("a greeting that is none of Redis")),
         }
         Ok(())
@@ -203,10 +215,17 @@ impl Dispatcher for Connection {
         cx.set_marks(HIGH_MARK / 2, HIGH_MARK, cap)?;
         cx.feeds_nobody();
         self.timer = Some(cx.set_timer(self.settings.timeout));
-        if self.greeting == Greeting::Hello {
-            self.send_bytes(cx, &encode(&["HELLO", "3"]))?;
+        // In one piece. What follows a login that is refused does no harm, and requests do not follow before the end.
+        let mut greeting = self
+            .settings
+            .login
+            .as_ref()
+            .map_or_else(Vec::new, Login::command);
+        if self.settings.version == Version::Resp3 {
+            greeting.extend(encode(&["HELLO", "3"]));
         }
-        self.send_bytes(cx, &encode(&["PING"]))
+        greeting.extend(encode(&["PING"]));
+        self.send_bytes(cx, &greeting)
     }
 
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

@@ -63,6 +63,21 @@ impl Reply {
             _ => None,
         }
     }
+
+    /// An error, for the log.
+    pub(crate) fn as_error(&self) -> io::Error {
+        let what = self
+            .refusal()
+            .map_or_else(String::new, |what| format!(" ({what})"));
+        let Reply::Error(text) = self else {
+            return malformed("no error");
+        };
+        let kind = match text.split(' ').next() {
+            Some("NOAUTH" | "NOPERM") => io::ErrorKind::PermissionDenied,
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, format!("the server says {text}{what}"))
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -83,7 +98,7 @@ impl fmt::Display for Refusal {
             }
             Refusal::TryAgain => f.write_str("the server cannot do it now: try again soon"),
             Refusal::NoAuth => {
-                f.write_str("the server wants a password, which this client has none of")
+                f.write_str("the server wants a password, and this client was given none")
             }
         }
     }

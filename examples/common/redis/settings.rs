@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::resp::Version;
+use super::server::Login;
 
 /// How a client is to work.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) server: SocketAddr,
+    /// If it wants one.
+    pub(crate) login: Option<Login>,
     /// Connections at most.
     pub(crate) connections: usize,
     /// Requests in flight on each connection at most.
@@ -28,6 +31,7 @@ impl Settings {
     pub(crate) fn new(server: SocketAddr) -> Settings {
         Settings {
             server,
+            login: None,
             connections: 4,
             pipeline: 64,
             max_waiting: 10_000,

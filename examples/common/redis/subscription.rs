@@ -11,6 +11,7 @@ use slabloop::kit::retry::{Backoff, Reconnect};
 use slabloop::{Context, Dispatcher, Id, Reactor, TimerId};
 
 use super::resp::{Input, Reply, encode};
+use super::server::Login;
 use super::settings::Settings;
 
 /// Attempts to connect come after a random time up to this, doubled with each failure,
@@ -36,8 +37,8 @@ pub(crate) enum Heard {
 type Deliver<H> = Rc<dyn Fn(&mut H, &mut Context<'_>, Heard) -> io::Result<()>>;
 
 /// Subscribes to `channel`, and again whenever the connection has ended, until the reactor shuts down. `deliver` is
-/// called with `holder`, as a callback of it. Of `settings` it takes the server, the timeout (of the greeting, and of
-/// the answer to a `PING` that it sends as often) and the size of the largest message.
+/// called with `holder`, as a callback of it. Of `settings` it takes the server, the login, the timeout (of the
+/// greeting, and of the answer to a `PING` that it sends as often) and the size of the largest message.
 ///
 /// # Errors
 ///
@@ -55,6 +56,7 @@ pub(crate) fn subscribe<H: Dispatcher>(
     let dial = move |cx: &mut Context<'_>| {
         let subscriber = Subscriber {
             timeout: settings.timeout,
+            login: settings.login.clone(),
             channel: channel.clone(),
             input: Input::new(settings.max_reply),
             is_subscribed: false,
@@ -76,6 +78,8 @@ pub(crate) fn subscribe<H: Dispatcher>(
 /// One connection.
 struct Subscriber<H> {
     timeout: Duration,
+    /// Until it was accepted.
+    login: Option<Login>,
     channel: String,
     input: Input,
     is_subscribed: bool,
@@ -95,11 +99,14 @@ impl<H: Dispatcher> Subscriber<H> {
     }
 
     fn received(&mut self, cx: &mut Context<'_>, reply: Reply) -> io::Result<()> {
+        if self.login.is_some() {
+            Login::answered(&reply)?;
+            self.login = None;
+            return Ok(());
+        }
         let parts = match reply {
             Reply::Array(parts) => parts,
-            Reply::Error(text) => {
-                return Err(io::Error::other(format!("the server says {text}")));
-            }
+            Reply::Error(_) => return Err(reply.as_error()),
             _ => return Err(unexpected()),
         };
         let mut parts = parts.into_iter();
@@ -128,7 +135,9 @@ impl<H: Dispatcher> Dispatcher for Subscriber<H> {
         // What a message makes others send does not keep this connection from being read.
         cx.feeds_nobody();
         cx.set_interval(self.timeout);
-        cx.send(&encode(&["SUBSCRIBE", &self.channel]))
+        let mut greeting = self.login.as_ref().map_or_else(Vec::new, Login::command);
+        greeting.extend(encode(&["SUBSCRIBE", &self.channel]));
+        cx.send(&greeting)
     }
 
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

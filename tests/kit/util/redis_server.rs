@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -12,12 +12,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::programs::{PATIENCE, Running, free_port};
+use crate::programs::{PATIENCE, Running, client, free_port};
 
 /// A redis-server with a folder of its own, which survives it. What it has acknowledged is on disk.
 pub(crate) struct Redis {
     folder: PathBuf,
     port: u16,
+    arguments: Vec<String>,
     process: Option<Running>,
 }
 
@@ -27,6 +28,28 @@ impl Redis {
         let mut redis = Redis::absent(name)?;
         redis.run();
         Some(redis)
+    }
+
+    /// One that wants this password.
+    pub(crate) fn start_with_password(name: &str, password: &str) -> Option<Redis> {
+        let mut redis = Redis::absent(name)?;
+        redis.arguments = ["--requirepass", password].map(str::to_owned).into();
+        redis.run();
+        Some(redis)
+    }
+
+    /// Has someone who knows the password give orders, none of which is refused.
+    #[track_caller]
+    pub(crate) fn is_told(&self, password: &str, orders: &[&str]) {
+        let mut stream = BufReader::new(client(self.address()));
+        for order in [&[&*format!("AUTH {password}")], orders].concat() {
+            let order = format!("{order}\r\n");
+            let sent = stream.get_mut().write_all(order.as_bytes());
+            sent.expect("it listens");
+            let mut answer = String::new();
+            stream.read_line(&mut answer).expect("an answer");
+            assert!(answer.starts_with(['+', ':']), "{order}: {answer}");
+        }
     }
 
     /// It has a port, and is not started.
@@ -43,6 +66,7 @@ impl Redis {
         let redis = Redis {
             folder: std::env::temp_dir().join(name),
             port: free_port(),
+            arguments: Vec::new(),
             process: None,
         };
         std::fs::create_dir_all(&redis.folder).expect("a folder");
@@ -59,7 +83,7 @@ impl Redis {
         let mut command = Command::new("redis-server");
         command.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]);
         command.args(["--appendonly", "yes", "--appendfsync", "always"]);
-        command.arg("--dir").arg(&self.folder);
+        command.arg("--dir").arg(&self.folder).args(&self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         self.process = Some(Running(command.spawn().expect("it starts")));
         let deadline = Instant::now() + PATIENCE;
@@ -77,7 +101,8 @@ impl Redis {
             stream.write_all(b"PING\r\n")?;
             let mut answer = [0; 7];
             stream.read_exact(&mut answer)?;
-            Ok(&answer == b"+PONG\r\n")
+            // The second wants a password.
+            Ok([b"+PONG\r\n", b"-NOAUTH"].contains(&&answer))
         };
         ask().unwrap_or(false)
     }
@@ -144,4 +169,11 @@ impl Drop for Redis {
         self.process = None;
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Whether a page has these words, whatever is between them.
+pub(crate) fn has(page: &str, words: &str) -> bool {
+    let words: Vec<_> = words.split_whitespace().collect();
+    let page: Vec<_> = page.split_whitespace().collect();
+    page.windows(words.len()).any(|part| part == words)
 }
