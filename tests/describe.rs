@@ -74,6 +74,9 @@ fn what_it_asks_for_and_what_is_queued_follow_its_calls() {
     assert_eq!(known.queued, 4);
     let marks = (known.low_mark, known.high_mark, known.hard_cap);
     assert_eq!(marks, (1, 2, 3_000));
+    cx.shutdown_write();
+    let known = cx.describe(id).unwrap();
+    assert!(!known.interest.writing, "there is nothing more to write");
 }
 
 #[test]

@@ -128,17 +128,10 @@ impl Observer for Trace {
         self.instant(at, id, "released");
     }
 
-    fn flushed(&mut self, at: Duration, id: AnyId, written: usize, queued: usize) {
-        let blocked = self
-            .lanes
-            .get(id)
-            .and_then(|lane| lane.blocked.take_if(|_| written > 0));
+    fn flushed(&mut self, at: Duration, id: AnyId, _written: usize, queued: usize) {
+        let blocked = self.lanes.get(id).and_then(|lane| lane.blocked.take());
         self.end_flow(blocked, LOOP, at);
-        let goes_on = self
-            .lanes
-            .of(at, id)
-            .is_some_and(|lane| lane.blocked.is_some());
-        if queued > 0 && !goes_on {
+        if queued > 0 {
             let flow = self.new_flow("write blocked");
             self.flow(flow, 's', LOOP, at);
             if let Some(lane) = self.lanes.get(id) {

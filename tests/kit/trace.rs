@@ -311,11 +311,11 @@ fn an_echo_is_seen_from_its_accept_to_its_end() {
         1,
         "an arrow from the listener"
     );
-    assert_eq!(
-        records.named("f", "added").len(),
-        1,
-        "to the first callback"
-    );
+    let to = records.named("f", "added");
+    assert_eq!(to.len(), 1, "to the first callback");
+    let is_echo = |(_, slices): &(_, &Vec<Slice>)| slices.iter().any(|it| it.name == echo.name);
+    let ((_, lane), _) = tracks.iter().find(is_echo).expect("it is there");
+    assert_eq!(to[0]["tid"], *lane, "of the connection");
     let titles: Vec<_> = records
         .named("M", "thread_name")
         .into_iter()
