@@ -484,7 +484,7 @@ fn who_dials_while_the_reactor_shuts_down_is_told_that_nothing_can_be_added() {
                 let error = outcome.expect_err("nothing can be added");
                 assert!(error.lookup().is_none() && !error.is_timeout());
                 late.1.borrow_mut().push(error.to_string());
-                cx.close();
+                cx.abort();
                 Ok(())
             };
             let dialling = connect_host(cx, &self.0, me, "host.test", 80, client, told);
@@ -499,8 +499,7 @@ fn who_dials_while_the_reactor_shuts_down_is_told_that_nothing_can_be_added() {
     // A connection, for which the shutdown waits.
     let (ours, _peer) = tcp_pair();
     reactor.add(ours, Late(dns, Rc::clone(&told))).unwrap();
-    let aborted = reactor.shutdown(DEADLINE).unwrap();
-    assert!(aborted.is_empty(), "{aborted:?}");
+    reactor.shutdown(DEADLINE).unwrap();
     let told = told.borrow();
     assert_eq!(told.len(), 1);
     assert!(told[0].starts_with("cannot connect to host.test, port 80: "));
