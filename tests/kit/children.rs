@@ -870,6 +870,85 @@ fn a_detached_child_runs_on() {
 }
 
 #[test]
+fn a_detached_child_still_gets_the_input_that_was_queued_for_it() {
+    let told = Sheet::default();
+    let mut reactor = Reactor::new().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "read line && test \"$line\" = hello"]);
+    command.stdin(Stdio::piped());
+    let id = reactor
+        .spawn_child(&mut command, Watcher::new(&told))
+        .unwrap();
+    let child = reactor.with(id, |child, cx| {
+        let process = child.process();
+        process.send(cx, b"hello\n").expect("room");
+        process.detach(cx)
+    });
+    let mut child = child.unwrap().expect("it runs");
+    until_empty(&mut reactor);
+    assert!(child.wait().unwrap().success(), "it has read the line");
+}
+
+/// Has no callback but the one that has no default; says how the child ended.
+struct Plain(Rc<RefCell<Vec<ExitStatus>>>);
+
+impl ChildHandler for Plain {
+    fn handle_exit(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &mut Process,
+        status: ExitStatus,
+    ) -> io::Result<()> {
+        self.0.borrow_mut().push(status);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_handler_that_wants_the_exit_alone_discards_the_output_and_hears_of_the_exit() {
+    let exits = Rc::<RefCell<Vec<ExitStatus>>>::default();
+    let mut reactor = Reactor::new().unwrap();
+    let mut command = shell("cat; head -c 300000 /dev/zero; echo no >&2; exit 3");
+    let id = reactor
+        .spawn_child(&mut command, Plain(Rc::clone(&exits)))
+        .unwrap();
+    reactor.with(id, |child, cx| {
+        cx.set_timer(Duration::ZERO);
+        let stdin = child.parts().1.stdin().expect("piped");
+        // It has nothing to write: by default it is not asked again.
+        cx.at(stdin).expect("open").start_writing();
+    });
+    settle(&mut reactor);
+    reactor.with(id, |child, cx| child.process().close_stdin(cx));
+    until_empty(&mut reactor);
+    let codes: Vec<_> = exits.borrow().iter().map(ExitStatus::code).collect();
+    assert_eq!(codes, [Some(3)]);
+}
+
+#[test]
+fn a_fault_that_a_handler_does_not_deal_with_kills_the_child() {
+    let exits = Rc::<RefCell<Vec<ExitStatus>>>::default();
+    let mut reactor = Reactor::builder()
+        .low_mark(1)
+        .high_mark(2)
+        .hard_cap(3)
+        .build()
+        .unwrap();
+    let id = reactor
+        .spawn_child(&mut shell("exec sleep 1000"), Plain(Rc::clone(&exits)))
+        .unwrap();
+    let pid = reactor.with(id, |child, cx| {
+        let process = child.process();
+        let error = process.send(cx, b"more than the cap").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        process.pid()
+    });
+    until_empty(&mut reactor);
+    assert!(is_gone(pid.unwrap()));
+    assert!(exits.borrow().is_empty(), "it was killed here");
+}
+
+#[test]
 fn a_child_that_somebody_else_has_waited_for_is_an_error() {
     let told = Sheet::default();
     let mut reactor = Reactor::new().unwrap();

@@ -21,7 +21,7 @@ use slabloop::kit::resolver::{ConnectError, Dial, Dialling, DnsResolver, Failure
 use slabloop::testing::SimClock;
 use slabloop::{Context, Dispatcher, Id, Reactor, Socket};
 use socket2::{Domain, Type};
-use util::{DEADLINE, settle, turn, turn_until};
+use util::{DEADLINE, settle, tcp_pair, turn, turn_until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -504,6 +504,39 @@ fn addresses_need_no_resolver_and_shutdown_no_wait() {
     assert!(aborted.is_empty(), "{aborted:?}");
     let outcome = setting.outcomes.borrow_mut().pop().unwrap();
     assert!(outcome.unwrap_err().to_string().contains("closed"));
+}
+
+#[test]
+fn who_dials_while_the_reactor_shuts_down_is_told_that_nothing_can_be_added() {
+    struct Late(DnsResolver, Notes);
+    impl Dispatcher for Late {
+        fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            let me = cx.id::<Late>();
+            let client = Client::default();
+            let told = |late: &mut Late, cx: &mut Context<'_>, outcome: Result<_, ConnectError>| {
+                let error = outcome.expect_err("nothing can be added");
+                assert!(error.lookup().is_none() && !error.is_timeout());
+                late.1.borrow_mut().push(error.to_string());
+                cx.abort();
+                Ok(())
+            };
+            let dialling = connect_host(cx, &self.0, me, "host.test", 80, client, told);
+            assert!(!dialling.cancel(cx), "there is nothing to cancel");
+            Ok(())
+        }
+    }
+    let Setting {
+        mut reactor, dns, ..
+    } = setting(&[]);
+    let told = Notes::default();
+    // A connection, for which the shutdown waits.
+    let (ours, _peer) = tcp_pair();
+    reactor.add(ours, Late(dns, Rc::clone(&told))).unwrap();
+    reactor.shutdown(DEADLINE).unwrap();
+    let told = told.borrow();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("cannot connect to host.test, port 80: "));
+    assert!(told[0].contains("shutting down"), "{told:?}");
 }
 
 /// Certificate, key and the client's trust in it.

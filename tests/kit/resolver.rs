@@ -900,6 +900,39 @@ fn resolv_conf_is_read_as_the_manual_says() {
     assert!(DnsConfig::new([]).search(["a..b"]).is_err());
 }
 
+/// An address that holds on one link alone is of no use without the link.
+#[test]
+fn a_name_server_on_a_link_is_reached_through_the_interface_that_is_named() {
+    let config = DnsConfig::from_text(
+        "nameserver fe80::1%7\nnameserver fe80::2%no/such\nnameserver fe80::3%none-such\n",
+    );
+    let servers: Vec<_> = config.servers().iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["[fe80::1%7]:53"]);
+    assert_eq!(config.ignored().len(), 2);
+    if let Ok(index) = fs::read_to_string("/sys/class/net/lo/ifindex") {
+        let config = DnsConfig::from_text("nameserver fe80::1%lo");
+        let expected = format!("[fe80::1%{}]:53", index.trim());
+        assert_eq!(config.servers()[0].to_string(), expected);
+    }
+}
+
+#[test]
+fn a_shared_resolver_cancels_and_addresses_get_their_port() {
+    let Setting {
+        mut reactor,
+        client,
+        ..
+    } = setting();
+    let server = NameServer::new(&mut reactor, |_| vec![]);
+    let dns = Rc::new(resolver(&mut reactor, &server.config()));
+    let lookup = client.ask(&mut reactor, &dns, "silent.test");
+    let mut cx = reactor.at(client.id).unwrap();
+    assert!(dns.cancel(&mut cx, lookup) && !Resolve::cancel(&dns, &mut cx, lookup));
+    let outcome = client.outcome(&mut reactor, &dns, "[::1]").unwrap();
+    let with_port: Vec<_> = outcome.with_port(80).collect();
+    assert_eq!(with_port, ["[::1]:80".parse().unwrap()]);
+}
+
 #[test]
 fn closing_answers_all_who_wait_and_all_who_come() {
     let Setting {

@@ -792,3 +792,13 @@ fn ten_thousand_clients_come_back_no_faster_than_their_budget() {
     pass(&mut reactor, 300 * SECOND, 100 * MS);
     assert_eq!(connected(&mut reactor), CLIENTS as usize);
 }
+
+#[test]
+fn an_open_breaker_is_an_error_that_says_nothing_of_the_callers_socket() {
+    let now = Instant::now();
+    let breaker = Breaker::builder().consecutive(1).build().unwrap();
+    breaker.allow(now).unwrap().failure(now);
+    let error = io::Error::from(breaker.allow(now).unwrap_err());
+    assert_eq!(error.kind(), io::ErrorKind::Other);
+    assert_eq!(error.to_string(), "the circuit breaker is open");
+}

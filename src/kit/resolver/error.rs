@@ -137,3 +137,31 @@ impl From<LookupError> for io::Error {
         io::Error::new(error.kind(), error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Never `WouldBlock` or a disconnect, which would be taken for the state of the dispatcher that returns it.
+    #[test]
+    fn each_failure_is_an_error_of_a_kind_and_says_whether_to_try_again() {
+        use io::ErrorKind::{InvalidInput, NotFound, Other, ResourceBusy, TimedOut};
+        for (failure, kind, is_temporary) in [
+            (Failure::InvalidName, InvalidInput, false),
+            (Failure::NoSuchName, NotFound, false),
+            (Failure::NoAddress, NotFound, false),
+            (Failure::ServerFailed, Other, true),
+            (Failure::Unanswered, TimedOut, true),
+            (Failure::DeadlinePassed, TimedOut, true),
+            (Failure::Overloaded, ResourceBusy, true),
+            (Failure::Closed, Other, false),
+        ] {
+            let error = LookupError::new("host.test", failure).with("why");
+            assert_eq!(error.is_temporary(), is_temporary, "{failure:?}");
+            let error = io::Error::from(error);
+            assert_eq!(error.kind(), kind, "{failure:?}");
+            let text = error.to_string();
+            assert!(text.starts_with("\"host.test\": ") && text.ends_with(": why"));
+        }
+    }
+}
