@@ -592,9 +592,14 @@ fn no_clock_is_read_per_callback_while_nobody_asked_for_a_threshold() {
     assert_eq!(reads_of_a_turn(None, 100), reads_of_a_turn(None, 1));
     let measured = Some(50 * MILLISECOND);
     assert_eq!(
-        reads_of_a_turn(measured, 100) - reads_of_a_turn(measured, 1),
-        99,
+        reads_of_a_turn(measured, 100) - reads_of_a_turn(measured, 5),
+        95,
         "with one, one a callback: where one ends the next begins"
+    );
+    assert_eq!(
+        reads_of_a_turn(measured, 4) - reads_of_a_turn(None, 4),
+        4,
+        "and the first of a few where the wait ends"
     );
 }
 
