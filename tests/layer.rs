@@ -300,6 +300,46 @@ fn a_layer_that_fails_while_its_connection_closes_leaves_no_clean_end() {
     assert_eq!(*notes.borrow(), ["Error(Other)"]);
 }
 
+/// Finds that its peer is gone when it is to say its closing message.
+struct Parting;
+
+impl Layer for Parting {
+    fn handshake(&mut self, _: &mut Below<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, below: &mut Below<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        below.read(buffer)
+    }
+
+    fn send(&mut self, below: &mut Below<'_>, bytes: &[u8]) -> io::Result<usize> {
+        below.write(bytes)
+    }
+
+    fn finish(&mut self, _: &mut Below<'_>) -> io::Result<()> {
+        Err(ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[test]
+fn a_closing_message_that_fails_when_all_was_sent_takes_nothing_back_from_the_peer() {
+    let mut reactor = Reactor::new().expect("a reactor");
+    let (ours, mut peer) = tcp_pair();
+    let noting = slow_noting();
+    let notes = Rc::clone(&noting.notes);
+    let socket = Socket::from(ours).layered(Parting);
+    let id = reactor.add(socket, noting).expect("a stream");
+    settle(&mut reactor);
+    let mut cx = reactor.at(id).expect("open");
+    cx.send(b"all of it").expect("room");
+    cx.shutdown_write();
+    turn_until(&mut reactor, "its end", |reactor| reactor.count() == 0);
+    let mut got = Vec::new();
+    peer.read_to_end(&mut got).expect("an end and no reset");
+    assert_eq!(got, b"all of it");
+    assert_eq!(*notes.borrow(), ["Reset"]);
+}
+
 #[test]
 fn closing_sends_its_closing_message_when_there_is_room_and_then_throws_away_what_comes() {
     for shut_first in [false, true] {

@@ -377,31 +377,6 @@ fn keys_that_are_used_up_and_cannot_be_changed_end_the_connection() {
     );
 }
 
-/// Cipher suites of TLS 1.2 whose keys are good for a few records.
-fn short_lived_keys() -> rustls::crypto::CryptoProvider {
-    let mut provider = rustls::crypto::ring::default_provider();
-    provider.cipher_suites = provider
-        .cipher_suites
-        .iter()
-        .filter_map(|suite| match suite {
-            rustls::SupportedCipherSuite::Tls12(suite) => Some(rustls::Tls12CipherSuite {
-                common: rustls::crypto::CipherSuiteCommon {
-                    suite: suite.common.suite,
-                    hash_provider: suite.common.hash_provider,
-                    confidentiality_limit: 100,
-                },
-                kx: suite.kx,
-                sign: suite.sign,
-                aead_alg: suite.aead_alg,
-                prf_provider: suite.prf_provider,
-            }),
-            _ => None,
-        })
-        .map(|suite| rustls::SupportedCipherSuite::Tls12(Box::leak(Box::new(suite))))
-        .collect();
-    provider
-}
-
 #[test]
 fn openssl_speaks_both_versions_and_alpn_and_takes_up_a_session_again() {
     for version in BOTH {

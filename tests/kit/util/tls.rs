@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use slabloop::testing::SimClock;
+use slabloop::tls::rustls;
 use slabloop::tls::rustls::crypto::CryptoProvider;
 use slabloop::tls::rustls::crypto::ring;
 use slabloop::tls::rustls::pki_types::{
@@ -113,6 +114,31 @@ pub(crate) fn configs_with(
         client: Arc::new(client),
         identity,
     }
+}
+
+/// Cipher suites of TLS 1.2 whose keys are good for a few records.
+pub(crate) fn short_lived_keys() -> CryptoProvider {
+    let mut provider = ring::default_provider();
+    provider.cipher_suites = provider
+        .cipher_suites
+        .iter()
+        .filter_map(|suite| match suite {
+            rustls::SupportedCipherSuite::Tls12(suite) => Some(rustls::Tls12CipherSuite {
+                common: rustls::crypto::CipherSuiteCommon {
+                    suite: suite.common.suite,
+                    hash_provider: suite.common.hash_provider,
+                    confidentiality_limit: 100,
+                },
+                kx: suite.kx,
+                sign: suite.sign,
+                aead_alg: suite.aead_alg,
+                prf_provider: suite.prf_provider,
+            }),
+            _ => None,
+        })
+        .map(|suite| rustls::SupportedCipherSuite::Tls12(Box::leak(Box::new(suite))))
+        .collect();
+    provider
 }
 
 impl Configs {
