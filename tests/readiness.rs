@@ -1091,7 +1091,7 @@ fn an_end_that_somebody_else_has_read_and_room_to_write_are_told_in_one_turn() {
         for closes in [false, true] {
             let mut reactor = Reactor::new().unwrap();
             let diary = Diary::default();
-            let (ours, peer) = family.pair();
+            let (ours, mut peer) = family.pair();
             let spy = Spy::new("it", &diary)
                 .on_eof(move |cx| {
                     if closes {
@@ -1105,6 +1105,7 @@ fn an_end_that_somebody_else_has_read_and_room_to_write_are_told_in_one_turn() {
                 });
             let id = reactor.add(family.socket(ours), spy).unwrap();
             reactor.at(id).expect("added").pause_reading();
+            peer.write_all(b"bytes").unwrap();
             peer.shutdown(Shutdown::Write).unwrap();
             turn_until(&mut reactor, "the end", |reactor| {
                 let end = reactor.at(id).expect("alive").recv(&mut [0; 64]);
