@@ -392,7 +392,7 @@ mod tests {
         Tick::default().after(Duration::from_nanos(nanos))
     }
 
-    /// Panics when it is told of a step or of the end of a turn, as it was made to.
+    /// Panics at the report of a step, or of the end of a turn, as its fields say.
     struct Fragile {
         at_a_step: bool,
         at_the_end: bool,

@@ -254,9 +254,9 @@ mod tests {
 
     #[test]
     fn typed_ids_are_ordered_and_hashed_as_untyped_ones() {
-        struct Nobody;
+        struct Service;
         let (one, other) = (AnyId::new(7, 3), AnyId::new(7, 4));
-        let typed = Id::<Nobody>::new;
+        let typed = Id::<Service>::new;
         assert_eq!(typed(one).partial_cmp(&typed(other)), Some(Ordering::Less));
         assert!(typed(other) > typed(one) && typed(one) == typed(one));
         let hash = BuildHasherDefault::<DefaultHasher>::default();

@@ -419,8 +419,8 @@ impl Dispatcher for Client {
 }
 
 /// What follows when an attempt to connect has failed. While the budget pays for further attempts, requests wait for
-/// them; when it does not, they are refused at once until the next attempt. So they are where the server does not let
-/// this client in: that does not end by itself soon, and is told, once.
+/// them; when it does not, they are refused at once until the next attempt. Requests are refused at once also after a login
+/// that failed, which seldom succeeds a moment later. The log gets one warning of it.
 fn reconnecting() -> io::Result<impl FnMut(&SocketAddr, &io::Error, u32) -> AfterFailure> {
     let mut backoff = Backoff::builder()
         .base(FIRST_PAUSE)

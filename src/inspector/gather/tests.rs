@@ -16,7 +16,7 @@ const A: AnyId = AnyId::new(0, 1);
 const B: AnyId = AnyId::new(1, 1);
 const C: AnyId = AnyId::new(2, 1);
 const D: AnyId = AnyId::new(3, 1);
-/// Nobody knows it.
+/// The id of a dispatcher that was never reported.
 const STRANGER: AnyId = AnyId::new(99, 1);
 /// The inspector's own, if it is said to be.
 const HUB: AnyId = AnyId::new(4, 1);
@@ -41,7 +41,7 @@ struct Loop {
 }
 
 impl Loop {
-    /// With nobody in it. It has run for two seconds, and the lints' second begins.
+    /// Without dispatchers, two seconds after its start; the lints' second begins then.
     fn new() -> Loop {
         let at = Duration::from_secs(2);
         let mut gather = Gather::new(THRESHOLD, POST_CAPACITY, FIRST);

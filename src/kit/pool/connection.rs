@@ -248,7 +248,7 @@ impl<K: Key, D: Reusable> Dispatcher for Pooled<K, D> {
     }
 
     fn handle_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        // A leased one goes when its lease comes back. For the end of another's server nobody waits.
+        // A leased one closes when its lease is returned. The others do not wait for the server's end of stream.
         if self.phase != Phase::Leased {
             cx.close_when_sent();
         }

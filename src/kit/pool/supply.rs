@@ -180,7 +180,7 @@ impl<K: Key, D: Reusable> Pool<K, D> {
     /// Whether a connection that has returned, and for which requests wait, is to make room for another destination,
     /// which has none and where a request has waited for longer: otherwise that one might never get one.
     pub(super) fn yields_to_another(&self, destination: usize) -> bool {
-        // One that is closing makes room already. (If there is some, nobody starves: `serve` has seen to that.)
+        // A connection that is closing makes room already. (If there is room now, `serve` has used it for the others.)
         if self.counts[Stand::Closing as usize] > 0 {
             return false;
         }

@@ -86,7 +86,7 @@ impl Watched {
                 self.read = Some(stamp);
                 Some(text.unwrap_or_default())
             }
-            // Tried again the next time: there may only have been no descriptor. It is told once.
+            // Tried again the next time: there may only have been no free descriptor. Logged once for each change.
             Err(error) => {
                 if self.failed.replace(stamp) != Some(stamp) {
                     log::warn!("{error}; its previous content remains in use");

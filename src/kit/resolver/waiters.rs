@@ -181,7 +181,7 @@ impl<S> Waiters<S> {
         let waiter = self.places.remove(lookup.key);
         match waiter.state {
             State::Settled(outcome) => Some((waiter.then, outcome)),
-            // Nobody asks before it is settled, and it stays so.
+            // This is called for settled lookups only, and none becomes unsettled again.
             State::Waiting(_) => None,
         }
     }
