@@ -164,6 +164,14 @@ fn hasty(diary: &Diary, reply: Vec<u8>) -> Spy {
     })
 }
 
+fn closing_within_ten_seconds(clock: &SimClock) -> Reactor {
+    Reactor::builder()
+        .close_timeout(10 * SECOND)
+        .clock(clock.clone())
+        .build()
+        .unwrap()
+}
+
 fn roomy_reactor(clock: &SimClock) -> Reactor {
     Reactor::builder()
         .hard_cap(16 * 1024 * 1024)
@@ -272,11 +280,7 @@ fn every_closing_connection_ends_at_its_deadline_and_not_before() {
     // A handshake takes milliseconds in a debug build.
     const EACH: usize = if cfg!(feature = "tls") { 33 } else { 333 };
     let clock = SimClock::new();
-    let mut reactor = Reactor::builder()
-        .close_timeout(10 * SECOND)
-        .clock(clock.clone())
-        .build()
-        .unwrap();
+    let mut reactor = closing_within_ten_seconds(&clock);
     let diary = Diary::default();
     let (mut peers, mut ids) = (Vec::new(), Vec::new());
     for (who, queued) in [
@@ -374,11 +378,7 @@ fn closing_goes_on_for_as_long_as_the_peer_takes_some_and_ends_when_it_stops() {
 #[test]
 fn the_deadline_of_a_close_counts_from_when_the_peer_has_last_taken_something() {
     let clock = SimClock::new();
-    let mut reactor = Reactor::builder()
-        .close_timeout(10 * SECOND)
-        .clock(clock.clone())
-        .build()
-        .unwrap();
+    let mut reactor = closing_within_ten_seconds(&clock);
     let diary = Diary::default();
     let (peer, socket) = connection();
     let id = reactor.add(socket, Spy::new("server", &diary)).unwrap();
@@ -504,11 +504,7 @@ fn simulated(wire: &Wire) -> Socket {
 #[test]
 fn draining_discards_a_bounded_amount_per_turn_and_ends_at_its_deadline() {
     let clock = SimClock::new();
-    let mut reactor = Reactor::builder()
-        .close_timeout(10 * SECOND)
-        .clock(clock.clone())
-        .build()
-        .unwrap();
+    let mut reactor = closing_within_ten_seconds(&clock);
     let diary = Diary::default();
     let wire = Wire::default();
     let id = reactor
@@ -672,11 +668,7 @@ fn close_when_sent_does_not_wait_for_the_peers_end_wherever_the_connection_stand
 #[test]
 fn draining_has_a_deadline_of_its_own() {
     let clock = SimClock::new();
-    let mut reactor = Reactor::builder()
-        .close_timeout(10 * SECOND)
-        .clock(clock.clone())
-        .build()
-        .unwrap();
+    let mut reactor = closing_within_ten_seconds(&clock);
     let diary = Diary::default();
     let (peer, socket) = connection();
     let id = reactor.add(socket, Spy::new("server", &diary)).unwrap();
