@@ -320,6 +320,8 @@ impl Silent {
         let shared = Arc::clone(&open);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                // As Redis does. Many small answers would wait for each other's acknowledgement otherwise.
+                stream.set_nodelay(true).unwrap();
                 let (tell, open) = (tell.clone(), Arc::clone(&shared));
                 thread::spawn(move || Silent::converse(stream, greets, &tell, &open));
             }
