@@ -136,6 +136,7 @@ impl Reactor {
             outcome = self.pass(None);
         }
         self.mailbox.set_awake(false);
+        self.core.state.observers.catch_up();
         outcome
     }
 
@@ -160,7 +161,9 @@ impl Reactor {
     pub fn turn(&mut self, timeout: impl Into<Option<Duration>>) -> io::Result<()> {
         self.refuse_inside_a_turn("turn")?;
         self.look_at_the_clock();
-        self.pass(timeout.into())
+        let outcome = self.pass(timeout.into());
+        self.core.state.observers.catch_up();
+        outcome
     }
 
     /// The turn. Everything else in this crate is a detail of one of these eight steps.
@@ -220,7 +223,7 @@ impl Reactor {
     /// With no slot left over from before, the ready list would be the events over again: then the
     /// dispatch merges each when it comes to it, which spares the list and a second look-up.
     fn merge(&mut self) {
-        if !dispatch::can_dispatch_events(&self.core) {
+        if !dispatch::can_dispatch_events(&self.core, self.events.len()) {
             let state = &mut self.core.state;
             state.observers.begin_list(self.events.len(), state.now);
             self.step(Step::Merge);
@@ -287,6 +290,7 @@ impl Reactor {
                 dispatch::merge(&mut self.core, &mut self.events);
                 self.end_turn();
                 self.mailbox.set_awake(false);
+                self.core.state.observers.catch_up();
                 let state = &mut self.core.state;
                 state.timers.end_turn(&state.clock);
                 state.refusing = false;

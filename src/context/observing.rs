@@ -90,7 +90,7 @@ impl Context<'_> {
     pub fn turn_times(&self) -> TurnTimes {
         let observers = &self.core.state.observers;
         TurnTimes {
-            began: observers.turn_began,
+            began: observers.turn_began(),
             waited: observers.waited,
             steps: observers.step_times(),
         }

@@ -90,6 +90,11 @@ impl Sampling {
         self.turns < TURNS
     }
 
+    /// Whether no event is looked at before the next beat begins.
+    pub(super) fn rests(&self) -> bool {
+        self.is_off && self.turns > TURNS
+    }
+
     pub(super) fn end_turn(&mut self) {
         self.turns = self.turns.saturating_add(1);
         self.is_off = self.turns > TURNS;

@@ -96,7 +96,8 @@ impl Reactor {
             Step::Merge => !self.events.is_empty(),
             Step::Dispatch => {
                 let ready = agenda.ready.len() + agenda.dispatching.left().len();
-                ready + agenda.classes.len() > 0
+                // Events that were not merged are dispatched as well.
+                ready + agenda.classes.len() + self.events.len() > 0
             }
             Step::Flush => {
                 let written = agenda.dirty.is_empty() && agenda.flushing.is_empty();

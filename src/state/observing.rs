@@ -85,17 +85,15 @@ fn end_measured<D>(state: &mut State<D>, outcome: Outcome<'_>) {
         outcome,
     };
     review_slow(state, &end);
-    state
-        .observers
-        .report(Reports::CALLBACK_ENDED, |observer, at| {
-            observer.callback_ended(at, &end);
-        });
+    state.observers.tell_callback_ended(&end);
 }
 
 /// Counts a callback that took long, and logs it once a second at most.
 fn review_slow<D>(state: &mut State<D>, end: &CallbackEnd<'_>) {
-    let micros = u64::try_from(end.took.as_micros()).unwrap_or(u64::MAX);
-    state.counters.slowest_us = state.counters.slowest_us.max(micros);
+    if end.took > state.observers.slowest {
+        state.observers.slowest = end.took;
+        state.counters.slowest_us = u64::try_from(end.took.as_micros()).unwrap_or(u64::MAX);
+    }
     let threshold = state.observers.threshold();
     if threshold.is_none_or(|threshold| end.took <= threshold) {
         return;
@@ -179,8 +177,7 @@ pub(crate) fn end_wait<D>(state: &mut State<D>, events: usize) {
 
 /// A step begins that has something to do. The wait and the callbacks have just read the clock, and what lies between
 /// is short; but for the flush, which is followed by the close.
-#[cold]
-#[inline(never)]
+#[inline]
 pub(crate) fn begin_step<D>(state: &mut State<D>, step: Step) {
     if step == Step::Close {
         read_clock(state);
@@ -216,7 +213,7 @@ fn end_told_turn<D>(state: &mut State<D>, posts: usize) {
     state.observers.enter(None);
     let end = TurnEnd {
         turn: state.counters.turns,
-        began: state.observers.turn_began,
+        began: state.observers.turn_began(),
         waited: state.observers.waited,
         events: state.observers.events,
         callbacks: state.counters.callbacks - state.observers.callbacks_before,
@@ -227,7 +224,7 @@ fn end_told_turn<D>(state: &mut State<D>, posts: usize) {
         connections: state.connections,
         dispatchers: state.slots.len(),
     };
-    state.observers.tell_turn_ended(&end);
+    state.observers.tell_turn_ended(end);
 }
 
 /// New observers begin: the existing dispatchers are reported to them, and from then on everything.

@@ -91,18 +91,23 @@ fn serve_measured(core: &mut Core, id: AnyId, just_reads: bool) {
 }
 
 /// Whether no slot is left over from the turn before, which would come first and might have an event as
-/// well. (While callbacks are measured all go by the list: the short way has no clock in it. So they do if
-/// their order matters, or how long they take.)
-pub(crate) fn can_dispatch_events(core: &Core) -> bool {
+/// well. (All go by the list if their order matters, or how long they take. So they do while callbacks are measured, so
+/// that it is known how many wait meanwhile; unless there is but one, which is most of the turns of a loop that
+/// has time left.)
+pub(crate) fn can_dispatch_events(core: &Core, events: usize) -> bool {
+    let observers = &core.state.observers;
     core.state.agenda.ready.is_empty()
         && core.state.agenda.dispatching.is_empty()
-        && !core.state.observers.is_on()
+        && (!observers.is_on() || (events == 1 && !observers.want_steps_or_events()))
         && !core.state.agenda.classes.are_used()
 }
 
 /// Step 4, for events that step 3 has left to it.
 #[inline(never)]
 pub(crate) fn dispatch_events(core: &mut Core, events: &mut Events) {
+    if core.state.observers.is_on() {
+        return dispatch_measured(core, events);
+    }
     events.take(|id, signals| {
         if !signals.is_just_readable() {
             return note_and_serve(core, id, signals);
@@ -115,6 +120,35 @@ pub(crate) fn dispatch_events(core: &mut Core, events: &mut Events) {
         }
         note_input_and_serve(core, id);
     });
+}
+
+/// The same for one event, while callbacks are measured.
+#[cold]
+fn dispatch_measured(core: &mut Core, events: &mut Events) {
+    events.take(|id, signals| {
+        let state = &mut core.state;
+        state.observers.take_up_event(state.now);
+        let slot = state.slots.get_mut(id);
+        let just_reads = signals.is_just_readable()
+            && slot.is_some_and(|slot| slot.readiness.becomes_just_readable());
+        if just_reads {
+            read_measured(core, id);
+        } else {
+            note_and_serve(core, id, signals);
+        }
+        core.state.observers.put_down(false);
+    });
+}
+
+/// As [`read`], while callbacks are measured.
+fn read_measured(core: &mut Core, id: AnyId) {
+    core.state.observers.share_reading();
+    let result = call::call(core, id, Callback::Read, |dispatcher, cx| {
+        dispatcher.handle_read(cx)
+    });
+    if result.is_err() || !core.state.slots.slot(id).readiness.has_no_work() {
+        after_read(core, id, result);
+    }
 }
 
 #[inline(never)]

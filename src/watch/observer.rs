@@ -41,9 +41,23 @@ use crate::world::signals::Signals;
 #[expect(unused_variables, reason = "each observer uses what it wants")]
 pub trait Observer: Any {
     /// Which of the frequent reports it is told; by default all. Asked when it is added, and again after each
-    /// [`turn_ended`](Observer::turn_ended), so that it may look more closely for a while.
+    /// [`turn_ended`](Observer::turn_ended) (after several, if they were [late](Observer::accepts_delay)), so that it may look
+    /// more closely for a while.
     fn wants(&self) -> Reports {
         Reports::ALL
+    }
+
+    /// Whether the ends of `handle_read` and `handle_write`, and of turns, may be reported late, up to 32 of them at once.
+    /// They cost less so: the code of an observer is fetched into the processor's cache once for many of them, and not in
+    /// every turn. By default false. Asked after [`turn_ended`](Observer::turn_ended); what is reported is
+    /// late if all observers accept it.
+    ///
+    /// The order stays as it is: what is late is reported before anything else is, with its own time. It is also reported
+    /// before [`observer_mut`](crate::Context::observer_mut) returns, before any other callback or closure runs, and
+    /// before [`run`](crate::Reactor::run) or [`turn`](crate::Reactor::turn) return. (So only
+    /// [`observer`](crate::Context::observer), in a `handle_read` or `handle_write`, may show an observer that lacks some.)
+    fn accepts_delay(&self) -> bool {
+        false
     }
 
     /// A turn begins. `turn` counts from 1.

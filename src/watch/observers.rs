@@ -7,19 +7,29 @@
 //! all that follows from it is left out.
 
 #[cfg(feature = "observer")]
+mod late;
+#[cfg(feature = "observer")]
 mod list;
 #[cfg(feature = "observer")]
 mod makers;
+#[cfg(all(test, feature = "observer"))]
+mod tests;
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::time::clock::Tick;
-use crate::watch::observer::{CallbackBegin, Observer, Step, TurnEnd};
+#[cfg(not(feature = "observer"))]
+use crate::watch::callback::Callback;
+use crate::watch::observer::{CallbackBegin, Observer, Step};
+#[cfg(not(feature = "observer"))]
+use crate::watch::observer::{CallbackEnd, TurnEnd};
 use crate::watch::reports::Reports;
 use crate::world::ids::AnyId;
 use crate::world::signals::Signals;
 
+#[cfg(feature = "observer")]
+use self::late::Late;
 #[cfg(feature = "observer")]
 use self::list::List;
 #[cfg(feature = "observer")]
@@ -48,6 +58,8 @@ pub(crate) struct Observers {
     on: bool,
     /// Callbacks that take longer are logged.
     threshold: Option<Duration>,
+    /// The longest callback so far.
+    pub(crate) slowest: Duration,
     /// The latest reading of the clock, and as observers are told it: a division less for each thing that is told.
     at: Tick,
     told_at: Duration,
@@ -59,7 +71,7 @@ pub(crate) struct Observers {
     step_began: Tick,
     step_times: StepTimes,
     /// When this turn began, and how long it waited.
-    pub(crate) turn_began: Duration,
+    turn_began: Tick,
     pub(crate) waited: Duration,
     /// Callbacks made before this turn.
     pub(crate) callbacks_before: u64,
@@ -79,6 +91,12 @@ pub(crate) struct Observers {
     shares_reading: bool,
     #[cfg(feature = "observer")]
     list: List,
+    /// All who have begun accept that the ends of usual callbacks and of turns are reported late,
+    #[cfg(feature = "observer")]
+    may_be_late: bool,
+    /// and these have not been reported.
+    #[cfg(feature = "observer")]
+    late: Late,
 }
 
 impl Observers {
@@ -145,6 +163,18 @@ impl Observers {
         self.shares_reading = just_reads && self.has_just_read;
     }
 
+    /// The only event of a turn is about to be served, after a wait that ended at `now`.
+    pub(crate) fn take_up_event(&mut self, now: Tick) {
+        // An observer has been told of it; a threshold alone has not.
+        self.at = now;
+        self.ready_since = Some(now);
+    }
+
+    /// The callback that comes next begins at the latest reading.
+    pub(crate) fn share_reading(&mut self) {
+        self.shares_reading = true;
+    }
+
     /// What runs next has waited since then.
     #[cfg(feature = "observer")]
     pub(crate) fn wait_since(&mut self, at: Tick) {
@@ -173,6 +203,7 @@ impl Observers {
     pub(crate) fn begin(&mut self, begun: Begun) {
         self.set_at(begun.started);
         let begin = begun.begin;
+        self.prepare_for(begin.callback);
         self.begun = Some(begun);
         self.report(Reports::CALLBACK_BEGAN, |observer, at| {
             observer.callback_began(at, &begin);
@@ -186,13 +217,18 @@ impl Observers {
 
     /// A turn begins.
     pub(crate) fn begin_turn(&mut self) {
-        self.turn_began = self.told_at;
+        self.turn_began = self.at;
         self.waited = Duration::ZERO;
+    }
+
+    /// When it began.
+    pub(crate) fn turn_began(&self) -> Duration {
+        self.turn_began.since(Tick::default())
     }
 
     /// The wait is over, and with it the step.
     pub(crate) fn end_wait(&mut self) {
-        self.waited = self.told_at.saturating_sub(self.turn_began);
+        self.waited = self.at.since(self.turn_began);
         self.enter(None);
     }
 
@@ -233,6 +269,11 @@ impl Observers {
             let _ = report;
             false
         }
+    }
+
+    /// Whether one who has begun wants to be told of each step or event.
+    pub(crate) fn want_steps_or_events(&self) -> bool {
+        self.want(Reports::STEPS) || self.want(Reports::EVENTS)
     }
 
     /// Tells every observer something; the time is the latest reading of the clock.
@@ -288,7 +329,13 @@ impl Observers {
 impl Observers {
     fn tell_all(&mut self, _: bool, _: Reports, _: impl FnMut(&mut dyn Observer, Duration)) {}
 
-    pub(crate) fn tell_turn_ended(&mut self, _: &TurnEnd) {}
+    pub(crate) fn tell_callback_ended(&mut self, _: &CallbackEnd<'_>) {}
+
+    pub(crate) fn tell_turn_ended(&mut self, _: TurnEnd) {}
+
+    fn prepare_for(&mut self, _: Callback) {}
+
+    pub(crate) fn catch_up(&mut self) {}
 
     pub(crate) fn have_newcomers(&self) -> bool {
         false
@@ -308,27 +355,13 @@ impl Observers {
         report: Reports,
         mut what: impl FnMut(&mut dyn Observer, Duration),
     ) {
+        self.catch_up();
         let at = self.told_at;
-        let tell = |observer: &mut dyn Observer, _: &mut Reports| what(observer, at);
+        let tell = |observer: &mut dyn Observer| what(observer, at);
         let all_are_left = self.list.tell_all(newcomers, report, tell);
         if !all_are_left {
             self.review();
         }
-    }
-
-    /// The turn is over: reports it, and asks what is wanted from here on.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn tell_turn_ended(&mut self, end: &TurnEnd) {
-        let at = self.told_at;
-        let tell = |observer: &mut dyn Observer, wants: &mut Reports| {
-            observer.turn_ended(at, end);
-            *wants = observer.wants();
-        };
-        if !self.list.tell_all(false, Reports::NONE, tell) {
-            self.review();
-        }
-        self.wanted = self.list.wanted();
     }
 
     /// Whether there is an observer that has not begun.
@@ -338,6 +371,7 @@ impl Observers {
 
     /// From here on newcomers are told everything.
     pub(crate) fn let_newcomers_in(&mut self) {
+        self.be_prompt();
         self.list.let_newcomers_in();
         self.review();
     }
@@ -354,11 +388,13 @@ impl Observers {
     }
 
     pub(crate) fn find_mut<O: Observer>(&mut self) -> Option<&mut O> {
+        self.be_prompt();
         self.list.find_mut()
     }
 
     /// Takes out the first of this type.
     pub(crate) fn remove<O: Observer>(&mut self) -> Option<O> {
+        self.be_prompt();
         let removed = self.list.remove();
         self.review();
         removed
@@ -381,105 +417,5 @@ impl fmt::Debug for Observers {
         #[cfg(feature = "observer")]
         shown.field("list", &self.list);
         shown.finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, feature = "observer"))]
-mod tests {
-    use super::*;
-
-    fn at(nanos: u64) -> Tick {
-        Tick::default().after(Duration::from_nanos(nanos))
-    }
-
-    /// Panics at the report of a step, or of the end of a turn, as its fields say.
-    struct Fragile {
-        at_a_step: bool,
-        at_the_end: bool,
-    }
-
-    impl Observer for Fragile {
-        fn step_began(&mut self, _: Duration, _: Step) {
-            assert!(!self.at_a_step, "on purpose, at a step");
-        }
-
-        fn turn_ended(&mut self, _: Duration, _: &TurnEnd) {
-            assert!(!self.at_the_end, "on purpose, at the end");
-        }
-    }
-
-    fn with(observer: impl Observer) -> Observers {
-        let mut observers = Observers::new(None);
-        observers.add(observer);
-        assert!(observers.have_newcomers() && !observers.is_on());
-        observers.let_newcomers_in();
-        assert!(!observers.have_newcomers() && observers.is_on());
-        observers
-    }
-
-    #[test]
-    fn the_times_of_steps_add_up_and_the_wait_is_told_apart() {
-        let mut observers = Observers::new(None);
-        observers.set_at(at(100));
-        observers.begin_turn();
-        assert!(observers.enter(Some(Step::Wait)));
-        assert!(!observers.enter(Some(Step::Wait)), "it is under way");
-        observers.set_at(at(140));
-        observers.end_wait();
-        assert_eq!(observers.waited, Duration::from_nanos(40));
-        observers.set_at(at(150));
-        observers.enter(Some(Step::Merge));
-        observers.set_at(at(157));
-        observers.enter(Some(Step::Wait));
-        observers.set_at(at(160));
-        observers.enter(None);
-        let mut times = [0; Step::ALL.len()];
-        times[Step::Wait as usize] = 43;
-        times[Step::Merge as usize] = 7;
-        assert_eq!(observers.step_times(), times);
-    }
-
-    #[test]
-    fn a_closure_has_waited_since_it_was_posted() {
-        let mut observers = Observers::new(None);
-        observers.wait_since(at(30));
-        assert_eq!(observers.take_queued(at(50)), Duration::from_nanos(20));
-        assert_eq!(observers.take_queued(at(50)), Duration::ZERO, "once");
-    }
-
-    #[test]
-    fn with_the_last_observer_that_panics_the_measuring_ends() {
-        let told_of_a_step = |observers: &mut Observers| {
-            observers.report(Reports::STEPS, |observer, at| {
-                observer.step_began(at, Step::Merge);
-            });
-        };
-        let mut observers = with(Fragile {
-            at_a_step: true,
-            at_the_end: false,
-        });
-        told_of_a_step(&mut observers);
-        assert!(!observers.is_on() && !observers.want(Reports::STEPS));
-
-        let mut observers = with(Fragile {
-            at_a_step: false,
-            at_the_end: true,
-        });
-        told_of_a_step(&mut observers);
-        assert!(observers.is_on() && observers.want(Reports::STEPS));
-        observers.tell_turn_ended(&TurnEnd {
-            turn: 1,
-            began: Duration::ZERO,
-            waited: Duration::ZERO,
-            events: 0,
-            callbacks: 0,
-            ready: 0,
-            timers: 0,
-            posts: 0,
-            queued_bytes: 0,
-            connections: 0,
-            dispatchers: 0,
-        });
-        assert!(!observers.is_on() && !observers.want(Reports::STEPS));
     }
 }

@@ -66,6 +66,10 @@ impl Observer for Gather {
         wanted
     }
 
+    fn accepts_delay(&self) -> bool {
+        self.sampling.rests()
+    }
+
     fn turn_ended(&mut self, at: Duration, end: &TurnEnd) {
         self.at = at;
         self.take_wait(end.began, end.waited);

@@ -15,8 +15,17 @@ struct Entry {
     type_name: &'static str,
     /// The frequent reports that it gets.
     wants: Reports,
+    /// The ends of callbacks and turns may be reported to it late.
+    accepts_delay: bool,
     /// Nothing is reported to it yet.
     is_new: bool,
+}
+
+impl Entry {
+    fn ask(&mut self) {
+        self.wants = self.observer.wants();
+        self.accepts_delay = self.observer.accepts_delay();
+    }
 }
 
 #[derive(Default)]
@@ -43,6 +52,12 @@ impl List {
         begun.fold(Reports::NONE, |all, entry| all | entry.wants)
     }
 
+    /// Whether all who have begun, as they said last, accept delay.
+    pub(super) fn accept_delay(&self) -> bool {
+        let mut begun = self.0.iter().filter(|entry| !entry.is_new);
+        begun.all(|entry| entry.accepts_delay)
+    }
+
     pub(super) fn let_newcomers_in(&mut self) {
         for entry in &mut self.0 {
             entry.is_new = false;
@@ -52,6 +67,7 @@ impl List {
     pub(super) fn add(&mut self, observer: Box<dyn Observer>, type_name: &'static str) {
         self.0.push(Entry {
             wants: observer.wants(),
+            accepts_delay: false,
             observer,
             type_name,
             is_new: true,
@@ -76,14 +92,13 @@ impl List {
         observer.downcast().ok().map(|observer| *observer)
     }
 
-    /// Reports to the new observers, or to the others, as far as they want this; what they want may be changed. False if
-    /// one panicked, and was removed.
+    /// Reports to the new observers, or to the others, as far as they want this. False if one panicked, and was removed.
     #[inline]
     pub(super) fn tell_all(
         &mut self,
         newcomers: bool,
         report: Reports,
-        mut what: impl FnMut(&mut dyn Observer, &mut Reports),
+        mut what: impl FnMut(&mut dyn Observer),
     ) -> bool {
         let mut all_are_left = true;
         let mut place = 0;
@@ -92,8 +107,27 @@ impl List {
             if entry.is_new != newcomers || !entry.wants.contain(report) {
                 continue;
             }
-            let (observer, wants) = (&mut *entry.observer, &mut entry.wants);
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| what(observer, wants))) {
+            let observer = &mut *entry.observer;
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| what(observer))) {
+                place -= 1;
+                self.give_up(place, payload);
+                all_are_left = false;
+            }
+        }
+        all_are_left
+    }
+
+    /// What those who have begun want from here on. False if one panicked, and was removed.
+    pub(super) fn ask(&mut self) -> bool {
+        let mut all_are_left = true;
+        let mut place = 0;
+        while let Some(entry) = self.0.get_mut(place) {
+            place += 1;
+            if entry.is_new {
+                continue;
+            }
+            let asked = catch_unwind(AssertUnwindSafe(|| entry.ask()));
+            if let Err(payload) = asked {
                 place -= 1;
                 self.give_up(place, payload);
                 all_are_left = false;
