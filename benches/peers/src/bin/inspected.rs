@@ -48,7 +48,7 @@ fn options() -> Result<Options> {
     let mut options = Options {
         server: String::new(),
         rounds: 40,
-        connections: 9_000,
+        connections: 10_000,
         rate: 20_000,
         messages: 40_000,
     };
@@ -97,7 +97,11 @@ fn start(options: &Options, inspector: Option<SocketAddr>) -> Result<Server> {
     if let Some(inspector) = inspector {
         command.arg("--inspect").arg(inspector.to_string());
     }
-    Server::start_silent(&mut command, &options.server, address)
+    // The inspector is the last that listens.
+    let last = inspector.unwrap_or(address);
+    let mut server = Server::start_silent(&mut command, &options.server, last)?;
+    server.address = address;
+    Ok(server)
 }
 
 /// Takes what comes until the server ends.
