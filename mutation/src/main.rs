@@ -49,6 +49,7 @@ cargo run --release -p slabloop-mutation -- [options]
   --results PATH      a line of JSON for each (default: target/mutation/PART.jsonl)
   --build             builds and measures, and judges none
   --summary           what is in the results, by file; runs nothing
+  --unswitched        those that have no switch, as a pattern for `cargo mutants --re`; runs nothing
 ";
 
 struct Options {
@@ -61,6 +62,7 @@ struct Options {
     results: Option<PathBuf>,
     only_build: bool,
     only_summary: bool,
+    only_unswitched: bool,
 }
 
 fn main() -> ExitCode {
@@ -84,6 +86,7 @@ fn options() -> Answer<Options> {
         results: None,
         only_build: false,
         only_summary: false,
+        only_unswitched: false,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -103,6 +106,7 @@ fn options() -> Answer<Options> {
             Arg::Long("results") => options.results = Some(parser.value()?.into()),
             Arg::Long("build") => options.only_build = true,
             Arg::Long("summary") => options.only_summary = true,
+            Arg::Long("unswitched") => options.only_unswitched = true,
             Arg::Long("help") => return Err(USAGE.into()),
             other => return Err(format!("{}\n\n{USAGE}", other.unexpected()).into()),
         }
@@ -130,13 +134,22 @@ fn run(options: &Options) -> Answer<()> {
         .clone()
         .unwrap_or_else(|| folder.join(options.part.name()).with_extension("jsonl"));
 
-    println!("listing the mutants");
+    if !options.only_unswitched {
+        println!("listing the mutants");
+    }
     let mutants = list::mutants(root)?;
     let chosen = |mutant: &&Mutant| {
         mutant.part == options.part
             && mutant.file.contains(&options.file)
             && mutant.name.contains(&options.name)
     };
+    if options.only_unswitched {
+        let results = Results::open(&path)?;
+        let unswitched = mutants.iter().filter(chosen);
+        let unswitched = unswitched.filter(|mutant| results.outcome(mutant) == Some("no switch"));
+        println!("{}", pattern(unswitched));
+        return Ok(());
+    }
     if options.only_summary {
         return summary(root, &path, mutants.iter().filter(chosen));
     }
@@ -225,6 +238,22 @@ fn summary<'a>(
         println!("not among the survivors of this run, but in the list: {name}");
     }
     Ok(())
+}
+
+/// What matches the names of these, and no others.
+fn pattern<'a>(mutants: impl Iterator<Item = &'a Mutant>) -> String {
+    const SPECIAL: &str = r"\.+*?()|[]{}^$";
+    let escaped = mutants.map(|mutant| {
+        let mut escaped = String::new();
+        for letter in mutant.name.chars() {
+            if SPECIAL.contains(letter) {
+                escaped.push('\\');
+            }
+            escaped.push(letter);
+        }
+        escaped
+    });
+    format!("^({})$", escaped.collect::<Vec<_>>().join("|"))
 }
 
 fn fingerprint(mutants: &[Mutant]) -> u64 {
