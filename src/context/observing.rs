@@ -65,7 +65,9 @@ impl Context<'_> {
         self.time_posts(self.core.state.observers.are_there());
     }
 
-    /// The first observer of this type; see [`Reactor::observer`](crate::Reactor::observer).
+    /// The first observer of this type; see [`Reactor::observer`](crate::Reactor::observer). If it
+    /// [accepts delay](Observer::accepts_delay), it may lack the last reports here; [`observer_mut`](Context::observer_mut)
+    /// has them made first.
     #[must_use]
     pub fn observer<O: Observer>(&self) -> Option<&O> {
         self.core.state.observers.find()
