@@ -8,7 +8,7 @@
 //! cargo run --release --example embed
 //! ```
 //!
-//! To see more: `RUST_LOG=info,slabloop=trace`. The page: `docs/how-to/embedding.md`.
+//! To see more: `RUST_LOG=info,slabloop=debug`. The page: `docs/how-to/embedding.md`.
 
 mod common;
 

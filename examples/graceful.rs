@@ -1,6 +1,6 @@
 //! A server that finishes what it has begun before it ends, and tells how it does on SIGHUP.
 //!
-//! Shows signals as callbacks on the loop, and a shutdown in good order: no new clients, no new requests, every request
+//! Shows signals as callbacks on the loop, and a graceful shutdown: no new clients, no new requests, every request
 //! that was taken is answered, and only then the connections close. The answers here take a second each.
 //!
 //! ```text

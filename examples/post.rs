@@ -8,7 +8,7 @@
 //! cargo run --release --example post
 //! ```
 //!
-//! To see more: `RUST_LOG=info,slabloop=trace`. The page: `docs/how-to/threads.md`.
+//! To see more: `RUST_LOG=info,slabloop=debug`. The page: `docs/how-to/threads.md`.
 
 mod common;
 

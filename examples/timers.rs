@@ -6,7 +6,7 @@
 //! cargo run --release --example timers
 //! ```
 //!
-//! To see more: `RUST_LOG=info,slabloop=trace`. The page: `docs/how-to/timers.md`.
+//! To see more: `RUST_LOG=info,slabloop=debug`. The page: `docs/how-to/timers.md`.
 
 mod common;
 

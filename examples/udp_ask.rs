@@ -8,7 +8,7 @@
 //! cargo run --release --example udp_ask
 //! ```
 //!
-//! To see more: `RUST_LOG=info,slabloop=trace`. The page: `docs/how-to/udp.md`.
+//! To see more: `RUST_LOG=info,slabloop=debug`. The page: `docs/how-to/udp.md`.
 
 mod common;
 

@@ -121,7 +121,8 @@
 //! env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
 //! ```
 //!
-//! `RUST_LOG=info,slabloop=debug` also shows the begin and end of each connection. A debug build warns of mistakes that
+//! `RUST_LOG=info,slabloop=debug` also shows the begin and end of each connection. Single callbacks are not logged: see
+//! them with the feature `trace`, or by an `observe::Ring`. A debug build warns of mistakes that
 //! would otherwise be silent: a dispatcher that is called again and again because it leaves its input unread, a
 //! connection that is still open ten seconds after its peer finished sending, a callback of more than 100 ms.
 //!

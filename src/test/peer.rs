@@ -237,7 +237,7 @@ impl Peer {
         self.wire.borrow_mut().write_errors.push_back(error.into());
     }
 
-    /// Whether the dispatcher has ended its stream: it has shut its write side, or was closed in good order.
+    /// Whether the dispatcher has ended its stream: it has shut its write side, or was closed without an error.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.wire.borrow().seen.end

@@ -27,7 +27,7 @@ use std::fmt;
 ///     }
 /// }
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId {
     /// The index, and above it the tag: two words fit into two registers.
     place: u64,

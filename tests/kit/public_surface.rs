@@ -25,7 +25,7 @@ fn the_public_api_is_the_one_on_record() {
             "slabloop",
             "--lib",
             "--features",
-            "full",
+            "full,test",
         ])
         .args(["--", "-Z", "unstable-options", "--output-format", "json"])
         .env("RUSTC_BOOTSTRAP", "1")
