@@ -158,7 +158,10 @@ fn connect_upstream(cx: &mut Context<'_>, client: Id<Leg>, upstream: &Upstream) 
     for (leg, other) in [(client, server), (server, client)] {
         let Some(mut leg) = cx.at(leg) else { continue };
         leg.feeds(other);
-        leg.urgent_inline(true)?;
+        // Over TLS there is no urgent data.
+        if leg.layer().is_none() {
+            leg.urgent_inline(true)?;
+        }
     }
     Ok(())
 }

@@ -325,7 +325,8 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// The kernel's error; `Unsupported` on anything but a stream socket.
+    /// The kernel's error; `Unsupported` on anything but a stream socket, and on a stream with a layer such as TLS: there an
+    /// urgent byte is always dropped, because it has not come through the layer.
     pub fn urgent_inline(&mut self, on: bool) -> io::Result<()> {
         let slot = self.core.state.slots.slot(self.id);
         let outcome = match slot.io.kind() {

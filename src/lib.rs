@@ -101,7 +101,7 @@
 //! | `test` | `test`: simulated peers and a clock that the test moves, for tests of programs; `docs/testing-your-protocol.md` is the guide | |
 //! | `examples` | adds nothing to the crate; dependencies of the larger examples | hdrhistogram, httparse, httpdate, listenfd, mime_guess, plotters, resp-rs, rustix |
 //! | `restart` | adds nothing to the crate; the examples restart without downtime | listenfd |
-//! | `system-roots` | adds nothing to the crate; the example `proxy` trusts the system's certificates | rustls-native-certs |
+//! | `system-roots` | adds nothing to the crate; the examples that are TLS clients trust the system's certificates | rustls-native-certs |
 //!
 //! # Log lines
 //!

@@ -458,6 +458,32 @@ fn a_handshake_that_fails_after_queueing_lets_the_peer_read_why() {
 }
 
 #[test]
+fn an_urgent_byte_is_no_part_of_what_the_layer_gets() {
+    let mut reactor = Reactor::new().expect("a reactor");
+    let (ours, mut peer) = tcp_pair();
+    let notes = Notes::default();
+    let mail = Mail {
+        notes: Rc::clone(&notes),
+        says: GO_AHEAD,
+    };
+    let framed = Framed::new(Terminator::Line, mail).expect("a terminator");
+    let id = reactor.add(ours, framed).expect("a stream");
+    let mut cx = reactor.at(id).expect("open");
+    cx.urgent_inline(true).expect("a stream");
+    let layer = Records::default();
+    cx.start_layer(layer).expect("open");
+    let refused = cx.urgent_inline(true).expect_err("not with a layer");
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    peer.write_all(HELLO).expect("room");
+    let urgent = socket2::SockRef::from(&peer).send_out_of_band(b"!");
+    assert_eq!(urgent.expect("room"), 1);
+    peer.write_all(&record(b"hello\n")).expect("room");
+    turn_until(&mut reactor, "the line", |_| {
+        last(&notes) == "hidden: hello"
+    });
+}
+
+#[test]
 fn a_stream_that_cannot_have_a_layer_now_says_why_and_stays_as_it_is() {
     fn refused(cx: &mut Context<'_>, kind: ErrorKind, why: &str) {
         let before = cx.queued();

@@ -43,6 +43,9 @@ pub(crate) fn start<D>(
     let unsent = state.chunks.copy(&slot.outbox);
     state.chunks.discard(&mut slot.outbox);
     let unread = slot.take_put_back();
+    // What is urgent comes beside the layer, and would lie in the middle of a record. (Without urgent data there is
+    // nothing to set.)
+    let _ = slot.io.urgent_inline(false);
     let below = std::mem::replace(&mut slot.io, Io::closed());
     let layered = Layered::new(below, layer(), Stage::Handshaking, (unread, unsent));
     slot.io = Io::Other(Box::new(layered));

@@ -223,8 +223,9 @@ impl Endpoint for Layered {
         self.below.reset_when_closed();
     }
 
-    fn urgent_inline(&self, on: bool) -> Option<io::Result<()>> {
-        self.below.urgent_inline(on)
+    /// An urgent byte has not come through the layer: it would lie in the middle of a record.
+    fn urgent_inline(&self, _: bool) -> Option<io::Result<()>> {
+        None
     }
 
     fn can_send(&self) -> bool {

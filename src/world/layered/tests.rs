@@ -179,10 +179,7 @@ fn what_concerns_the_socket_is_asked_of_the_stream_below() {
     layered.watch_room(poll.registry(), token).expect("it can");
     layered.deregister(poll.registry()).expect("it can");
     layered.reset_when_closed();
-    assert!(
-        layered.urgent_inline(true).is_none(),
-        "it has no such thing"
-    );
+    assert!(layered.urgent_inline(true).is_none(), "nor is it asked");
     let error = layered
         .take_error()
         .expect("it can")
@@ -195,7 +192,6 @@ fn what_concerns_the_socket_is_asked_of_the_stream_below() {
             "watch_room",
             "deregister",
             "reset_when_closed",
-            "urgent_inline",
             "take_error",
         ]
     );
