@@ -31,6 +31,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const NANOSECOND: Duration = Duration::from_nanos(1);
 const SMALL_BUFFER: usize = 4096;
+/// Small enough that any window of an emptied `SMALL_BUFFER` has room for a whole one.
+const SMALL_SEGMENT: u32 = 512;
 
 fn narrow(stream: &impl AsFd) {
     let socket = socket2::SockRef::from(stream);
@@ -39,10 +41,16 @@ fn narrow(stream: &impl AsFd) {
 }
 
 /// A client whose receive buffer is small from the start, so that no large window was ever offered.
+///
+/// Its segments are small as well. By default one may be half as long as the buffer, and then the stream can fall into
+/// a trickle. Once the window has room for a little less than a segment (the 22 bytes around a TLS record are enough),
+/// the sender holds back until there is room for a whole one; and the receiver, which rounds its window down to the
+/// length of what came last, never offers more. From then on only the probes of the window carry data, five a second.
 fn narrow_client(address: SocketAddr) -> Peer<TcpStream> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
         .expect("a descriptor");
     socket.set_recv_buffer_size(SMALL_BUFFER).expect("tcp");
+    socket.set_tcp_mss(SMALL_SEGMENT).expect("tcp");
     socket.connect(&address.into()).expect("loopback connects");
     let stream = TcpStream::from(socket);
     stream
