@@ -56,7 +56,6 @@ impl From<usize> for Terminator {
 
 /// The width of a length before each record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum LengthPrefix {
     /// One byte: records of up to 255 bytes.
     One,

@@ -473,6 +473,19 @@ mod tests {
     }
 
     #[test]
+    fn any_timer_that_counts_keeps_the_loop_running_also_behind_others() {
+        let mut timers = Timers::default();
+        assert!(!timers.keep_running());
+        let other = arm(&mut timers, 10);
+        assert!(timers.keep_running());
+        assert!(timers.unref(other) && !timers.keep_running());
+        let late = arm(&mut timers, 20);
+        assert!(timers.keep_running());
+        timers.cancel(late, None);
+        assert!(!timers.keep_running());
+    }
+
+    #[test]
     fn cancelled_after_collection_is_not_found_due() {
         let mut timers = Timers::default();
         let id = arm(&mut timers, 10);

@@ -75,6 +75,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_report_is_one_of_its_own() {
+        let each = [
+            Reports::TURN_BEGAN,
+            Reports::STEPS,
+            Reports::EVENTS,
+            Reports::CALLBACK_BEGAN,
+            Reports::CALLBACK_ENDED,
+            Reports::INTEREST,
+            Reports::FLUSHES,
+        ];
+        for (place, report) in each.into_iter().enumerate() {
+            assert_eq!(report.0.count_ones(), 1);
+            assert!(each[..place].iter().all(|before| *before != report));
+            assert!(Reports::ALL.contain(report));
+        }
+    }
+
+    #[test]
     fn sets_are_joined_and_cut() {
         let some = Reports::EVENTS | Reports::FLUSHES;
         assert!(some.contain(Reports::EVENTS) && !some.contain(Reports::STEPS));
