@@ -357,6 +357,98 @@ fn one_that_wants_few_reports_is_told_those_and_what_is_rare_and_others_are_told
     assert_eq!(told.take(), <[String; 0]>::default());
 }
 
+/// Wants the ends of callbacks alone, and accepts that they come late.
+#[derive(Clone, Default)]
+struct Patient(Told);
+
+impl Observer for Patient {
+    fn wants(&self) -> Reports {
+        Reports::CALLBACK_ENDED
+    }
+
+    fn accepts_delay(&self) -> bool {
+        true
+    }
+
+    fn turn_ended(&mut self, at: Duration, _: &TurnEnd) {
+        self.0.line(format!("end at {at:?}"));
+    }
+
+    fn callback_ended(&mut self, at: Duration, end: &CallbackEnd<'_>) {
+        let (queued, took) = (end.begin.queued, end.took);
+        let callback = end.begin.callback;
+        self.0.line(format!(
+            "{callback} until {at:?}, queued {queued:?}, took {took:?}"
+        ));
+    }
+}
+
+#[test]
+fn a_turns_only_event_is_measured_as_others_are_and_its_time_is_the_dispatchs() {
+    let (mut reactor, clock) = clocked(&mut Reactor::builder());
+    let patient = Patient::default();
+    reactor.observe(patient.clone());
+    let (id, mut peer) = add(&mut reactor, SlowEcho(clock.clone()));
+    clock.advance(5 * MILLISECOND);
+    peer.write_all(b"hello").unwrap();
+    turns(&mut reactor, 1);
+    let expected = ["handle_read until 6ms, queued 0ns, took 1ms", "end at 6ms"];
+    assert_eq!(patient.0.take(), expected);
+    let steps = reactor.at(id).expect("open").turn_times().steps;
+    let mut expected = [0; Step::ALL.len()];
+    expected[Step::Dispatch as usize] = 1_000_000;
+    assert_eq!(steps, expected);
+}
+
+/// Sends what it gets to the other end of its pair, which is one of these as well.
+struct Ping {
+    read: Rc<Cell<usize>>,
+    told: Told,
+}
+
+impl Ping {
+    fn reads_told(told: &Told) -> usize {
+        let lines = told.0.borrow();
+        lines.iter().filter(|line| line.contains("read")).count()
+    }
+}
+
+impl Dispatcher for Ping {
+    fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.read.set(self.read.get() + 1);
+        match self.read.get() {
+            10 => {
+                assert!(Ping::reads_told(&self.told) < 9, "they are late");
+                let told = self.told.clone();
+                cx.defer(move |_| assert_eq!(Ping::reads_told(&told), 10));
+            }
+            20 => cx.stop(),
+            _ => {}
+        }
+        cx.recv_with(|bytes, cx| cx.send(bytes))
+    }
+}
+
+#[test]
+fn what_is_told_late_is_told_before_a_closure_runs_and_before_run_returns() {
+    let mut reactor = Reactor::new().unwrap();
+    let (told, read) = (Told::default(), Rc::new(Cell::new(0)));
+    reactor.observe(Patient(told.clone()));
+    let (one, other) = unix_pair();
+    let ids = [one, other].map(|end| {
+        let ping = Ping {
+            read: Rc::clone(&read),
+            told: told.clone(),
+        };
+        reactor.add(end, ping).expect("room")
+    });
+    // Of the first turn observers are told at once.
+    turns(&mut reactor, 1);
+    reactor.at(ids[0]).unwrap().send(b"x").unwrap();
+    reactor.run().unwrap();
+    assert_eq!(Ping::reads_told(&told), 20);
+}
+
 #[test]
 fn turn_in_which_nothing_happens_is_a_wait_and_nothing_else() {
     let (mut reactor, _, told) = observed();
