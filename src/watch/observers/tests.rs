@@ -300,3 +300,17 @@ fn an_observer_that_panics_at_a_late_report_is_removed() {
     assert!(observers.find::<Bomb>().is_none());
     assert_eq!(told(&observers).len(), 4);
 }
+
+#[test]
+fn an_observer_that_panics_when_it_is_asked_is_removed_and_the_measuring_ends() {
+    struct Unsure;
+    impl Observer for Unsure {
+        fn accepts_delay(&self) -> bool {
+            panic!("on purpose");
+        }
+    }
+    let mut observers = with(Unsure);
+    end_turn(&mut observers, 1);
+    assert!(observers.find::<Unsure>().is_none());
+    assert!(!observers.is_on() && !observers.want(Reports::STEPS));
+}
