@@ -1,7 +1,7 @@
 //! A timer of the kernel's that is a descriptor.
 
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::time::{
@@ -9,52 +9,32 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use crate::mio::event::Source;
-use crate::mio::unix::SourceFd;
-use crate::mio::{Interest, Registry, Token};
-use crate::{AnyId, Context, Dispatcher, Id, Socket};
+use crate::mio::Interest;
+use crate::{AnyId, Context, Descriptor, Dispatcher, Id, Socket};
 
 use super::super::hub::Hub;
 
 /// It is readable once a period.
 pub(super) fn add(cx: &mut Context<'_>, hub: Id<Hub>, period: Duration) -> io::Result<AnyId> {
-    let timer = Socket::foreign_with(Timer::new(period)?, Interest::READABLE);
+    let timer = Socket::from_fd(timer(period)?, Interest::READABLE);
     Ok(cx.add(timer, Beating { hub })?.any())
 }
 
-struct Timer(OwnedFd);
-
-impl Timer {
-    fn new(period: Duration) -> io::Result<Timer> {
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let period = Timespec::try_from(period).map_err(io::Error::other)?;
-        let times = Itimerspec {
-            it_interval: period,
-            it_value: period,
-        };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)?;
-        Ok(Timer(timer))
-    }
-
-    /// Whether a period is over, or some. They are taken.
-    fn take(&self) -> bool {
-        rustix::io::read(&self.0, &mut [0; 8]).is_ok()
-    }
+fn timer(period: Duration) -> io::Result<OwnedFd> {
+    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+    let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    let period = Timespec::try_from(period).map_err(io::Error::other)?;
+    let times = Itimerspec {
+        it_interval: period,
+        it_value: period,
+    };
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)?;
+    Ok(timer)
 }
 
-impl Source for Timer {
-    fn register(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
-        SourceFd(&self.0.as_raw_fd()).register(registry, token, on)
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
-        SourceFd(&self.0.as_raw_fd()).reregister(registry, token, on)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        SourceFd(&self.0.as_raw_fd()).deregister(registry)
-    }
+/// Whether a period is over, or some. They are taken.
+fn take(timer: &mut impl Read) -> bool {
+    timer.read(&mut [0; 8]).is_ok()
 }
 
 /// Has the hub make beats.
@@ -66,8 +46,8 @@ struct Beating {
 impl Dispatcher for Beating {
     fn handle_read(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut is_due = false;
-        let _: io::Result<()> = cx.read_with(|timer: &mut Timer| {
-            is_due = timer.take();
+        let _: io::Result<()> = cx.read_with(|timer: &mut Descriptor| {
+            is_due = take(timer);
             // Nothing is left to be read.
             Err(io::ErrorKind::WouldBlock.into())
         });
@@ -82,20 +62,29 @@ impl Dispatcher for Beating {
 mod tests {
     use super::*;
 
-    use crate::mio::{Events, Poll};
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    use crate::mio::unix::SourceFd;
+    use crate::mio::{Events, Poll, Token};
 
     #[test]
     fn it_is_due_once_a_period_and_not_before() {
-        let mut timer = Timer::new(Duration::from_millis(1)).unwrap();
+        let due = |period| timer(period).map(File::from);
+        let mut timer = due(Duration::from_millis(1)).unwrap();
         let mut poll = Poll::new().unwrap();
         let registry = poll.registry();
-        timer
-            .register(registry, Token(0), Interest::READABLE)
+        registry
+            .register(
+                &mut SourceFd(&timer.as_raw_fd()),
+                Token(0),
+                Interest::READABLE,
+            )
             .unwrap();
         for _ in 0..3 {
             poll.poll(&mut Events::with_capacity(1), None).unwrap();
-            assert!(timer.take());
+            assert!(take(&mut timer));
         }
-        assert!(!Timer::new(Duration::from_secs(3600)).unwrap().take());
+        assert!(!take(&mut due(Duration::from_secs(3600)).unwrap()));
     }
 }

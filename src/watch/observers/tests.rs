@@ -86,7 +86,7 @@ fn with_the_last_observer_that_panics_the_measuring_ends() {
     assert!(!observers.is_on() && !observers.want(Reports::STEPS));
 }
 
-/// Notes what it is told, and when.
+/// Records each report, and its time.
 #[derive(Default)]
 struct Patient {
     told: Vec<(&'static str, u64)>,

@@ -125,7 +125,7 @@ struct Plain {
     reports_nothing: bool,
     /// It hands out one byte of what it reads, and forgets the others.
     shortens: bool,
-    /// It is told whether the last read drained the kernel.
+    /// For each read: whether it left nothing in the kernel, as the reactor said.
     drained: Rc<RefCell<Vec<bool>>>,
 }
 
